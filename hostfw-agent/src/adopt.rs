@@ -1,0 +1,1 @@
+//! Takes over the flows that the kernel knows before hostfw judges.

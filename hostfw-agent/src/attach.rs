@@ -1,0 +1,1 @@
+//! Loads programs, attaches them to interfaces, pins what must survive.

@@ -1,0 +1,3 @@
+//! From a selection to the contents of maps.
+
+pub mod image;

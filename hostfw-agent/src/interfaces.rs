@@ -1,0 +1,1 @@
+//! Interfaces and addresses of the node, followed by rtnetlink.

@@ -1,0 +1,1 @@
+//! Writes images into maps and switches generations.

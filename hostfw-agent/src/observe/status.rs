@@ -1,0 +1,138 @@
+//! The status document: what the agent answers on its socket and `hostfwctl
+//! status` shows. Its JSON form is stable for scripts.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The node that the agent speaks for.
+    pub node: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Revision of the store that the agent has read last.
+    pub store_revision: String,
+    /// Revision of the store that is in force: the kernel enforces it as far
+    /// as it is valid. Differs from `store_revision` only while the agent
+    /// works, or if it fails.
+    pub enforced_revision: String,
+    /// The dataplane's generation in force; 0 before the first.
+    pub generation: u64,
+    /// Why the store's revision could not be enforced, if so.
+    pub error: Option<String>,
+    /// Every object that the store holds or that is in force.
+    pub objects: Vec<ObjectStatus>,
+    /// Every endpoint of this node.
+    pub endpoints: Vec<EndpointStatus>,
+    /// What is wrong with the store, by file or object.
+    pub problems: Vec<Problem>,
+    /// Packets and bytes so far.
+    pub counters: Vec<CounterStatus>,
+}
+
+/// The state of an object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// Kind of the object.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// `metadata.generation` of the stored version, if it has one.
+    pub stored_generation: Option<u64>,
+    /// `metadata.generation` of the version in force, if it has one.
+    pub enforced_generation: Option<u64>,
+    /// What is in force of it.
+    pub state: ObjectState,
+    /// The dataplane generation that first held the version in force.
+    pub dataplane_generation: Option<u64>,
+}
+
+/// What is in force of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectState {
+    /// The stored version.
+    Enforced,
+    /// The stored version will be, as soon as it is compiled.
+    Pending,
+    /// An earlier version: the stored one is not valid.
+    LastGood,
+    /// Nothing: the stored version is not valid, and there was none before.
+    Refused,
+}
+
+/// The state of an endpoint of this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Name of the `HostEndpoint`.
+    pub name: String,
+    /// The interface that it governs, if there is one.
+    pub interface: Option<String>,
+    /// Where incoming packets are judged.
+    pub ingress: Option<HookStatus>,
+    /// Where outgoing packets are judged.
+    pub egress: Option<HookStatus>,
+    /// Pre-DNAT policies that apply, in order.
+    pub pre_dnat_policies: Vec<String>,
+    /// Normal policies with egress rules that apply, in order.
+    pub egress_policies: Vec<String>,
+    /// What holds, and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a program is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// `xdp`, `tcx` or `clsact`.
+    pub hook: String,
+    /// `native` or `generic` (XDP only).
+    pub mode: Option<String>,
+    /// Why not the first choice, if so.
+    pub fallback: Option<String>,
+}
+
+/// A condition in the manner of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Programmed`, `NormalIngressEnforced`, `AddressesKnown`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: bool,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Something wrong with the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// The file, relative to the store.
+    pub file: Option<String>,
+    /// `Kind(name)`, where it could be told.
+    pub object: Option<String>,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// Packets and bytes that one reason decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CounterStatus {
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// [`Reason::name`](hostfw_common::verdict::Reason::name).
+    pub reason: String,
+    /// `pass` or `drop`.
+    pub verdict: String,
+    /// Packets since the maps were created.
+    pub packets: u64,
+    /// Bytes of these packets, link-layer header included.
+    pub bytes: u64,
+}

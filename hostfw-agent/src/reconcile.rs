@@ -1,0 +1,1 @@
+//! The loop that brings the kernel to what the store says.

@@ -1,0 +1,1 @@
+//! The shapes that users write: serde types of `projectcalico.org/v3`.

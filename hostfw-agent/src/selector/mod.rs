@@ -1,0 +1,5 @@
+//! Label selectors.
+
+/// A parsed label selector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selector;

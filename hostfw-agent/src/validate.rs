@@ -1,0 +1,1 @@
+//! From resources to the model: the only constructor of a valid model.

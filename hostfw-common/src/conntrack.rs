@@ -1,0 +1,140 @@
+//! Flows that were allowed, so that their later packets and their replies are.
+//!
+//! A flow is keyed by what is on the wire of the external interface, from the
+//! node's side: the tuple that the ingress hook sees before DNAT and the
+//! egress hook after SNAT is the same in both directions.
+//!
+//! A flow is half-open until a packet against the opening direction is seen;
+//! until then each of its packets is judged anew. Then it is confirmed, and
+//! its packets pass without policy until it times out.
+
+use crate::boundary;
+
+/// An IPv6 address, or an IPv4 one mapped into `::ffff:0:0/96`; network byte
+/// order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C, align(4))]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// Maps an IPv4 address (RFC 4291 section 2.5.5.2).
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4(a: [u8; 4]) -> Self {
+        Self([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3],
+        ])
+    }
+
+    /// The IPv4 address, if the address is a mapped one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(&self) -> [u8; 4] {
+        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    }
+}
+
+/// Key of [`HALF_OPEN`](crate::names::HALF_OPEN) and
+/// [`CONFIRMED`](crate::names::CONFIRMED).
+///
+/// Protocols with ports (TCP, UDP, UDP-Lite, SCTP, DCCP) have them in the port
+/// fields. ICMP queries have their identifier as the asking side's port and
+/// the type of the request as the answering side's. Others have 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct FlowKey {
+    /// Address of the other side.
+    pub remote: Address,
+    /// Address of the node's side.
+    pub local: Address,
+    /// Port of the other side, network byte order.
+    pub remote_port: [u8; 2],
+    /// Port of the node's side, network byte order.
+    pub local_port: [u8; 2],
+    /// Protocol number (IANA).
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: [u8; 3],
+}
+
+/// A FIN was seen from the side that opened the flow.
+pub const FLOW_FIN_OPENER: u8 = 1 << 0;
+/// A FIN was seen from the side that answered.
+pub const FLOW_FIN_ANSWER: u8 = 1 << 1;
+/// The last packet was a RST.
+pub const FLOW_RESET: u8 = 1 << 2;
+/// The flow was taken over from the kernel's own tables, not seen to open.
+pub const FLOW_ADOPTED: u8 = 1 << 3;
+
+/// Value of [`HALF_OPEN`](crate::names::HALF_OPEN) and
+/// [`CONFIRMED`](crate::names::CONFIRMED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Flow {
+    /// Time of the last packet, at most [`STAMP_INTERVAL_NS`] too early.
+    /// Nanoseconds of `CLOCK_MONOTONIC` (coarse).
+    pub last_seen: u64,
+    /// [`Direction`](crate::verdict::Direction) of the first packet, as a
+    /// number.
+    pub opened_by: u8,
+    /// Bits `FLOW_*`.
+    pub state: u8,
+    /// Zero.
+    pub _pad: [u8; 6],
+}
+
+/// A flow's time stamp is written again once it is this old, not for every
+/// packet. Nanoseconds.
+pub const STAMP_INTERVAL_NS: u64 = 1_000_000_000;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Idle times after which a flow is forgotten, in nanoseconds. The figures are
+/// the defaults of Linux's own conntrack
+/// (Documentation/networking/nf_conntrack-sysctl.rst).
+pub mod timeout {
+    use super::SECOND;
+
+    /// TCP, both directions seen (nf_conntrack_tcp_timeout_established).
+    pub const TCP_ESTABLISHED: u64 = 432_000 * SECOND;
+    /// TCP, unanswered (nf_conntrack_tcp_timeout_syn_sent).
+    pub const TCP_HALF_OPEN: u64 = 120 * SECOND;
+    /// TCP, a FIN was seen (nf_conntrack_tcp_timeout_fin_wait, _time_wait).
+    pub const TCP_FIN: u64 = 120 * SECOND;
+    /// TCP, reset (nf_conntrack_tcp_timeout_close).
+    pub const TCP_RESET: u64 = 10 * SECOND;
+    /// UDP and UDP-Lite, unanswered (nf_conntrack_udp_timeout).
+    pub const UDP_HALF_OPEN: u64 = 30 * SECOND;
+    /// UDP and UDP-Lite, answered (nf_conntrack_udp_timeout_stream).
+    pub const UDP_CONFIRMED: u64 = 120 * SECOND;
+    /// ICMP and ICMPv6 (nf_conntrack_icmp_timeout).
+    pub const ICMP: u64 = 30 * SECOND;
+    /// SCTP, answered (nf_conntrack_sctp_timeout_established is 210 s since
+    /// Linux 5.13).
+    pub const SCTP_CONFIRMED: u64 = 210 * SECOND;
+    /// Everything else (nf_conntrack_generic_timeout).
+    pub const GENERIC: u64 = 600 * SECOND;
+    /// Fragments of a datagram (net.ipv4.ipfrag_time).
+    pub const FRAGMENT: u64 = 30 * SECOND;
+}
+
+/// Key of [`FRAGMENTS`](crate::names::FRAGMENTS): RFC 791 section 3.2 and RFC
+/// 8200 section 4.5 identify a datagram so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Identification as in the packet (IPv4: 16 bits in the first two bytes).
+    pub identification: [u8; 4],
+    /// Protocol number (IPv4), 0 (IPv6: later fragments need not repeat it).
+    pub protocol: u8,
+    /// [`Direction`](crate::verdict::Direction) as a number.
+    pub direction: u8,
+    /// Zero.
+    pub _pad: [u8; 2],
+}
+
+boundary!(Address = 16, FlowKey = 40, Flow = 16, FragmentKey = 40);

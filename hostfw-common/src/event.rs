@@ -1,0 +1,38 @@
+//! What the programs report one by one.
+
+use crate::{boundary, conntrack::Address, endpoint::EndpointId, policy::RuleEntry};
+
+/// Record of the ring buffer [`EVENTS`](crate::names::EVENTS): a rule with
+/// action Log matched a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Nanoseconds of `CLOCK_MONOTONIC` (coarse).
+    pub time: u64,
+    /// The generation whose numbers `endpoint` and `rule` use.
+    pub generation: u64,
+    /// Interface index.
+    pub interface: u32,
+    /// The endpoint that governs the interface.
+    pub endpoint: EndpointId,
+    /// The rule.
+    pub rule: RuleEntry,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source port, or 0; network byte order.
+    pub source_port: [u8; 2],
+    /// Destination port, or ICMP type and code, or 0; network byte order.
+    pub destination_port: [u8; 2],
+    /// Protocol number (IANA).
+    pub protocol: u8,
+    /// [`Family`](crate::endpoint::Family) as a number.
+    pub family: u8,
+    /// [`Direction`](crate::verdict::Direction) as a number.
+    pub direction: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+boundary!(Event = 72);

@@ -1,0 +1,46 @@
+//! Capacities that both sides obey. A policy set that exceeds one is refused
+//! as a whole, naming the limit.
+
+/// Words of 64 rules in a [`Row`](crate::policy::Row). The summary is a single
+/// word with a bit for each of them, so this cannot exceed 64.
+pub const ROW_WORDS: usize = 64;
+
+/// Rules that one endpoint can have for one stage, direction and address
+/// family.
+pub const MAX_RULES: u32 = (ROW_WORDS * 64) as u32;
+
+/// Entries of each per-generation prefix trie, over all endpoints.
+pub const MAX_PREFIXES: u32 = 1 << 20;
+
+/// Distinct rows of a generation. 520 bytes each.
+pub const MAX_ROWS: u32 = 1 << 17;
+
+/// Rule entries of a generation, over all endpoints, stages and families.
+pub const MAX_RULE_ENTRIES: u32 = 1 << 20;
+
+/// Interfaces that can be governed at the same time.
+pub const MAX_ENDPOINTS: u32 = 4096;
+
+/// Fail-safe entries of each family.
+pub const MAX_FAILSAFES: u32 = 4096;
+
+/// Unanswered flows kept, least recently used first to go.
+pub const HALF_OPEN_FLOWS: u32 = 1 << 16;
+
+/// Answered flows kept, least recently used first to go.
+pub const CONFIRMED_FLOWS: u32 = 1 << 18;
+
+/// Datagrams in fragments kept, least recently used first to go.
+pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
+
+/// Bytes of the event ring buffer.
+pub const EVENT_BYTES: u32 = 1 << 18;
+
+/// Log rules that one packet reports; those that it matches beyond are counted
+/// only.
+pub const MAX_LOGS_PER_PACKET: u32 = 8;
+
+/// IPv6 extension headers that are parsed before a packet counts as
+/// undecodable. Linux itself sets no limit below the packet's length; RFC 8504
+/// section 5.3 lets a node limit the chain, 8 is what it suggests.
+pub const MAX_EXTENSION_HEADERS: u32 = 8;

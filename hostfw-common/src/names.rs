@@ -1,0 +1,56 @@
+//! Names of the pinned maps and programs, shared by declaration and look-up.
+//!
+//! They are the names that `bpftool map show` and the pin folder use.
+
+/// Array, one entry: the number of the generation in force. Its lowest bit is
+/// the slot of every map below [`PER_GENERATION`] that belongs to it.
+pub const ACTIVE: &str = "ACTIVE";
+/// Interface index to [`Endpoint`](crate::endpoint::Endpoint).
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// IPv4 prefixes of rules to rows.
+pub const PREFIXES_V4: &str = "PREFIXES_V4";
+/// IPv6 prefixes of rules to rows.
+pub const PREFIXES_V6: &str = "PREFIXES_V6";
+/// Protocols with ports or ICMP types to rows.
+pub const SERVICES: &str = "SERVICES";
+/// Rows of bits, one bit for each rule.
+pub const ROWS: &str = "ROWS";
+/// What a rule does and where it came from.
+pub const RULES: &str = "RULES";
+/// IPv4 fail-safe ports.
+pub const FAILSAFES_V4: &str = "FAILSAFES_V4";
+/// IPv6 fail-safe ports.
+pub const FAILSAFES_V6: &str = "FAILSAFES_V6";
+/// Flows that one side has opened and the other has not yet answered.
+pub const HALF_OPEN: &str = "HALF_OPEN";
+/// Flows that both sides have been seen to send in.
+pub const CONFIRMED: &str = "CONFIRMED";
+/// Datagrams whose first fragment was allowed.
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// Packets and bytes by direction and reason, per CPU.
+pub const COUNTERS: &str = "COUNTERS";
+/// Ring buffer of [`Event`](crate::event::Event)s.
+pub const EVENTS: &str = "EVENTS";
+
+/// The maps of which every generation has its own: arrays of two maps, of
+/// which slot `generation & 1` belongs to the generation.
+pub const PER_GENERATION: [&str; 8] = [
+    ENDPOINTS,
+    PREFIXES_V4,
+    PREFIXES_V6,
+    SERVICES,
+    ROWS,
+    RULES,
+    FAILSAFES_V4,
+    FAILSAFES_V6,
+];
+
+/// The maps that outlive every generation.
+pub const LASTING: [&str; 6] = [ACTIVE, HALF_OPEN, CONFIRMED, FRAGMENTS, COUNTERS, EVENTS];
+
+/// XDP program that judges what comes in.
+pub const PROGRAM_XDP: &str = "hostfw_xdp";
+/// TC program that judges what comes in where XDP cannot be attached.
+pub const PROGRAM_TC_INGRESS: &str = "hostfw_tc_in";
+/// TC program that judges what goes out.
+pub const PROGRAM_TC_EGRESS: &str = "hostfw_tc_out";

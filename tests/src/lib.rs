@@ -1,0 +1,1 @@
+//! Sandbox, topology, probes, and the tests that use the kernel.
