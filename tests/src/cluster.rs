@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    netns,
+    expectations::Step,
+    netns, sandbox,
     topology::{Host, Topology},
 };
 
@@ -25,7 +26,7 @@ const FOLDER: &str = "/run/hostfw";
 const PINS: &str = "/sys/fs/bpf";
 
 /// How long enforcing a change may take before it counts as failed.
-const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(40);
 
 /// An agent that dies more often than this will not recover.
 const MOST_RESTARTS: usize = 5;
@@ -47,6 +48,20 @@ impl Binaries {
             agent: env::var_os("HOSTFW_AGENT")?.into(),
             ctl: env::var_os("HOSTFW_CTL")?.into(),
         })
+    }
+
+    /// For tests: as [`from_env`](Self::from_env), or says why the test is
+    /// skipped.
+    #[must_use]
+    pub fn or_skip() -> Option<Self> {
+        if sandbox::or_skip() {
+            return None;
+        }
+        let binaries = Self::from_env();
+        if binaries.is_none() {
+            println!("skipped: HOSTFW_AGENT and HOSTFW_CTL do not name the programs");
+        }
+        binaries
     }
 }
 
@@ -304,6 +319,20 @@ impl<'a> Cluster<'a> {
             .with_context(|| format!("cannot apply {file}"))
     }
 
+    /// Applies all files up to that of this step.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_example`](Self::apply_example).
+    pub fn apply_until(&self, last: Step) -> Result<()> {
+        for step in Step::ALL.into_iter().filter(|step| *step <= last) {
+            if let Some(file) = step.file() {
+                self.apply_example(file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until every agent enforces what the store holds, by
     /// `hostfwctl status --wait`.
     ///
@@ -320,40 +349,34 @@ impl<'a> Cluster<'a> {
     }
 
     fn settle_node(&mut self, node: Host, give_up: Instant) -> Result<()> {
-        loop {
+        let mut child = self
+            .ctl_command(node)
+            .args(["status", "--wait"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| self.binaries.ctl.display().to_string())?;
+        let status = loop {
             self.tend()?;
-            let mut child = self
-                .ctl_command(node)
-                .args(["status", "--wait"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            let status = loop {
-                self.tend()?;
-                if let Some(status) = child.try_wait()? {
-                    break status;
-                }
-                if Instant::now() > give_up {
-                    child.kill()?;
-                    child.wait()?;
-                    bail!("{node} does not enforce the store within {SETTLE:?}");
-                }
-                thread::sleep(Duration::from_millis(10));
-            };
-            if status.success() {
-                return Ok(());
+            if let Some(status) = child.try_wait()? {
+                break status;
             }
-            // The agent may not have made its socket yet.
-            if Instant::now() > give_up || socket(node).exists() {
-                let said = child.wait_with_output()?.stderr;
-                bail!(
-                    "hostfwctl status --wait for {node}: {status}: {}",
-                    String::from_utf8_lossy(&said).trim()
-                );
+            if Instant::now() > give_up {
+                child.kill()?;
+                child.wait()?;
+                bail!("{node} does not enforce the store within {SETTLE:?}");
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(10));
+        };
+        if !status.success() {
+            let said = child.wait_with_output()?.stderr;
+            bail!(
+                "hostfwctl status --wait for {node}: {status}: {}",
+                String::from_utf8_lossy(&said).trim()
+            );
         }
+        Ok(())
     }
 
     /// The status document of a node's agent.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Serialize, Serializer};
 
 mod attempt;
@@ -235,7 +235,9 @@ impl Held {
         for one in &held {
             match one.attempt.end() {
                 End::Answered(_) => {}
-                other => anyhow::bail!("cannot open {}: {other:?}", one.probe),
+                other @ (End::Refused | End::Silence | End::Failed(_)) => {
+                    bail!("cannot open {}: {other:?}", one.probe)
+                }
             }
         }
         Ok(held)

@@ -56,6 +56,16 @@ pub fn inside() -> bool {
     env::var_os(ENV_INSIDE).is_some_and(|value| value == "1") && Path::new(MARKER).exists()
 }
 
+/// For tests: whether to skip, because this is no sandbox. Says so.
+#[must_use]
+pub fn or_skip() -> bool {
+    let skip = !inside();
+    if skip {
+        println!("skipped: not in a sandbox");
+    }
+    skip
+}
+
 /// Runs the command in a new sandbox, and takes the sandbox down when the
 /// command ends or this process does. Of the command, program, arguments,
 /// environment and working directory are used.
@@ -103,8 +113,9 @@ pub fn enter_detachable(command: &Command) -> Result<i32> {
 
 fn wrap(command: &Command) -> Result<Command> {
     // SAFETY: no preconditions.
+    let user = unsafe { libc::geteuid() };
     ensure!(
-        unsafe { libc::geteuid() } == 0,
+        user == 0,
         "network namespaces and eBPF need root: run this as root"
     );
     if inside() {

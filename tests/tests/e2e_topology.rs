@@ -45,17 +45,9 @@ fn load(topology: &Topology, node: Host, rules: &str) -> Result<()> {
     netns::run(nft.args(["-f", "-"]), Some(rules)).map(drop)
 }
 
-fn skip() -> bool {
-    let skip = !sandbox::inside();
-    if skip {
-        println!("skipped: not in a sandbox");
-    }
-    skip
-}
-
 #[test]
 fn every_step_is_as_expected_whoever_judges() -> Result<()> {
-    if skip() {
+    if sandbox::or_skip() {
         return Ok(());
     }
     let topology = Topology::up()?;
@@ -72,7 +64,7 @@ fn every_step_is_as_expected_whoever_judges() -> Result<()> {
 
 #[test]
 fn one_drop_changes_exactly_the_probes_that_it_concerns() -> Result<()> {
-    if skip() {
+    if sandbox::or_skip() {
         return Ok(());
     }
     let topology = Topology::up()?;
@@ -97,7 +89,7 @@ fn one_drop_changes_exactly_the_probes_that_it_concerns() -> Result<()> {
 
 #[test]
 fn without_dnat_exactly_the_nodeport_is_refused() -> Result<()> {
-    if skip() {
+    if sandbox::or_skip() {
         return Ok(());
     }
     let topology = Topology::up()?;
