@@ -1,0 +1,1 @@
+//! `cargo xtask sandbox -- CMD`: a command where it can break nothing.
