@@ -6,6 +6,7 @@ mod layers;
 mod lint;
 mod load;
 mod mutants;
+mod sandbox;
 mod setup;
 mod test;
 mod workspace;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Try resources on an interface of this machine, until Ctrl-C
     Load(load::Args),
+    /// Run a command in mounts, network and processes of its own
+    Sandbox(sandbox::Args),
     /// Check format, clippy and licences
     Lint,
     /// Check import order, lint inheritance and file length
@@ -53,6 +56,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Build(args) => build::run(args)?,
         Command::Test(args) => test::run(args)?,
         Command::Load(args) => load::run(args)?,
+        Command::Sandbox(args) => return sandbox::run(args),
         Command::Lint => {
             let count = lint::run(&setup::ensure(&[Need::Build, Need::Lint])?)?;
             println!("lint: {count}");

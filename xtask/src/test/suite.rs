@@ -292,7 +292,8 @@ fn clear_settings(command: &mut Command) {
 
 fn is_setting(name: &OsString) -> bool {
     name.to_str()
-        .is_some_and(|name| name.starts_with("HOSTFW_") && name != "HOSTFW_TOOLS")
+        .filter(|name| name.starts_with("HOSTFW_"))
+        .is_some_and(|name| name != "HOSTFW_TOOLS" && !name.starts_with("HOSTFW_SANDBOX"))
 }
 
 #[cfg(test)]
