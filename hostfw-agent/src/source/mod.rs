@@ -1,1 +1,3 @@
 //! Where resources come from: a folder of YAML and JSON files.
+
+pub mod follow;
