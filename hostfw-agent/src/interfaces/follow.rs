@@ -30,10 +30,10 @@ const RECEIVE_BYTES: u32 = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
     /// The netlink socket could not be made.
-    #[error("cannot open a route netlink socket")]
+    #[error("cannot open a route netlink socket: {0}")]
     Socket(#[source] io::Error),
     /// The kernel did not list links or addresses.
-    #[error("cannot list {what}")]
+    #[error("cannot list {what}: {source}")]
     List {
         /// `links` or `addresses`.
         what: &'static str,
@@ -58,7 +58,7 @@ pub async fn follow() -> Result<watch::Receiver<Vec<Interface>>, InterfaceError>
     let (sender, receiver) = watch::channel(table.interfaces());
     tokio::spawn(async move {
         loop {
-            let reason = relay(&mut notifications, &mut table, &sender, || list_all()).await;
+            let reason = relay(&mut notifications, &mut table, &sender, list_all).await;
             if reason == Stopped::NoReceiver {
                 return;
             }
@@ -67,7 +67,7 @@ pub async fn follow() -> Result<watch::Receiver<Vec<Interface>>, InterfaceError>
                 match start().await {
                     Ok(started) => break started,
                     Err(error) => {
-                        error!(error = error_chain(&error), "cannot follow interfaces");
+                        error!(%error, "cannot follow interfaces");
                         tokio::time::sleep(RETRY).await;
                     }
                 }
@@ -206,7 +206,7 @@ where
                             due = Some((now, now));
                         }
                         Err(error) => {
-                            error!(error = error_chain(&error), "cannot list interfaces");
+                            error!(%error, "cannot list interfaces");
                             relist = Some(Instant::now() + RETRY);
                         }
                     }
@@ -233,13 +233,6 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-fn error_chain(error: &InterfaceError) -> String {
-    match error {
-        InterfaceError::Socket(source) => format!("{error}: {source}"),
-        InterfaceError::List { source, .. } => format!("{error}: {source}"),
     }
 }
 

@@ -160,24 +160,36 @@ impl Follower {
         }
     }
 
-    /// Takes in what has happened so far, without waiting.
-    pub fn drain(&mut self) {
+    /// Takes in what has happened so far, without waiting, and gives the names
+    /// of the files that it happened to.
+    ///
+    /// A file that was read since the last time, and is among them, may have
+    /// been read half.
+    pub fn drain(&mut self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
         // Room for many events: a name has at most 255 bytes.
         let mut buffer = [0; 16 * 1024];
         loop {
             let now = Instant::now();
             let events: Vec<_> = match self.inotify.get_mut().read_events(&mut buffer) {
                 Ok(events) => events.map(|event| event.to_owned()).collect(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return names,
                 Err(error) => {
                     warn!(%error, "cannot read from inotify");
-                    return;
+                    return names;
                 }
             };
             if events.is_empty() {
-                return;
+                return names;
             }
             for event in events {
+                names.extend(
+                    event
+                        .name
+                        .as_deref()
+                        .and_then(OsStr::to_str)
+                        .map(str::to_owned),
+                );
                 self.take(event.mask, &event.wd, event.name.as_deref(), now);
             }
         }

@@ -74,7 +74,9 @@ async fn draining_tells_of_a_write_without_waiting() {
     let mut follower = Follower::new(folder.path()).unwrap();
     let mut file = File::create(folder.path().join("a.yaml")).unwrap();
     file.write_all(b"half").unwrap();
-    follower.drain();
+    let touched = follower.drain();
+    assert_eq!(touched, BTreeSet::from(["a.yaml".to_owned()]));
+    assert_eq!(follower.drain(), BTreeSet::new());
     assert_eq!(
         follower.being_written(),
         BTreeSet::from(["a.yaml".to_owned()])
