@@ -1,9 +1,13 @@
 //! Where resources come from: a folder of YAML and JSON files, the store.
 //!
-//! [`read_folder`] takes all of it in at once.
+//! [`read_folder`] takes all of it in at once, [`contents`] says which object
+//! stands in which file, and [`store`] changes single objects.
 
 pub mod atomic;
+pub mod contents;
 mod folder;
+pub mod stamp;
+pub mod store;
 pub mod yaml;
 
 pub use folder::{
