@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -53,7 +53,7 @@ pub(super) struct Delete {
     /// File or folder with the resources in YAML or JSON; `-` is standard
     /// input. May be repeated.
     #[arg(short = 'f', long, value_name = "FILE")]
-    filename: Vec<std::path::PathBuf>,
+    filename: Vec<PathBuf>,
     /// Read sub-folders too.
     #[arg(short = 'R', long, requires = "filename")]
     recursive: bool,
@@ -90,14 +90,18 @@ impl Create {
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
-        change(store, streams, "created", items, |writer, item| {
-            match writer.create(item.resource) {
+        change(
+            store,
+            streams,
+            "created",
+            items,
+            |writer, item| match writer.create(item.resource) {
                 Err(StoreError::Exists(object)) if self.skip_exists => {
                     Ok(Outcome::Skipped(format!("{object} exists already")))
                 }
                 other => other.map(Outcome::from),
-            }
-        })
+            },
+        )
     }
 }
 
@@ -128,14 +132,18 @@ impl Delete {
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let doomed = self.read(&mut streams.input)?;
-        change(store, streams, "deleted", doomed, |writer, doomed| {
-            match writer.delete(&doomed.object, doomed.version.as_ref()) {
+        change(
+            store,
+            streams,
+            "deleted",
+            doomed,
+            |writer, doomed| match writer.delete(&doomed.object, doomed.version.as_ref()) {
                 Err(StoreError::NotFound(object)) if self.skip_not_exists => {
                     Ok(Outcome::Skipped(format!("{object} does not exist")))
                 }
                 other => other.map(|()| Outcome::Changed),
-            }
-        })
+            },
+        )
     }
 
     fn read(&self, stdin: &mut impl io::Read) -> Result<Vec<Doomed>, CtlError> {
@@ -221,7 +229,10 @@ fn change<T: Subject>(
     let objects: Vec<ObjectRef> = subjects.iter().map(Subject::object_ref).collect();
     let mut summary = Summary {
         done,
-        kinds: objects.iter().map(|object| object.kind).collect::<Vec<Kind>>(),
+        kinds: objects
+            .iter()
+            .map(|object| object.kind)
+            .collect::<Vec<Kind>>(),
         handled: 0,
         total: objects.len(),
     };
@@ -251,11 +262,7 @@ fn change<T: Subject>(
     for warning in after {
         // What was wrong before, with other objects, is not news.
         if objects.contains(&warning.about) || !before.contains(&warning) {
-            writeln!(
-                streams.warnings,
-                "Warning: {}: {}",
-                warning.about, warning.message
-            )?;
+            writeln!(streams.warnings, "Warning: {warning}")?;
         }
     }
     if errors.is_empty() {

@@ -99,7 +99,10 @@ impl Get {
                 name: name.clone(),
             };
             let before = shown.len();
-            shown.extend(all.iter().filter(|resource| resource.metadata().name == *name));
+            shown.extend(
+                all.iter()
+                    .filter(|resource| resource.metadata().name == *name),
+            );
             if let Err(error) = store::file_name(&object) {
                 missing.push(error);
             } else if shown.len() == before {
@@ -137,9 +140,7 @@ impl Get {
             .map(|resource| {
                 let mut value = resource.to_value();
                 if self.export
-                    && let Some(metadata) = value
-                        .get_mut("metadata")
-                        .and_then(Value::as_object_mut)
+                    && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
                 {
                     metadata.retain(|key, _| !KEPT_BY_STORE.contains(&key.as_str()));
                 }
@@ -220,7 +221,9 @@ fn cells(resource: &Resource) -> Vec<String> {
             vec![
                 name,
                 spec.tier.clone().unwrap_or_else(|| "default".to_owned()),
-                spec.order.map(|order| order.to_string()).unwrap_or_default(),
+                spec.order
+                    .map(|order| order.to_string())
+                    .unwrap_or_default(),
                 spec.selector.clone().unwrap_or_default(),
             ]
         }

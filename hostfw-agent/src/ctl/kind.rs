@@ -60,7 +60,8 @@ fn not_enforced(text: &str) -> Option<&'static str> {
         "clusterinformation" | "clusterinformations" | "clusterinfo" | "clusterinfos" => {
             "ClusterInformation"
         }
-        "kubecontrollersconfiguration" | "kubecontrollersconfigurations"
+        "kubecontrollersconfiguration"
+        | "kubecontrollersconfigurations"
         | "kubecontrollersconfig" => "KubeControllersConfiguration",
         _ => return None,
     })

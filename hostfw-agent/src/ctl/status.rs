@@ -126,35 +126,32 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
 
 /// A problem in one line.
 pub(super) fn problem(problem: &Problem) -> String {
-    let parts = [&problem.file, &problem.object, &Some(problem.message.clone())];
+    let parts = [
+        &problem.file,
+        &problem.object,
+        &Some(problem.message.clone()),
+    ];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     parts.join(": ")
 }
 
 fn objects(objects: &[ObjectStatus]) -> Table {
     let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
-    let (state, rank): (fn(ObjectState) -> &'static str, fn(ObjectState) -> u8) = (
-        |state| match state {
-            ObjectState::Refused => "Refused",
-            ObjectState::LastGood => "LastGood",
-            ObjectState::Pending => "Pending",
-            ObjectState::Enforced => "Enforced",
-        },
-        |state| match state {
-            ObjectState::Refused => 0,
-            ObjectState::LastGood => 1,
-            ObjectState::Pending => 2,
-            ObjectState::Enforced => 3,
-        },
-    );
+    // What needs attention comes first.
+    let state = |object: &ObjectStatus| match object.state {
+        ObjectState::Refused => (0, "Refused"),
+        ObjectState::LastGood => (1, "LastGood"),
+        ObjectState::Pending => (2, "Pending"),
+        ObjectState::Enforced => (3, "Enforced"),
+    };
     let mut table = Table::new(&["KIND", "NAME", "STATE", "STORED", "ENFORCED", "GENERATION"]);
     let mut sorted: Vec<&ObjectStatus> = objects.iter().collect();
-    sorted.sort_by_key(|object| rank(object.state));
+    sorted.sort_by_key(|object| state(object));
     for object in sorted {
         table.row(vec![
             object.kind.clone(),
             object.name.clone(),
-            state(object.state).to_owned(),
+            state(object).1.to_owned(),
             number(object.stored_generation),
             number(object.enforced_generation),
             number(object.dataplane_generation),
@@ -287,7 +284,11 @@ mod tests {
         let mut shown = Vec::new();
         text(&status, Some("r"), &mut shown).unwrap();
         let shown = String::from_utf8(shown).unwrap();
-        let at = |what: &str| shown.find(what).unwrap_or_else(|| panic!("{what}: {shown}"));
+        let at = |what: &str| {
+            shown
+                .find(what)
+                .unwrap_or_else(|| panic!("{what}: {shown}"))
+        };
         assert!(at("Store:        enforced") < at("Error:        boom"));
         assert!(at("boom") < at("x.yaml: broken"));
         assert!(at("x.yaml") < at("bad"));
@@ -299,6 +300,10 @@ mod tests {
 
         let mut shown = Vec::new();
         text(&status, Some("newer"), &mut shown).unwrap();
-        assert!(String::from_utf8(shown).unwrap().contains("changes are pending"));
+        assert!(
+            String::from_utf8(shown)
+                .unwrap()
+                .contains("changes are pending")
+        );
     }
 }

@@ -23,11 +23,7 @@ impl Validate {
         let mut input = Input::read(&self.files, &mut streams.input);
         let objects = input.validate();
         for warning in lint::lint(&validate::assemble(objects)) {
-            writeln!(
-                streams.warnings,
-                "Warning: {}: {}",
-                warning.about, warning.message
-            )?;
+            writeln!(streams.warnings, "Warning: {warning}")?;
         }
         if !input.errors.is_empty() {
             return Err(CtlError::Input(input.errors));
