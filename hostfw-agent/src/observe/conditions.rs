@@ -180,6 +180,10 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
             format!("{by}, whose name sorts first, governs {interface}"),
         ),
         InertReason::Excluded(name) => ("Excluded", format!("interfaceExclude names {name}")),
+        InertReason::Workload(name) => (
+            "WorkloadInterface",
+            format!("{name} is a workload interface: interfacePrefix covers it"),
+        ),
         InertReason::NothingLeft => (
             "NothingLeft",
             "no interface of the node is left to be governed".to_owned(),
