@@ -3,5 +3,6 @@
 pub mod conditions;
 pub mod counters;
 pub mod events;
+pub mod objects;
 pub mod socket;
 pub mod status;
