@@ -63,12 +63,14 @@ fn parse_unit(lexer: &mut Lexer<'_>, depth: usize) -> Result<Node, SelectorError
         lexer.skip_space();
     }
     let primary = parse_primary(lexer, depth)?;
-    Ok(match primary {
-        primary if !negated => primary,
-        // As `!!`, only with parentheses between them.
-        Node::Not(inner) => *inner,
-        primary => Node::Not(Box::new(primary)),
-    })
+    if !negated {
+        return Ok(primary);
+    }
+    // As `!!`, only with parentheses between them.
+    if let Node::Not(inner) = primary {
+        return Ok(*inner);
+    }
+    Ok(Node::Not(Box::new(primary)))
 }
 
 fn parse_primary(lexer: &mut Lexer<'_>, depth: usize) -> Result<Node, SelectorError> {

@@ -1,11 +1,29 @@
 //! From resources to the model: the only constructor of a valid model.
+//!
+//! Nothing is accepted and then ignored. What is wrong is refused, and so is
+//! what is right but not enforced by this release, by name. All that is to be
+//! said about an object is said at once.
 
-use std::fmt;
+mod endpoint;
+mod error;
+mod felix;
+mod felix_fields;
+mod metadata;
+mod net;
+mod policy;
+mod protocol;
+mod rule;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     model::{self, Model},
     resource::Resource,
 };
+
+use error::Findings;
+pub use error::ValidationError;
 
 /// A valid object.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,42 +36,30 @@ pub enum Object {
     Settings(model::FelixSettings),
 }
 
-/// One thing that is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValidationError {
-    /// `spec.ingress[0].protocol`.
-    pub field: String,
-    /// What could stand there.
-    pub expected: String,
-    /// What stands there.
-    pub found: String,
-    /// It is right, only hostfw does not enforce it: its name.
-    pub not_enforced: Option<String>,
-}
-
-impl std::error::Error for ValidationError {}
-
-impl fmt::Display for ValidationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.field)?;
-        if let Some(name) = &self.not_enforced {
-            write!(f, "{name} is not enforced by this release: ")?;
-        }
-        write!(f, "expected {}, found {}", self.expected, self.found)
-    }
-}
-
 /// Checks an object.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it.
 pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
-    let _ = resource;
-    Err(Vec::new())
+    let mut findings = Findings::default();
+    metadata::check(resource.metadata(), &mut findings);
+    let object = match resource {
+        Resource::HostEndpoint(object) => {
+            Object::HostEndpoint(endpoint::convert(object, &mut findings))
+        }
+        Resource::GlobalNetworkPolicy(object) => {
+            Object::Policy(policy::convert(object, &mut findings))
+        }
+        Resource::FelixConfiguration(object) => {
+            Object::Settings(felix::convert(object, &mut findings))
+        }
+    };
+    findings.into_result(object)
 }
 
-/// Puts valid objects together. Each list is sorted by name.
+/// Puts valid objects together. Each list is sorted by name; settings for
+/// every node come before those of one.
 #[must_use]
 pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
     let mut model = Model::default();
