@@ -115,7 +115,7 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
             Err(message) => accepted.problems.push(Problem {
                 file,
                 object: None,
-                message: format!("the version that was in force is not valid any more: {message}"),
+                message: format!("what was in force is not valid any more: {message}"),
             }),
         }
     }
@@ -139,7 +139,7 @@ fn restore(saved: SavedObject) -> Result<AcceptedObject, String> {
     let resource = Resource::from_value(&saved.resource).map_err(|error| error.to_string())?;
     let object = validate::validate(&resource).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        errors.join("; ")
+        format!("{}: {}", resource.object_ref(), errors.join("; "))
     })?;
     Ok(AcceptedObject {
         files: saved.files,

@@ -64,13 +64,8 @@ impl Get {
         let contents = Contents::parse(&read_folder(store)?);
         let broken: Vec<String> = contents
             .files()
-            .flat_map(|(file, contents)| {
-                let line = move |error: &str| format!("{}: {error}", store.join(file).display());
-                contents
-                    .errors
-                    .iter()
-                    .map(move |error| line(&error.message))
-            })
+            .flat_map(|(file, contents)| contents.errors.iter().map(move |error| (file, error)))
+            .map(|(file, error)| format!("{}: {error}", store.join(file).display()))
             .collect();
 
         let all = stored(&contents, kind);

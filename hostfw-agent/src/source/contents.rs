@@ -1,6 +1,6 @@
 //! Which object stands in which file of the store.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use super::Snapshot;
 use crate::{
@@ -42,8 +42,17 @@ pub struct FileError {
     pub document: Option<usize>,
     /// The object that was meant, where that can be told.
     pub object: Option<ObjectRef>,
-    /// What is wrong, with the document's number.
+    /// What is wrong, with the document's number but without the object.
     pub message: String,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 impl FileContents {
@@ -62,9 +71,9 @@ impl FileContents {
                         document: document.index,
                         resource,
                     })),
-                Err(error) => contents.errors.push(FileError {
+                Err(mut error) => contents.errors.push(FileError {
                     document: Some(document.index),
-                    object: error.object.clone(),
+                    object: error.object.take(),
                     message: error.to_string(),
                 }),
             }

@@ -334,3 +334,6 @@ fn is_subdomain(name: &str) -> bool {
     };
     name.len() <= MAX_NAME && name.split('.').all(label)
 }
+
+#[cfg(test)]
+mod tests;
