@@ -3,8 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -265,6 +265,30 @@ impl Held {
 fn token() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A source port (for a ping, its identifier) that no attempt had before,
+/// until all have been used. The kernel's own choice may fall on the port of
+/// an earlier attempt, whose flow conntrack still knows: policy would not be
+/// asked.
+fn source_address(family: Family) -> SocketAddr {
+    /// Below the range that the kernel chooses from, above any service.
+    const PORTS: std::ops::Range<u16> = 10_000..31_000;
+    static NEXT: AtomicU16 = AtomicU16::new(PORTS.start);
+    let next = |port| {
+        Some(if port + 1 < PORTS.end {
+            port + 1
+        } else {
+            PORTS.start
+        })
+    };
+    let port = match NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+        Ok(port) | Err(port) => port,
+    };
+    match family {
+        Family::V4 => (Ipv4Addr::UNSPECIFIED, port).into(),
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, port).into(),
+    }
 }
 
 fn end_of(error: &io::Error) -> End {

@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Action, End, Probe, end_of, socket_address, token};
+use super::{Action, End, Probe, end_of, socket_address, source_address, token};
 use crate::{echo::LONGEST, topology::Family};
 
 /// Length of a datagram that does not fit into one packet at an MTU of 1500.
@@ -188,6 +188,7 @@ fn connect(probe: Probe) -> io::Result<Socket> {
     };
     let socket = Socket::new(domain, kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
+    socket.bind(&source_address(probe.family).into())?;
     if kind == Type::STREAM {
         socket.set_tcp_nodelay(true)?;
     }

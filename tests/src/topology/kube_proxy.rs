@@ -4,6 +4,10 @@
 //! Written through `iptables-nft`, which is what kube-proxy and Debian choose
 //! where both variants work: newer kernels may be built without the legacy
 //! tables (CONFIG_NETFILTER_XTABLES_LEGACY). Legacy is the fallback.
+//!
+//! One thing differs: no `--random-fully`. Masquerading then keeps the source
+//! port, and as no two probes share one, none can fall into the flow of
+//! another by chance.
 
 use anyhow::Result;
 
@@ -105,11 +109,11 @@ fn rules(family: Family) -> String {
 -A POSTROUTING -s {pods} -j POD-MASQ
 -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
 -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
--A KUBE-POSTROUTING -j MASQUERADE --random-fully
+-A KUBE-POSTROUTING -j MASQUERADE
 -A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
 -A POD-MASQ -d {pods} -j RETURN
 -A POD-MASQ -d {nodes} -j RETURN
--A POD-MASQ -j MASQUERADE --random-fully
+-A POD-MASQ -j MASQUERADE
 "
     );
     for service in &SERVICES {

@@ -239,6 +239,9 @@ fn settings(namespace: &Namespace, forwarding: bool) -> Result<()> {
         ("ipv6/conf/default/accept_dad", "0"),
         // Probes send echo requests through ping sockets.
         ("ipv4/ping_group_range", "0 2147483647"),
-        ("ipv4/icmp_ratelimit", "0"),
+        // No refusal is held back.
+        ("ipv4/icmp_ratemask", "0"),
+        ("ipv6/icmp/ratelimit", "0"),
+        ("ipv6/icmp/ratemask", ""),
     ])
 }
