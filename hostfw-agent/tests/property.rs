@@ -2,8 +2,8 @@
 //! when they are simply read one after another.
 
 mod property {
-    pub mod naive;
-    pub mod random;
+    pub(crate) mod naive;
+    pub(crate) mod random;
 }
 
 use std::collections::BTreeMap;
