@@ -2,6 +2,7 @@
 //! fresh machine up for that.
 
 mod build;
+mod demo;
 mod layers;
 mod lint;
 mod load;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use hostfw_tests::cluster::Binaries;
 use setup::Need;
 
 /// Builds, tests, demonstrates and measures hostfw
@@ -31,6 +33,8 @@ enum Command {
     Build(build::Args),
     /// Run every check, or some parts
     Test(test::Args),
+    /// Play the protect-hosts tutorial on a small cluster in namespaces
+    Demo(demo::Args),
     /// Try resources on an interface of this machine, until Ctrl-C
     Load(load::Args),
     /// Run a command in mounts, network and processes of its own
@@ -55,6 +59,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Build(args) => build::run(args)?,
         Command::Test(args) => test::run(args)?,
+        Command::Demo(args) => return demo::run(args, programs_of_demo),
         Command::Load(args) => load::run(args)?,
         Command::Sandbox(args) => return sandbox::run(args),
         Command::Lint => {
@@ -73,4 +78,16 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn programs_of_demo() -> Result<Binaries> {
+    let workspace = setup::ensure(&[Need::Build, Need::Kernel])?;
+    let built = build::agent(&workspace, build::Profile::Dev, false)?;
+    // ip and iptables are looked up in what the demo inherits.
+    // SAFETY: this is the process's only thread so far.
+    unsafe { std::env::set_var("PATH", &workspace.path) };
+    Ok(Binaries {
+        agent: built.agent,
+        ctl: built.ctl,
+    })
 }
