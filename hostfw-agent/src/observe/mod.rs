@@ -1,3 +1,8 @@
 //! What the agent tells about itself.
 
+pub mod conditions;
+pub mod counters;
+pub mod events;
+pub mod objects;
+pub mod socket;
 pub mod status;
