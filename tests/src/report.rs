@@ -223,6 +223,10 @@ impl fmt::Display for Report {
         for (round, width) in self.rounds.iter().zip(&widths) {
             write!(heading, "  {:width$}", round.label)?;
         }
+        writeln!(
+            f,
+            "Where only one word stands, it was expected and found; in a!b, a was expected and b found.\n"
+        )?;
         for held in [false, true] {
             let title = if held {
                 "Connections opened before step 0, used again after each step"
