@@ -163,6 +163,15 @@ impl Chunk<'_> {
             legacy_octal_numbers: true,
             reject_unsupported_tags: true,
             with_snippet: false,
+            // A list of some ten thousand policies is a lot, but no attack.
+            // Aliases are another matter: they multiply.
+            budget: serde_saphyr::budget! {
+                max_nodes: 2_000_000,
+                max_events: 8_000_000,
+            },
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: 100_000,
+            },
         };
         match serde_saphyr::from_str_with_options::<Strict>(self.text, options) {
             Ok(Strict(value)) => Ok(value),

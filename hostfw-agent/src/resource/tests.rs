@@ -588,7 +588,7 @@ fn syntax_errors_say_where_and_what() {
         let message = message(text);
         assert_eq!(message, expected);
     }
-    let deep = message(&"[".repeat(100));
+    let deep = message(&format!("{}a", "- ".repeat(100)));
     assert!(
         deep.ends_with("larger or deeper than any resource (Depth { depth: 65 })"),
         "{deep}"
