@@ -1,6 +1,10 @@
 //! The dataplane on the real kernel: maps, links and flows, without packets.
 //!
 //! Every test has a network namespace and a pin root of its own.
+#![allow(
+    clippy::unwrap_used,
+    reason = "in tests, and in what serves them, a panic is a failed test"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +15,10 @@ use std::{
     thread,
 };
 
-use aya::maps::{HashMap, Map, MapData, lpm_trie};
+use aya::{
+    maps::{HashMap, Map, MapData, lpm_trie},
+    programs::{SchedClassifier, TcAttachType},
+};
 use hostfw_agent::{
     attach::{Dataplane, DataplaneError, HookKind, IngressChoice, Options, TcChoice, remove_all},
     compile::image::Image,
@@ -355,19 +362,29 @@ fn pins_of_an_interrupted_switch_are_mended() {
 /// What the kernel says is attached to an interface, apart from pins: XDP, TCX
 /// and filters.
 fn attached(name: &str) -> String {
-    let net = json("bpftool -j net show");
-    let mut words: Vec<String> = Vec::new();
-    for entry in net[0]["xdp"].as_array().into_iter().flatten() {
-        if entry["devname"] == name {
-            words.push(format!("xdp-{}", entry["mode"].as_str().unwrap_or("?")));
-        }
+    let mut words = Vec::new();
+    let link = json(&format!("ip -j -d link show dev {name}"));
+    if let Some(mode) = link[0]["xdp"]["mode"].as_u64() {
+        words.push(format!("xdp-{mode}"));
     }
-    for entry in net[0]["tc"].as_array().into_iter().flatten() {
-        if entry["devname"] == name {
-            words.push(entry["kind"].as_str().unwrap_or("?").to_owned());
-        }
+    for (word, direction) in [
+        ("egress", TcAttachType::Egress),
+        ("ingress", TcAttachType::Ingress),
+    ] {
+        let (_, programs) = SchedClassifier::query_tcx(name, direction).unwrap();
+        words.extend(programs.iter().map(|_| format!("tcx/{word}")));
+        // Without the queueing discipline tc fails, and there are none.
+        let filters = Command::new("tc")
+            .args(["filter", "show", "dev", name, word])
+            .output()
+            .unwrap();
+        let filters = String::from_utf8(filters.stdout).unwrap();
+        words.extend(
+            filters
+                .matches("handle 0x68667731")
+                .map(|_| format!("clsact/{word}")),
+        );
     }
-    words.sort();
     words.join(" ")
 }
 
@@ -464,6 +481,11 @@ fn another_choice_replaces_the_hook() {
         (IngressChoice::XdpNative, TcChoice::Tcx, "tcx/egress"),
         (IngressChoice::XdpGeneric, TcChoice::Clsact, "clsact/egress"),
         (IngressChoice::Tc, TcChoice::Tcx, "tcx/egress tcx/ingress"),
+        (
+            IngressChoice::Tc,
+            TcChoice::Clsact,
+            "clsact/egress clsact/ingress",
+        ),
         (IngressChoice::XdpNative, TcChoice::Tcx, "tcx/egress"),
     ] {
         let mut dataplane = Dataplane::open(&Options {
@@ -477,6 +499,11 @@ fn another_choice_replaces_the_hook() {
         assert_eq!(attachment.ingress.fallback, None);
         assert_ne!(Some(attachment.ingress.kind), former);
         former = Some(attachment.ingress.kind);
+        let links = [attachment.ingress.kind, attachment.egress.kind]
+            .iter()
+            .filter(|kind| **kind != HookKind::Clsact)
+            .count();
+        assert_eq!(root.names("links").len(), links, "{ingress:?}");
         let shown: Vec<_> = attached(&interface.name)
             .split(' ')
             .filter(|word| !word.starts_with("xdp"))
