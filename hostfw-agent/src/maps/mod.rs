@@ -1,1 +1,82 @@
 //! Writes images into maps and switches generations.
+//!
+//! Every per-generation map is an array of two maps. The programs read the
+//! word [`ACTIVE`](hostfw_common::names::ACTIVE) once for each packet; its
+//! lowest bit says which of the two they use. [`Generations::switch`] fills
+//! fresh maps, puts them into the slot that nobody reads, and then writes that
+//! word: a packet is judged by one generation or the other, never by a mixture.
+
+pub(crate) mod bpf;
+mod generation;
+mod lock;
+pub(crate) mod pins;
+mod tables;
+
+pub use bpf::BpfError;
+pub(crate) use generation::Generations;
+pub(crate) use lock::Lock;
+pub use lock::LockError;
+pub use pins::PinError;
+
+/// Why maps could not be made, filled or switched.
+#[derive(Debug, thiserror::Error)]
+pub enum MapsError {
+    /// The embedded object lacks what the kernel and the agent agreed on. A
+    /// defect of the build.
+    #[error("map {name}: expected {expected} in the BPF object, found none")]
+    Missing {
+        /// Name of the map.
+        name: &'static str,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// A pinned map is not like the one of the same name in the object.
+    #[error(
+        "map {name}: expected {field} {expected}, found {found}; if it was pinned by another \
+         build, `hostfw-agent --detach` removes it"
+    )]
+    Incompatible {
+        /// Name of the map.
+        name: &'static str,
+        /// What differs.
+        field: &'static str,
+        /// As the object has it.
+        expected: u32,
+        /// As it is pinned.
+        found: u32,
+    },
+    /// aya could not do something with a map.
+    #[error("map {name}: {error}")]
+    Map {
+        /// Name of the map.
+        name: &'static str,
+        /// What aya said.
+        #[source]
+        error: Box<aya::maps::MapError>,
+    },
+    /// A call of bpf(2) failed.
+    #[error("map {name}: {error}")]
+    Bpf {
+        /// Name of the map.
+        name: &'static str,
+        /// The call, and what the kernel said.
+        #[source]
+        error: BpfError,
+    },
+    /// The folder of pins could not be changed.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+}
+
+impl MapsError {
+    pub(crate) fn map(name: &'static str) -> impl Fn(aya::maps::MapError) -> Self {
+        move |error| Self::Map {
+            name,
+            error: Box::new(error),
+        }
+    }
+
+    pub(crate) fn bpf(name: &'static str) -> impl Fn(BpfError) -> Self {
+        move |error| Self::Bpf { name, error }
+    }
+}

@@ -1,1 +1,0 @@
-//! Takes over the flows that the kernel knows before hostfw judges.

@@ -1,1 +1,0 @@
-//! Loads programs, attaches them to interfaces, pins what must survive.

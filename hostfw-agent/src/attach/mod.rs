@@ -1,0 +1,252 @@
+//! Loads programs, attaches them to interfaces, pins what must survive.
+//!
+//! Everything that judges packets is pinned or a filter, so it stays in force
+//! when the agent goes, however it goes. A new agent finds the pinned maps,
+//! loads its own programs on them, and puts these in the place of the old ones
+//! by link update: no packet goes unjudged.
+
+mod error;
+mod hook;
+mod interface;
+mod links;
+pub(crate) mod netlink;
+mod object;
+mod remove;
+mod traffic_control;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::Program,
+};
+use hostfw_common::{
+    conntrack::{Flow, FlowKey},
+    counter::{Counter, slot},
+    limits,
+    names::{COUNTERS, EVENTS},
+    verdict::{Direction, Reason},
+};
+
+pub use error::DataplaneError;
+pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
+pub use remove::{Removed, remove_all};
+
+use crate::{
+    compile::image::Image,
+    maps::{Generations, Lock, MapsError, pins, pins::Pins},
+};
+
+/// How the dataplane is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Folder on bpffs for what must survive the agent.
+    pub pin_root: PathBuf,
+    /// Which hook judges incoming packets.
+    pub ingress: IngressChoice,
+    /// How programs are attached at TC.
+    pub tc: TcChoice,
+    /// What the programs log: 0 nothing, then as [`aya_log::Level`] numbers
+    /// them, 1 errors to 5 everything.
+    pub log_level: u8,
+    /// Unanswered flows kept. Has no effect on a map that is pinned already.
+    pub half_open: u32,
+    /// Answered flows kept. Has no effect on a map that is pinned already.
+    pub confirmed: u32,
+}
+
+impl Options {
+    /// The defaults, with this pin root.
+    #[must_use]
+    pub fn new(pin_root: impl Into<PathBuf>) -> Self {
+        Self {
+            pin_root: pin_root.into(),
+            ingress: IngressChoice::Auto,
+            tc: TcChoice::Auto,
+            log_level: 0,
+            half_open: limits::HALF_OPEN_FLOWS,
+            confirmed: limits::CONFIRMED_FLOWS,
+        }
+    }
+}
+
+/// The programs and maps in the kernel, and the right to change them.
+pub struct Dataplane {
+    options: Options,
+    pins: Pins,
+    ebpf: Ebpf,
+    generations: Generations,
+    pub(crate) half_open: HashMap<MapData, FlowKey, Flow>,
+    pub(crate) confirmed: HashMap<MapData, FlowKey, Flow>,
+    counters: PerCpuArray<MapData, Counter>,
+    /// Why an interface's hook is not the first choice.
+    fallbacks: BTreeMap<(u32, Direction), String>,
+    /// Interfaces that have a filter of ours: unlike links they are in no
+    /// folder.
+    filtered: BTreeSet<u32>,
+    _lock: Lock,
+}
+
+impl fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataplane")
+            .field("options", &self.options)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dataplane {
+    /// Loads the programs on the maps that are pinned, or on new ones, which
+    /// it pins. Attaches nothing: what an earlier agent has attached goes on
+    /// judging.
+    ///
+    /// # Errors
+    ///
+    /// If another agent uses the pin root, it is not on bpffs, or the kernel
+    /// refuses the programs.
+    pub fn open(options: &Options) -> Result<Self, DataplaneError> {
+        pins::prepare(&options.pin_root)?;
+        let lock = Lock::take(&options.pin_root)?;
+        let pins = Pins::new(&options.pin_root);
+        pins.create()?;
+        raise_memlock();
+        let object::Loaded {
+            ebpf,
+            generations,
+            half_open,
+            confirmed,
+            counters,
+        } = object::load(options, &pins)?;
+        let mut dataplane = Self {
+            options: options.clone(),
+            pins,
+            ebpf,
+            generations,
+            half_open,
+            confirmed,
+            counters,
+            fallbacks: BTreeMap::new(),
+            filtered: BTreeSet::new(),
+            _lock: lock,
+        };
+        links::remove_stale(&dataplane.pins)?;
+        for ifindex in traffic_control::interfaces().map_err(DataplaneError::Interfaces)? {
+            for direction in Direction::ALL {
+                if filter(ifindex, direction)?.is_some() {
+                    dataplane.filtered.insert(ifindex);
+                }
+            }
+        }
+        Ok(dataplane)
+    }
+
+    /// The generation in force; 0 if there is none yet.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generations.number().unwrap_or_else(|error| {
+            tracing::error!(%error, "the generation in force cannot be read");
+            0
+        })
+    }
+
+    /// Puts an image in force as a whole, and returns its generation. On
+    /// return no packet is judged by the former one any more.
+    ///
+    /// # Errors
+    ///
+    /// If maps cannot be made or filled. The former image is in force then.
+    pub fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
+        Ok(self.generations.switch(image)?)
+    }
+
+    /// Packets and bytes by direction and reason, all CPUs together, since the
+    /// maps were made. Those that never occurred are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, DataplaneError> {
+        let mut all = Vec::new();
+        for direction in Direction::ALL {
+            for reason in Reason::ALL {
+                let values = self
+                    .counters
+                    .get(&slot(direction, *reason), 0)
+                    .map_err(MapsError::map(COUNTERS))?;
+                let sum = values
+                    .iter()
+                    .fold(Counter::default(), |sum, value| Counter {
+                        packets: sum.packets.wrapping_add(value.packets),
+                        bytes: sum.bytes.wrapping_add(value.bytes),
+                    });
+                if sum.packets > 0 {
+                    all.push((direction, *reason, sum));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The ring buffer of [`Event`](hostfw_common::event::Event)s; `None` when
+    /// it is taken already.
+    ///
+    /// # Errors
+    ///
+    /// If the map is no ring buffer.
+    pub fn take_events(&mut self) -> Result<Option<RingBuf<MapData>>, DataplaneError> {
+        self.ebpf
+            .take_map(EVENTS)
+            .map(RingBuf::try_from)
+            .transpose()
+            .map_err(MapsError::map(EVENTS))
+            .map_err(DataplaneError::from)
+    }
+
+    /// What the programs log, to be read with
+    /// [`flush`](aya_log::EbpfLogger::flush) and written through the `log`
+    /// crate. `None` if they log nothing.
+    pub fn take_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        if self.options.log_level == 0 {
+            return None;
+        }
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+            .inspect_err(|error| tracing::warn!(%error, "the programs' log cannot be read"))
+            .ok()
+    }
+
+    /// A loaded program, by one of [`names`](hostfw_common::names)'
+    /// `PROGRAM_*`: for tests and measurements that run it on packets of their
+    /// own.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
+    }
+}
+
+fn filter(ifindex: u32, direction: Direction) -> Result<Option<u32>, DataplaneError> {
+    traffic_control::filter(ifindex, direction).map_err(|error| DataplaneError::Kernel {
+        action: "look at the filters of",
+        ifindex,
+        error: error.to_string(),
+    })
+}
+
+/// Before Linux 5.11 maps count against RLIMIT_MEMLOCK, whose default is far
+/// below what they need. Later it has no effect.
+fn raise_memlock() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid struct that outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } != 0 {
+        let error = std::io::Error::last_os_error();
+        tracing::debug!(%error, "RLIMIT_MEMLOCK stays");
+    }
+}

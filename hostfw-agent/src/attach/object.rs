@@ -1,0 +1,177 @@
+//! The BPF object: its programs loaded, its maps found or made.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+    programs::{Program, ProgramError},
+};
+use hostfw_common::{
+    conntrack::{Flow, FlowKey},
+    counter::Counter,
+    names::{
+        ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, PER_GENERATION, PROGRAM_TC_EGRESS,
+        PROGRAM_TC_INGRESS, PROGRAM_XDP,
+    },
+};
+
+use super::{DataplaneError, Options};
+use crate::maps::{Generations, MapsError, bpf, pins::Pins};
+
+/// The object that the build script has built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hostfw"));
+
+/// What [`load`] makes.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) generations: Generations,
+    pub(super) half_open: HashMap<MapData, FlowKey, Flow>,
+    pub(super) confirmed: HashMap<MapData, FlowKey, Flow>,
+    pub(super) counters: PerCpuArray<MapData, Counter>,
+}
+
+/// Loads the programs on the maps that are pinned, and makes and pins those
+/// that are not.
+pub(super) fn load(options: &Options, pins: &Pins) -> Result<Loaded, DataplaneError> {
+    let definitions =
+        aya_obj::Object::parse(OBJECT).map_err(|error| DataplaneError::Parse(Box::new(error)))?;
+    let mut loader = EbpfLoader::new();
+    for name in LASTING.into_iter().chain(PER_GENERATION) {
+        loader.map_pin_path(name, pins.maps().join(name));
+    }
+    let mut ebpf = loader
+        .map_max_entries(HALF_OPEN, options.half_open)
+        .map_max_entries(CONFIRMED, options.confirmed)
+        .override_global(aya_log::LEVEL, &options.log_level, false)
+        .load(OBJECT)
+        .map_err(|error| DataplaneError::Load(Box::new(error)))?;
+    check_pinned(&ebpf, &definitions)?;
+    // Before any map is taken from `ebpf`: the instructions name maps by
+    // descriptors, which must be open until the kernel has read them.
+    for name in [PROGRAM_XDP, PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS] {
+        let program = ebpf
+            .program_mut(name)
+            .ok_or(DataplaneError::MissingProgram(name))?;
+        load_program(program).map_err(|error| DataplaneError::Program {
+            name,
+            error: Box::new(error),
+        })?;
+    }
+    let btf = object_btf(&ebpf);
+    let mut outer = BTreeMap::new();
+    for name in PER_GENERATION {
+        let Map::ArrayOfMaps(map) = take(&mut ebpf, name)? else {
+            return Err(MapsError::Missing {
+                name,
+                expected: "an array of maps",
+            }
+            .into());
+        };
+        outer.insert(name, map);
+    }
+    let generations = Generations::new(
+        take(&mut ebpf, ACTIVE)?,
+        outer,
+        &definitions,
+        btf,
+        pins.generation(),
+    )?;
+    Ok(Loaded {
+        generations,
+        half_open: HashMap::try_from(take(&mut ebpf, HALF_OPEN)?)
+            .map_err(MapsError::map(HALF_OPEN))?,
+        confirmed: HashMap::try_from(take(&mut ebpf, CONFIRMED)?)
+            .map_err(MapsError::map(CONFIRMED))?,
+        counters: PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)
+            .map_err(MapsError::map(COUNTERS))?,
+        ebpf,
+    })
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError> {
+    ebpf.take_map(name).ok_or(MapsError::Missing {
+        name,
+        expected: "a map",
+    })
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    if let Program::Xdp(program) = program {
+        program.load()
+    } else if let Program::SchedClassifier(program) = program {
+        program.load()
+    } else {
+        Err(ProgramError::UnexpectedProgramType)
+    }
+}
+
+/// The BTF that was loaded with the programs. Not that of a map: a pinned map
+/// may have come with an older object, whose type numbers are others.
+fn object_btf(ebpf: &Ebpf) -> Option<OwnedFd> {
+    let btf = ebpf
+        .program(PROGRAM_XDP)
+        .and_then(|program| program.fd().ok())
+        .ok_or_else(|| "the program is not loaded".to_owned())
+        .and_then(|fd| bpf::program_info(fd).map_err(|error| error.to_string()))
+        .and_then(|info| match info.btf_id {
+            0 => Err("the kernel has none".to_owned()),
+            id => bpf::open_btf(id).map_err(|error| error.to_string()),
+        });
+    btf.inspect_err(|error| {
+        tracing::warn!(%error, "maps are made without BTF: bpftool shows bytes");
+    })
+    .ok()
+}
+
+/// That maps which were pinned before are what the object declares. The ABI
+/// version in the pin path says so; this holds it to its word.
+fn check_pinned(ebpf: &Ebpf, definitions: &aya_obj::Object) -> Result<(), MapsError> {
+    // The event buffer has no keys and values of its own.
+    let checked = LASTING.into_iter().filter(|name| *name != EVENTS);
+    for name in checked.chain(PER_GENERATION) {
+        let missing = MapsError::Missing {
+            name,
+            expected: "a map",
+        };
+        let Some(definition) = definitions.maps.get(name) else {
+            return Err(missing);
+        };
+        let Some(fd) = ebpf.map(name).and_then(map_fd) else {
+            return Err(missing);
+        };
+        let info = bpf::map_info(fd).map_err(MapsError::bpf(name))?;
+        for (field, expected, found) in [
+            ("type", definition.map_type(), info.type_),
+            ("key size", definition.key_size(), info.key_size),
+            ("value size", definition.value_size(), info.value_size),
+            ("flags", definition.map_flags(), info.map_flags),
+        ] {
+            if expected != found {
+                return Err(MapsError::Incompatible {
+                    name,
+                    field,
+                    expected,
+                    found,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The descriptor of a map of one of the kinds that the object declares.
+fn map_fd(map: &Map) -> Option<&aya::maps::MapFd> {
+    if let Map::Array(data)
+    | Map::ArrayOfMaps(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::PerCpuHashMap(data)
+    | Map::PerCpuLruHashMap(data) = map
+    {
+        Some(data.fd())
+    } else {
+        None
+    }
+}
