@@ -25,6 +25,17 @@ pub struct Snapshot {
     pub revision: String,
 }
 
+impl Snapshot {
+    /// A snapshot of these files, sorted by path, with its revision.
+    #[must_use]
+    pub fn of(files: Vec<SourceFile>) -> Self {
+        Self {
+            revision: revision(&files),
+            files,
+        }
+    }
+}
+
 /// A file of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -126,10 +137,7 @@ pub fn read_folder(path: &Path) -> Result<Snapshot, SourceError> {
             content,
         });
     }
-    Ok(Snapshot {
-        revision: revision(&files),
-        files,
-    })
+    Ok(Snapshot::of(files))
 }
 
 fn revision(files: &[SourceFile]) -> String {

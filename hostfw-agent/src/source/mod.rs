@@ -1,11 +1,13 @@
 //! Where resources come from: a folder of YAML and JSON files, the store.
 //!
 //! [`read_folder`] takes all of it in at once, [`contents`] says which object
-//! stands in which file, and [`store`] changes single objects.
+//! stands in which file, [`store`] changes single objects, and [`follow`] tells
+//! when anything changed.
 
 pub mod atomic;
 pub mod contents;
 mod folder;
+pub mod follow;
 pub mod stamp;
 pub mod store;
 pub mod yaml;
