@@ -1,16 +1,19 @@
 //! The two slots of a generation, and the switch between them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use aya::{Pod, maps::MapData};
-use hostfw_common::names::{
-    ACTIVE, ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PER_GENERATION, PREFIXES_V4, PREFIXES_V6, ROWS,
-    RULES, SERVICES,
+use hostfw_common::{
+    endpoint::{Endpoint, FLAG_LEARNING},
+    names::{
+        ACTIVE, ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PER_GENERATION, PREFIXES_V4, PREFIXES_V6,
+        ROWS, RULES, SERVICES,
+    },
 };
 
 use super::{
@@ -106,6 +109,28 @@ impl Generations {
             tracing::warn!(%error, generation = next, "inner maps are not pinned by their names");
         }
         Ok(next)
+    }
+
+    /// Interfaces with an endpoint in force that is not learning.
+    pub(crate) fn judged(&self) -> Result<BTreeSet<u32>, MapsError> {
+        let slot = (self.number()? & 1) as u32;
+        let failed = MapsError::map(ENDPOINTS);
+        let outer = self.outer[ENDPOINTS].fd().as_fd();
+        let outer = aya::maps::Map::ArrayOfMaps(reopen(ENDPOINTS, outer)?);
+        let endpoints: MapData = aya::maps::ArrayOfMaps::try_from(&outer)
+            .and_then(|outer: aya::maps::ArrayOfMaps<_, MapData>| outer.get(&slot, 0))
+            .map_err(&failed)?;
+        let endpoints = aya::maps::Map::HashMap(endpoints);
+        let endpoints: aya::maps::HashMap<_, u32, Endpoint> =
+            (&endpoints).try_into().map_err(&failed)?;
+        let mut judged = BTreeSet::new();
+        for endpoint in endpoints.iter() {
+            let (index, endpoint) = endpoint.map_err(&failed)?;
+            if endpoint.flags & FLAG_LEARNING == 0 {
+                judged.insert(index);
+            }
+        }
+        Ok(judged)
     }
 
     fn fill(&self, image: &Image) -> Result<BTreeMap<&'static str, MapData>, MapsError> {

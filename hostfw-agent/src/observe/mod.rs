@@ -4,5 +4,6 @@ pub mod conditions;
 pub mod counters;
 pub mod events;
 pub mod objects;
+pub mod program_log;
 pub mod socket;
 pub mod status;

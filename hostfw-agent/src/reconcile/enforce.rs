@@ -32,8 +32,8 @@ pub(super) struct Outcome {
     pub(super) not_attached: BTreeMap<u32, String>,
     /// Interfaces that should have been let go, and why they were not.
     pub(super) not_detached: BTreeMap<u32, String>,
-    /// Why established flows could not be taken over, if so.
-    pub(super) not_adopted: Option<String>,
+    /// Interfaces whose established flows could not be taken over, and why.
+    pub(super) not_adopted: BTreeMap<u32, String>,
 }
 
 impl Outcome {
@@ -77,8 +77,8 @@ impl<D: Dataplane> Enforcer<D> {
         mut told: impl FnMut(u64),
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let steps = match self.steps(target) {
-            Ok(steps) => steps,
+        let (steps, judged_before) = match self.steps(target) {
+            Ok(known) => known,
             Err(error) => {
                 outcome.error = Some(format!("cannot see what is attached: {error}"));
                 return outcome;
@@ -112,7 +112,11 @@ impl<D: Dataplane> Enforcer<D> {
                         // Judging late would leave the interface open; so
                         // flows from before may break, and that is told.
                         warn!(%error, "cannot take over established flows");
-                        outcome.not_adopted = Some(error.to_string());
+                        for &index in target.endpoints.keys() {
+                            if !judged_before.contains(&index) {
+                                outcome.not_adopted.insert(index, error.to_string());
+                            }
+                        }
                     }
                 },
                 Step::Detach(index) => {
@@ -130,25 +134,33 @@ impl<D: Dataplane> Enforcer<D> {
         outcome
     }
 
-    fn steps(&mut self, target: &Image) -> Result<Vec<Step>, D::Error> {
+    /// The steps to the image, and the interfaces that are judged already, on
+    /// the maps of this version.
+    fn steps(&mut self, target: &Image) -> Result<(Vec<Step>, BTreeSet<u32>), D::Error> {
         let attached = self.dataplane.attached()?;
-        let judged = if self.dataplane.generation() == 0 {
-            BTreeSet::new()
+        // What is attached although nothing was ever put in force belongs to
+        // another version, and judges.
+        let fresh_maps = self.dataplane.generation() == 0;
+        let judged = if fresh_maps {
+            attached.clone()
         } else {
             &self.dataplane.judged()? & &attached
         };
         // An interface that went away took its programs along.
         self.held.retain(|index, _| attached.contains(index));
         let held = self.held.keys().copied().collect();
-        Ok(plan(
+        let steps = plan(
             target,
             Known {
                 in_force: self.in_force.as_ref(),
                 attached: &attached,
                 judged: &judged,
                 held: &held,
+                fresh_maps,
             },
-        ))
+        );
+        let judged_before = if fresh_maps { BTreeSet::new() } else { judged };
+        Ok((steps, judged_before))
     }
 
     fn switch(
@@ -178,13 +190,6 @@ impl<D: Dataplane> Enforcer<D> {
     fn attach(&mut self, interface: &Interface) -> Result<(), D::Error> {
         match self.dataplane.attach(interface) {
             Ok(hooks) => {
-                info!(
-                    interface = interface.name,
-                    ingress = hooks.ingress.hook,
-                    mode = hooks.ingress.mode.as_deref().unwrap_or_default(),
-                    egress = hooks.egress.hook,
-                    "attached"
-                );
                 self.held.insert(interface.index, hooks);
                 Ok(())
             }

@@ -13,6 +13,7 @@ mod enforce;
 #[cfg(test)]
 mod fake;
 mod keep;
+mod kernel;
 mod plan;
 mod run;
 
@@ -163,14 +164,7 @@ impl<D: Dataplane> Reconciler<D> {
         let outcome = self.enforce(&selection);
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
-        if let Some(reason) = &outcome.not_adopted {
-            for governed in &selection.governed {
-                let index = governed.interface.index;
-                self.not_adopted
-                    .entry(index)
-                    .or_insert_with(|| reason.clone());
-            }
-        }
+        self.not_adopted.extend(outcome.not_adopted.clone());
 
         let generation = self.enforcer.dataplane().generation();
         if outcome.switched {
@@ -200,7 +194,7 @@ impl<D: Dataplane> Reconciler<D> {
             left_alone,
         };
         self.endpoints = endpoint_statuses(&model, &all, &facts);
-        outcome.complete()
+        outcome.complete() && self.read_error.is_none()
     }
 
     /// Removes from the selection the interfaces that the agent was told to

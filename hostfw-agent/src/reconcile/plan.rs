@@ -33,6 +33,9 @@ pub(super) struct Known<'a> {
     pub(super) judged: &'a BTreeSet<u32>,
     /// Those of them that have the programs of this agent.
     pub(super) held: &'a BTreeSet<u32>,
+    /// The maps are new, so no flow is in them: what is attached judges by
+    /// those of another version.
+    pub(super) fresh_maps: bool,
 }
 
 /// The steps from what is known to the image.
@@ -44,6 +47,9 @@ pub(super) struct Known<'a> {
 /// none is missed. One that is judged already, by an earlier agent's programs
 /// too, never goes back to learning, for that would open it.
 ///
+/// Programs of another version judge by maps of their own. They are replaced
+/// only when these maps have the flows that the kernel's tables know.
+///
 /// An interface that no endpoint governs any more is let go after the switch:
 /// the other way round it would be open while the old image still governs it,
 /// and nobody could tell.
@@ -51,16 +57,23 @@ pub(super) fn plan(target: &Image, known: Known<'_>) -> Vec<Step> {
     let governed: BTreeSet<u32> = target.endpoints.keys().copied().collect();
     let new: BTreeSet<u32> = &governed - known.judged;
 
+    let other_version = known.fresh_maps && !known.judged.is_disjoint(&governed);
     let mut steps = Vec::new();
     if new.is_empty() {
         if known.in_force != Some(target) {
             steps.push(Step::Switch { learning: new });
+        }
+        if other_version {
+            steps.push(Step::Adopt);
         }
         steps.extend((&governed - known.held).into_iter().map(Step::Attach));
     } else {
         steps.push(Step::Switch {
             learning: new.clone(),
         });
+        if other_version {
+            steps.push(Step::Adopt);
+        }
         // One that has programs but is not judged is attached again: that is
         // cheap, and whatever went wrong with it may be mended.
         steps.extend(
@@ -115,6 +128,7 @@ mod tests {
                 attached: &attached,
                 judged: &judged,
                 held: &held,
+                fresh_maps: false,
             },
         )
     }
@@ -183,6 +197,33 @@ mod tests {
             steps(&image(&[2, 3]), None, [&[2, 3], &[2], &[]]),
             [
                 switch(&[3]),
+                Step::Attach(2),
+                Step::Attach(3),
+                Step::Adopt,
+                switch(&[]),
+            ]
+        );
+    }
+
+    #[test]
+    fn programs_of_another_version_judge_until_the_flows_are_taken_over() {
+        let both = set(&[2]);
+        let known = Known {
+            in_force: None,
+            attached: &both,
+            judged: &both,
+            held: &set(&[]),
+            fresh_maps: true,
+        };
+        assert_eq!(
+            plan(&image(&[2]), known),
+            [switch(&[]), Step::Adopt, Step::Attach(2)]
+        );
+        assert_eq!(
+            plan(&image(&[2, 3]), known),
+            [
+                switch(&[3]),
+                Step::Adopt,
                 Step::Attach(2),
                 Step::Attach(3),
                 Step::Adopt,

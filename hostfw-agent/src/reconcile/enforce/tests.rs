@@ -153,7 +153,10 @@ fn flows_that_cannot_be_taken_over_do_not_keep_the_interface_open() {
         ..Fake::default()
     });
     let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
-    assert_eq!(outcome.not_adopted.as_deref(), Some("no conntrack"));
+    assert_eq!(
+        outcome.not_adopted,
+        BTreeMap::from([(2, "no conntrack".to_owned())])
+    );
     assert_eq!(calls.last(), Some(&Call::Switch(vec![], vec![2])));
 }
 
@@ -218,4 +221,18 @@ fn without_a_list_of_what_is_attached_nothing_is_touched() {
     assert!(!outcome.switched);
     assert!(outcome.error.unwrap().contains("no list today"));
     assert_eq!(calls, []);
+}
+
+#[test]
+fn programs_of_another_version_are_replaced_after_their_flows_were_taken_over() {
+    let mut enforcer = Enforcer::new(Fake {
+        attached: BTreeSet::from([2]),
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [Call::Switch(vec![], vec![2]), Call::Adopt, Call::Attach(2)]
+    );
 }
