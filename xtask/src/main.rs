@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, tests, demonstrates and measures hostfw, and sets a
 //! fresh machine up for that.
 
+mod bench;
 mod build;
 mod demo;
 mod layers;
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Args),
     /// Try resources on an interface of this machine, until Ctrl-C
     Load(load::Args),
+    /// Measure hostfw beside its contenders
+    Bench(bench::Args),
     /// Run a command in mounts, network and processes of its own
     Sandbox(sandbox::Args),
     /// Check format, clippy and licences
@@ -61,6 +64,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Test(args) => test::run(args)?,
         Command::Demo(args) => return demo::run(args, programs_of_demo),
         Command::Load(args) => load::run(args)?,
+        Command::Bench(args) => bench::run(args)?,
         Command::Sandbox(args) => return sandbox::run(args),
         Command::Lint => {
             let count = lint::run(&setup::ensure(&[Need::Build, Need::Lint])?)?;
