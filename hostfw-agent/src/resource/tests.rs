@@ -546,6 +546,7 @@ fn hostile_texts_give_errors() {
         };
         assert!(error.to_string().len() < 500, "{error}");
     }
+    assert_eq!(parse_documents(&"{}\n".repeat(100_000)).len(), 100_000);
     // Many documents, and a long list of rules, are only many.
     assert_eq!(parse_documents(&"---\na\n".repeat(10_000)).len(), 10_000);
     let rules = vec!["{action: Allow}"; 20_000].join(",");

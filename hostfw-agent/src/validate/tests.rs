@@ -250,7 +250,7 @@ fn pre_dnat_is_for_ingress_that_is_also_forwarded() {
     );
     refused(
         &gnp("preDNAT: true, applyOnForward: true, egress: [{action: Allow}]"),
-        &["spec.egress: expected no egress rules, for preDNAT is true, found 1 rules"],
+        &["spec.egress: expected no egress rules, for preDNAT is true, found a list of 1"],
     );
     refused(
         &gnp("preDNAT: true, applyOnForward: true, types: [Ingress, Egress]"),
@@ -479,13 +479,13 @@ fn endpoints() {
         ),
         (
             "node: n1, interfaceName: eth0, profiles: [a, b]",
-            "spec.profiles: profiles is not enforced by this release: expected an empty list, \
-             found 2 profiles",
+            "spec.profiles: profile policy is not enforced by this release: expected an empty list, \
+             found a list of 2",
         ),
         (
             "node: n1, interfaceName: eth0, ports: [{name: a, protocol: TCP, port: 1}]",
-            "spec.ports: ports (named ports) is not enforced by this release: expected an empty \
-             list, found 1 ports",
+            "spec.ports: named-port matching is not enforced by this release: expected an empty \
+             list, found a list of 1",
         ),
     ] {
         refused(&hep(spec), &[expected]);
@@ -923,6 +923,11 @@ fn settings_of_felix() {
             excluded_interfaces: None,
         }
     );
+    // As Calico writes it.
+    assert_eq!(
+        settings(&felix("bpfLogLevel: '', ipipMTU: null")),
+        settings(&felix(""))
+    );
     refused(
         &resource("FelixConfiguration", "global", ""),
         &["metadata.name: expected default or node.<name of a node>, found \"global\""],
@@ -1011,6 +1016,18 @@ fn all_errors_of_an_object_come_at_once() {
             "spec.selector: expected a label name, 'has(', 'all()', 'global()', '!' or '(' at \
              character 2, found the end in \"(\"",
         ],
+    );
+}
+
+#[test]
+fn not_every_one_of_many_errors_is_told() {
+    let rules = vec!["{action: Pass}"; 1000].join(",");
+    let errors = validate(&gnp(&format!("egress: [{rules}]"))).expect_err("no tiers");
+    assert_eq!(errors.len(), 101);
+    assert_eq!(errors[99].field, "spec.egress[99].action");
+    assert_eq!(
+        errors[100].to_string(),
+        "spec: expected no further errors, found 900 more"
     );
 }
 
