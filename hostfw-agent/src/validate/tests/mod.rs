@@ -1,0 +1,186 @@
+mod endpoint;
+mod felix;
+mod metadata;
+mod policy;
+mod rule;
+
+use super::*;
+use crate::resource::parse_documents;
+
+/// An object with this name and this spec in flow style.
+fn resource(kind: &str, name: &str, spec: &str) -> Resource {
+    with_metadata(kind, &format!("name: {name}"), spec)
+}
+
+#[track_caller]
+fn with_metadata(kind: &str, metadata: &str, spec: &str) -> Resource {
+    let text = format!(
+        "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{{metadata}}}\n\
+         spec: {{{spec}}}\n"
+    );
+    let mut documents = parse_documents(&text);
+    match documents.remove(0).result {
+        Ok(mut resources) => resources.remove(0),
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+fn gnp(spec: &str) -> Resource {
+    resource("GlobalNetworkPolicy", "p", spec)
+}
+
+fn hep(spec: &str) -> Resource {
+    resource("HostEndpoint", "h", spec)
+}
+
+fn felix(spec: &str) -> Resource {
+    resource("FelixConfiguration", "default", spec)
+}
+
+/// A policy that is valid but for what this rule brings.
+fn rule(rule: &str) -> Resource {
+    gnp(&format!("egress: [{{{rule}}}]"))
+}
+
+#[track_caller]
+fn valid(resource: &Resource) -> Object {
+    validate(resource).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+#[track_caller]
+fn policy(resource: &Resource) -> model::Policy {
+    let value = valid(resource);
+    let Object::Policy(policy) = value else {
+        panic!("another kind: {value:?}");
+    };
+    policy
+}
+
+#[track_caller]
+fn egress_rule(text: &str) -> model::Rule {
+    policy(&rule(text)).egress.expect("egress rules").remove(0)
+}
+
+#[track_caller]
+fn endpoint(resource: &Resource) -> model::HostEndpoint {
+    let value = valid(resource);
+    let Object::HostEndpoint(endpoint) = value else {
+        panic!("another kind: {value:?}");
+    };
+    endpoint
+}
+
+#[track_caller]
+fn settings(resource: &Resource) -> model::FelixSettings {
+    let value = valid(resource);
+    let Object::Settings(settings) = value else {
+        panic!("another kind: {value:?}");
+    };
+    settings
+}
+
+/// The object is refused with exactly these messages.
+#[track_caller]
+fn refused(resource: &Resource, expected: &[&str]) {
+    match validate(resource) {
+        Ok(object) => panic!("{object:#?} instead of {expected:#?}"),
+        Err(errors) => {
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn all_errors_of_an_object_come_at_once() {
+    refused(
+        &gnp(
+            "tier: t, selector: '(', preDNAT: true, ingress: [{action: Pass, protocol: tcp}, \
+             {action: Allow, source: {nets: [10.0.0.1, 'x']}}]",
+        ),
+        &[
+            "spec.tier: another tier is not enforced by this release: expected default, found \"t\"",
+            "spec.ingress[0].action: Pass is not enforced by this release: expected Allow, Deny \
+             or Log, found Pass",
+            "spec.ingress[0].protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number \
+             from 1 to 255, found \"tcp\"",
+            "spec.ingress[1].source.nets[0]: expected a CIDR with a prefix length, as 10.0.0.1/32, \
+             found \"10.0.0.1\"",
+            "spec.ingress[1].source.nets[1]: expected a CIDR, as 10.0.0.0/8 or fd00::/8, found \
+             \"x\"",
+            "spec.applyOnForward: expected true, for preDNAT is true, found nothing",
+            "spec.selector: expected a label name, 'has(', 'all()', 'global()', '!' or '(' at \
+             character 2, found the end in \"(\"",
+        ],
+    );
+}
+
+#[test]
+fn not_every_one_of_many_errors_is_told() {
+    let rules = vec!["{action: Pass}"; 1000].join(",");
+    let errors = validate(&gnp(&format!("egress: [{rules}]"))).expect_err("no tiers");
+    assert_eq!(errors.len(), 101);
+    assert_eq!(errors[99].field, "spec.egress[99].action");
+    assert_eq!(
+        errors[100].to_string(),
+        "spec: expected no further errors, found 900 more"
+    );
+}
+
+#[test]
+fn hostile_objects_give_short_messages() {
+    const MANY: usize = 1 << 20;
+    for resource in [
+        gnp(&format!(
+            "selector: '{}', egress: [{{action: Allow}}]",
+            "(".repeat(MANY)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{selector: '{}'}}",
+            "(".repeat(MANY)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{nets: ['{}']}}",
+            "1".repeat(MANY)
+        )),
+        rule(&format!("action: Allow, protocol: '{}'", "1".repeat(MANY))),
+        rule(&format!(
+            "action: Allow, protocol: TCP, source: {{ports: ['{}']}}",
+            "1:".repeat(MANY)
+        )),
+        felix(&format!("interfacePrefix: '{}'", "a".repeat(MANY))),
+        hep(&format!(
+            "node: n1, interfaceName: '{}'",
+            "\u{1F600}".repeat(MANY / 4)
+        )),
+        resource(
+            "HostEndpoint",
+            &"a".repeat(MANY),
+            "node: n1, interfaceName: e",
+        ),
+    ] {
+        let errors = validate(&resource).expect_err("nonsense");
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().len() < 1200, "{}", errors[0]);
+    }
+}
+
+#[test]
+fn a_model_is_sorted_by_name() {
+    const E: &str = "egress: [{action: Allow}]";
+    let objects = [
+        resource("GlobalNetworkPolicy", "b", E),
+        resource("HostEndpoint", "b", "node: n1, interfaceName: e"),
+        resource("FelixConfiguration", "node.a", ""),
+        resource("GlobalNetworkPolicy", "a", E),
+        resource("FelixConfiguration", "default", ""),
+        resource("HostEndpoint", "a", "node: n1, interfaceName: e"),
+    ];
+    let model = assemble(objects.iter().map(valid));
+    let names: Vec<_> = model.policies.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let names: Vec<_> = model.endpoints.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let nodes: Vec<_> = model.settings.iter().map(|s| s.node.as_deref()).collect();
+    assert_eq!(nodes, [None, Some("a")]);
+}
