@@ -195,7 +195,14 @@ fn what_looks_alike_and_is_no_trap() {
         &[&icmp, DENY],
         // The denial comes first: the allow does nothing in either version.
         &[&DENY.replace("order: 20", "order: 5"), ALLOW_V4],
-        // On equal order names decide, `allow` before `deny`.
+        // On equal order names decide, `p-deny` before `p`.
+        &[
+            &ALLOW_V4.replace("name: allow", "name: p"),
+            &DENY
+                .replace("name: deny", "name: p-deny")
+                .replace("order: 20", "order: 10"),
+        ],
+        // And `deny` before `x-allow`.
         &[
             &ALLOW_V4
                 .replace("name: allow", "name: x-allow")

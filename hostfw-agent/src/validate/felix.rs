@@ -1,7 +1,10 @@
 //! `FelixConfiguration`.
 
 use super::{
-    Findings, endpoint::is_interface_name, felix_fields::is_felix_field, metadata::is_subdomain,
+    Findings,
+    endpoint::is_interface_name,
+    felix_fields::is_felix_field,
+    metadata::{is_subdomain, plain},
     net, protocol,
 };
 use crate::{
@@ -37,8 +40,8 @@ pub(super) fn convert(
             findings.not_enforced(format!("spec.{field}"), field, "nothing", "a value");
         } else {
             findings.invalid(
-                "spec",
-                "failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+                format!("spec.{}", plain(field)),
+                "one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
                  interfaceExclude or disableConntrackInvalidCheck",
                 format!("the unknown field {}", quote(field)),
             );

@@ -229,6 +229,19 @@ fn hostile_texts_give_errors() {
         };
         assert!(error.to_string().len() < 500, "{error}");
     }
+    // Keys and names end up in messages, but not whole.
+    let long = "k".repeat(MANY);
+    for text in [
+        format!("kind: {long}"),
+        policy_with(&format!("{long}: 1")),
+        ENDPOINT.replace("host-endpoint: ingress", &format!("{long}: 5")),
+        ENDPOINT
+            .replace("node1-eth0", &long)
+            .replace("node: node1", "node: 5"),
+    ] {
+        let message = message(&text);
+        assert!(message.len() < 1000, "{message:.1000}");
+    }
     assert_eq!(parse_documents(&"{}\n".repeat(100_000)).len(), 100_000);
     // Many documents, and a long list of rules, are only many.
     assert_eq!(parse_documents(&"---\na\n".repeat(10_000)).len(), 10_000);

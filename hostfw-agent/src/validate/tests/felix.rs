@@ -72,7 +72,7 @@ fn settings_that_are_refused() {
         ),
         (
             "failsafeInboundHostPort: []",
-            "spec: expected failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+            "spec.failsafeInboundHostPort: expected one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
              interfaceExclude or disableConntrackInvalidCheck, found the unknown field \
              \"failsafeInboundHostPort\"",
         ),

@@ -184,3 +184,89 @@ fn a_model_is_sorted_by_name() {
     let nodes: Vec<_> = model.settings.iter().map(|s| s.node.as_deref()).collect();
     assert_eq!(nodes, [None, Some("a")]);
 }
+
+/// Damages a text in a few places. The numbers come from a generator with a
+/// fixed start, so that a failure can be had again.
+fn damage(text: &str, random: &mut impl FnMut(usize) -> usize) -> String {
+    const PIECES: [&str; 24] = [
+        "",
+        " ",
+        "\n",
+        "\t",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "- ",
+        "---\n",
+        "&a ",
+        "*a",
+        "!!",
+        "|",
+        "\u{1F600}",
+        "\0",
+        "null",
+        "-1",
+        "1e400",
+        "(",
+    ];
+    let mut characters: Vec<char> = text.chars().collect();
+    for _ in 0..=random(4) {
+        let at = random(characters.len());
+        let end = (at + random(3)).min(characters.len());
+        characters.splice(at..end, PIECES[random(PIECES.len())].chars());
+    }
+    characters.into_iter().collect()
+}
+
+#[test]
+fn damaged_texts_do_not_panic() {
+    let seed = "\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: p, labels: {a: b}}
+spec:
+  order: 10
+  selector: \"has(a) && !(b in {'c', 'd'}) || e starts with 'f'\"
+  egress:
+  - {action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}
+  - action: Deny
+    protocol: 6
+    source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], notPorts: [1, '2:3']}
+    destination: {notSelector: g ends with 'h'}
+---
+{\"apiVersion\": \"projectcalico.org/v3\", \"kind\": \"HostEndpoint\", \"metadata\": {\"name\": \"h\"},
+ \"spec\": {\"node\": \"n\", \"expectedIPs\": [\"fd00::1\"]}}
+";
+    let mut state = 1_u64;
+    // Knuth's MMIX generator; its upper bits are the good ones.
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("31 bits") % below
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..1_000 {
+        for document in parse_documents(&damage(seed, &mut random)) {
+            match document.result {
+                Ok(resources) => {
+                    for resource in &resources {
+                        accepted += usize::from(validate(resource).is_ok());
+                        assert_eq!(
+                            Resource::from_value(&resource.to_value()).as_ref(),
+                            Ok(resource)
+                        );
+                    }
+                }
+                Err(error) => refused += usize::from(!error.to_string().is_empty()),
+            }
+        }
+    }
+    // Both ways are taken: the damage is neither too light nor too heavy.
+    assert!(accepted > 250 && refused > 250, "{accepted}, {refused}");
+}
