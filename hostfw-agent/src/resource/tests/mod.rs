@@ -160,6 +160,11 @@ spec:
         let value = resource.to_value();
         assert_eq!(Resource::from_value(&value).as_ref(), Ok(&resource));
         assert_eq!(one(&value.to_string()), resource);
+        let json = serde_json::to_string(&resource).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<Resource>(&json).map_err(|error| error.to_string()),
+            Ok(resource)
+        );
         // As written, and nothing made up.
         let Value::Object(original) = syntax::read(text).remove(0).value.unwrap_or_default() else {
             panic!("no object");
