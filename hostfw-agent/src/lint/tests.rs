@@ -61,8 +61,8 @@ const NODE1: (&str, &str) = ("node1-eth0", "host-endpoint: ingress");
 const NODE2: (&str, &str) = ("node2-eth0", "host-endpoint: ingress");
 const OTHER: (&str, &str) = ("other", "role: db");
 
-const TRAP: &str = "GlobalNetworkPolicy(allow): spec.ingress[0] allows IPv4 nets only \
-                    (10.240.0.0/16, 192.168.0.0/16), and then GlobalNetworkPolicy(deny) denies \
+const TRAP: &str = "GlobalNetworkPolicy(allow): spec.ingress[0] (10.240.0.0/16, \
+                    192.168.0.0/16) allows IPv4 nets only, and then GlobalNetworkPolicy(deny) denies \
                     everything: the same traffic over IPv6 is closed";
 const ADVICE: &str = ". If that is not meant, allow IPv6 nets as well, ahead of the denial";
 
@@ -100,6 +100,31 @@ fn an_ipv4_allow_before_a_denial_of_everything_closes_ipv6() {
 }
 
 #[test]
+fn one_policy_gets_one_warning() {
+    let rules = vec![
+        "{action: Allow, source: {nets: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, \
+                      169.254.0.0/16]}}";
+        300
+    ]
+    .join(",");
+    let allow = format!("{{name: allow, spec: {{order: 10, SELECTOR, ingress: [{rules}]}}}}");
+    let endpoints: Vec<String> = (0..300).map(|index| format!("e{index}")).collect();
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|name| (name.as_str(), NODE1.1))
+        .collect();
+    assert_eq!(
+        messages(&model(SELECTOR, &[&allow, DENY], &endpoints)),
+        [format!(
+            "GlobalNetworkPolicy(allow): spec.ingress[0] (10.0.0.0/8, 172.16.0.0/12, \
+             192.168.0.0/16 and 1 more) and 299 more rules allow IPv4 nets only, and then \
+             GlobalNetworkPolicy(deny) denies everything: the same traffic over IPv6 is closed on \
+             the host endpoints e0, e1, e10 and 297 more{ADVICE}"
+        )]
+    );
+}
+
+#[test]
 fn a_pinhole_does_not_make_up_for_it() {
     assert_eq!(
         messages(&model(SELECTOR, &[ALLOW_V4, PINHOLE, DENY], &[NODE1])),
@@ -126,7 +151,7 @@ fn it_works_the_other_way_round() {
     assert_eq!(
         messages(&model(SELECTOR, &[ALLOW_V6, DENY], &[])),
         [
-            "GlobalNetworkPolicy(allow-v6): spec.ingress[0] allows IPv6 nets only (fd00:10::/32), \
+            "GlobalNetworkPolicy(allow-v6): spec.ingress[0] (fd00:10::/32) allows IPv6 nets only, \
           and then GlobalNetworkPolicy(deny) denies everything: the same traffic over IPv4 is \
           closed. If that is not meant, allow IPv4 nets as well, ahead of the denial"
         ]
@@ -170,7 +195,14 @@ fn what_looks_alike_and_is_no_trap() {
         &[&icmp, DENY],
         // The denial comes first: the allow does nothing in either version.
         &[&DENY.replace("order: 20", "order: 5"), ALLOW_V4],
-        // On equal order names decide, `allow` before `deny`.
+        // On equal order names decide, `p-deny` before `p`.
+        &[
+            &ALLOW_V4.replace("name: allow", "name: p"),
+            &DENY
+                .replace("name: deny", "name: p-deny")
+                .replace("order: 20", "order: 10"),
+        ],
+        // And `deny` before `x-allow`.
         &[
             &ALLOW_V4
                 .replace("name: allow", "name: x-allow")

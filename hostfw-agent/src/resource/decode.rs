@@ -45,11 +45,20 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, F
             path.push_str(&field);
         }
         FieldError {
-            path,
+            path: shorten(path),
             expected,
             found,
         }
     })
+}
+
+/// A path in a message: keys may be as long as whoever wrote them liked.
+fn shorten(path: String) -> String {
+    const LONGEST: usize = 400;
+    match path.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &path[..end]),
+        None => path,
+    }
 }
 
 /// What a text from a user looks like in a message: quoted, and not longer

@@ -115,8 +115,14 @@ impl Chunk<'_> {
     fn read_json(&self, content: &str, trees: &mut Vec<Tree>) -> bool {
         let mut values = serde_json::Deserializer::from_str(content).into_iter::<Strict>();
         let mut first = true;
+        let (mut offset, mut line) = (0, self.line);
         loop {
-            let line = self.line_of_next(content, values.byte_offset());
+            // Counted on from the value before: all over again would be
+            // quadratic.
+            let rest = &content[values.byte_offset()..];
+            let next = content.len() - rest.trim_start().len();
+            line += content[offset..next].matches('\n').count();
+            offset = next;
             match values.next() {
                 None => return true,
                 Some(Ok(Strict(value))) => trees.push(Tree {
@@ -134,13 +140,6 @@ impl Chunk<'_> {
             }
             first = false;
         }
-    }
-
-    /// The line of the next character that is not white space.
-    fn line_of_next(&self, content: &str, offset: usize) -> usize {
-        let rest = &content[offset..];
-        let next = offset + rest.len() - rest.trim_start().len();
-        self.line + content[..next].matches('\n').count()
     }
 
     fn json_error(&self, error: &serde_json::Error) -> SyntaxError {
@@ -183,6 +182,10 @@ impl Chunk<'_> {
         let (line, column) = error
             .location()
             .map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a foreign enum of some seventy variants"
+        )]
         let message = match error {
             serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("duplicate mapping key {}", quote(key))
