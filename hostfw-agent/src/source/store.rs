@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Snapshot, SourceError, atomic,
-    contents::Contents,
+    MAX_FILE_BYTES, Snapshot, SourceError, atomic,
+    contents::{Contents, FileContents},
     read_folder,
     stamp::{self, Conflict},
     yaml::{self, YamlError},
@@ -113,6 +113,14 @@ pub enum StoreError {
         object: ObjectRef,
         /// Its file.
         file: String,
+    },
+    /// Its file would be too large to be read again.
+    #[error("{object}: expected at most {MAX_FILE_BYTES} bytes of YAML, found {bytes}")]
+    TooLarge {
+        /// The object.
+        object: ObjectRef,
+        /// How many bytes it would take.
+        bytes: usize,
     },
     /// It cannot be written down.
     #[error("{object}: {error}")]
@@ -293,12 +301,29 @@ impl Writer {
         let file = file_name(&object)?;
         let mut value = resource.to_value();
         yaml::shorten_numbers(&mut value);
-        let text = yaml::to_yaml(&value).map_err(|error| StoreError::Yaml { object, error })?;
+        let text = match yaml::render(&value) {
+            Ok(text) => text,
+            Err(error) => return Err(StoreError::Yaml { object, error }),
+        };
+        if text.len() as u64 > MAX_FILE_BYTES {
+            let bytes = text.len();
+            return Err(StoreError::TooLarge { object, bytes });
+        }
+        if !is_read_as(&text, &resource) {
+            let error = YamlError::Differs;
+            return Err(StoreError::Yaml { object, error });
+        }
         let path = self.folder.join(&file);
         atomic::write(&path, text.as_bytes()).map_err(|error| StoreError::Io { path, error })?;
         self.contents.put(file, resource);
         Ok(())
     }
+}
+
+/// What is stored must be what was validated, as the agent reads it.
+fn is_read_as(text: &str, resource: &Resource) -> bool {
+    let read = FileContents::parse(text);
+    read.errors.is_empty() && matches!(&read.objects[..], [only] if only.resource == *resource)
 }
 
 fn check(stored: &Resource, input: &Resource) -> Result<(), StoreError> {

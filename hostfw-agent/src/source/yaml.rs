@@ -13,13 +13,13 @@ pub enum YamlError {
     Differs,
 }
 
-/// The value as a YAML document, without a `---` line. It is known to be read
-/// back as the same value.
+/// The value as a YAML document, without a `---` line. Whoever relies on it has
+/// to read it back: see [`to_yaml`].
 ///
 /// # Errors
 ///
-/// If there is no such text.
-pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+/// If the serializer refuses it.
+pub fn render(value: &Value) -> Result<String, YamlError> {
     let options = serde_saphyr::ser_options! {
         // Folded selectors are hard to read, and to search for.
         prefer_block_scalars: false,
@@ -29,7 +29,25 @@ pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let read: Value = serde_saphyr::from_str(&text).map_err(|_| YamlError::Differs)?;
+    Ok(text)
+}
+
+/// The value as a YAML document that is known to be read back as the same
+/// value.
+///
+/// # Errors
+///
+/// If there is no such text.
+pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+    let text = render(value)?;
+    let options = serde_saphyr::options! {
+        // As resources are read.
+        legacy_octal_numbers: true,
+        // The text is our own.
+        budget: None,
+    };
+    let read: Value =
+        serde_saphyr::from_str_with_options(&text, options).map_err(|_| YamlError::Differs)?;
     if read == *value {
         Ok(text)
     } else {
@@ -100,6 +118,28 @@ mod tests {
             "é",
             "has(a) && b == 'c'",
             "\t",
+            "010",
+            "0o10",
+            "1_000",
+            "1:30",
+            ".inf",
+            ".nan",
+            "+1",
+            "-",
+            "=",
+            "<<",
+            "y",
+            "NO",
+            "0b1",
+            "é: #",
+            "\u{feff}",
+            "\u{2028}",
+            "\r\n",
+            "\u{85}",
+            "12e03",
+            "0.0.0.0/0",
+            "::/0",
+            "fe80::1",
         ] {
             let value = json!({ "key": text, text: ["x", text] });
             let yaml = to_yaml(&value);

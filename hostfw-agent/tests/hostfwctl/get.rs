@@ -129,3 +129,18 @@ fn half_written_file_is_told_and_does_not_hide_the_others() {
         .succeeds()
         .says("NAME   TIER\na      default\nb      default\nc      default\n");
 }
+
+#[test]
+fn object_in_two_files_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.apply(&(policy("a", 1) + &policy("b", 1)));
+    sandbox.write("store/copy.yaml", &policy("a", 2));
+    sandbox
+        .run(&["get", "gnp"], EMPTY)
+        .succeeds()
+        .says("NAME   TIER\na      default\na      default\nb      default\n")
+        .complains("Warning: GlobalNetworkPolicy(a)")
+        .complains("copy.yaml and globalnetworkpolicy.a.yaml");
+    let done = sandbox.run(&["get", "gnp", "b"], EMPTY).succeeds();
+    assert_eq!(done.err, "");
+}

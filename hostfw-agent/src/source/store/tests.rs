@@ -261,6 +261,31 @@ fn longest_names_have_a_file_each() {
 }
 
 #[test]
+fn object_that_could_not_be_read_again_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::lock(folder.path()).unwrap();
+    let mut resource = policy("a", 1);
+    resource
+        .metadata_mut()
+        .annotations
+        .insert("note".to_owned(), "x".repeat(17 << 20));
+    let error = writer.apply(resource).unwrap_err().to_string();
+    assert!(error.contains("at most 16777216 bytes"), "{error}");
+    assert!(names(folder.path()).is_empty());
+
+    let mut resource = policy("a", 1);
+    let Resource::GlobalNetworkPolicy(policy) = &mut resource else {
+        panic!("not a policy");
+    };
+    policy.spec.order = Some(f64::NAN);
+    assert!(matches!(
+        writer.apply(resource),
+        Err(StoreError::Yaml { .. })
+    ));
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
 fn what_a_killed_writer_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let left = folder.path().join(".hostfw-new-1-0");
