@@ -165,6 +165,16 @@ impl Dataplane {
         Ok(self.generations.switch(image)?)
     }
 
+    /// The interfaces whose packets the generation in force judges, whether
+    /// programs are attached to them or not: those that learn are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the map of endpoints cannot be read.
+    pub fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        Ok(self.generations.judged()?)
+    }
+
     /// Packets and bytes by direction and reason, all CPUs together, since the
     /// maps were made. Those that never occurred are left out.
     ///
@@ -229,7 +239,10 @@ impl Dataplane {
     }
 }
 
-fn filter(ifindex: u32, direction: Direction) -> Result<Option<u32>, DataplaneError> {
+fn filter(
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Option<traffic_control::Filter>, DataplaneError> {
     traffic_control::filter(ifindex, direction).map_err(|error| DataplaneError::Kernel {
         action: "look at the filters of",
         ifindex,

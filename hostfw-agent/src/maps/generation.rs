@@ -1,16 +1,19 @@
 //! The two slots of a generation, and the switch between them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use aya::{Pod, maps::MapData};
-use hostfw_common::names::{
-    ACTIVE, ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PER_GENERATION, PREFIXES_V4, PREFIXES_V6, ROWS,
-    RULES, SERVICES,
+use hostfw_common::{
+    endpoint::{Endpoint, FLAG_LEARNING},
+    names::{
+        ACTIVE, ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PER_GENERATION, PREFIXES_V4, PREFIXES_V6,
+        ROWS, RULES, SERVICES,
+    },
 };
 
 use super::{
@@ -106,6 +109,35 @@ impl Generations {
             tracing::warn!(%error, generation = next, "inner maps are not pinned by their names");
         }
         Ok(next)
+    }
+
+    /// Interfaces with an endpoint in force that is not learning.
+    pub(crate) fn judged(&self) -> Result<BTreeSet<u32>, MapsError> {
+        let generation = self.number()?;
+        if generation == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let failed = MapsError::map(ENDPOINTS);
+        let endpoints = aya::maps::Map::HashMap(self.inner_of(ENDPOINTS, generation)?);
+        let endpoints: aya::maps::HashMap<_, u32, Endpoint> =
+            (&endpoints).try_into().map_err(&failed)?;
+        let mut judged = BTreeSet::new();
+        for endpoint in endpoints.iter() {
+            let (index, endpoint) = endpoint.map_err(&failed)?;
+            if endpoint.flags & FLAG_LEARNING == 0 {
+                judged.insert(index);
+            }
+        }
+        Ok(judged)
+    }
+
+    /// The inner map that a generation, once switched in, has in its slot.
+    fn inner_of(&self, name: &'static str, generation: u64) -> Result<MapData, MapsError> {
+        let slot = (generation & 1) as u32;
+        let outer = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
+        aya::maps::ArrayOfMaps::<_, MapData>::try_from(&outer)
+            .and_then(|outer| outer.get(&slot, 0))
+            .map_err(MapsError::map(name))
     }
 
     fn fill(&self, image: &Image) -> Result<BTreeMap<&'static str, MapData>, MapsError> {
@@ -224,11 +256,7 @@ impl Generations {
             return Ok(());
         }
         for name in PER_GENERATION {
-            let slot = (generation & 1) as u32;
-            let map = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
-            let inner = aya::maps::ArrayOfMaps::<_, MapData>::try_from(&map)
-                .and_then(|outer| outer.get(&slot, 0))
-                .map_err(MapsError::map(name))?;
+            let inner = self.inner_of(name, generation)?;
             let pin = self.pins.join(name);
             if same_map(&inner, &pin) {
                 continue;
