@@ -21,6 +21,8 @@ pub mod validate;
 
 pub mod lint;
 
+pub mod accept;
+
 pub mod select;
 
 pub mod compile;
@@ -34,5 +36,7 @@ pub mod attach;
 pub mod adopt;
 
 pub mod observe;
+
+pub mod ctl;
 
 pub mod reconcile;

@@ -1,2 +1,344 @@
-//! Placeholder.
-fn main() {}
+//! `hostfw-agent`: keeps the host endpoints of one node enforced.
+//!
+//! Arguments, logging and exit codes; the work is in the library.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::{Parser, ValueEnum};
+use hostfw_agent::{
+    attach::{self, Dataplane, IngressChoice, Options, TcChoice},
+    interfaces,
+    observe::{
+        events::{self, NameBook},
+        program_log,
+        socket::ControlSocket,
+    },
+    reconcile::{self, Reconciler, Settings},
+    source::follow::Follower,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Enforces Calico host endpoint policy on this node with eBPF.
+///
+/// What is enforced stays when the agent goes, and the next agent takes over
+/// without a gap; --detach removes it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder of resources, in YAML or JSON
+    #[arg(
+        long,
+        env = "HOSTFW_STORE",
+        value_name = "FOLDER",
+        default_value = "/var/lib/hostfw/resources"
+    )]
+    store: PathBuf,
+
+    /// Folder where the agent writes down what is in force
+    #[arg(
+        long,
+        env = "HOSTFW_STATE_DIR",
+        value_name = "FOLDER",
+        default_value = "/var/lib/hostfw/state"
+    )]
+    state_dir: PathBuf,
+
+    /// Folder on bpffs for what must survive the agent
+    #[arg(
+        long,
+        env = "HOSTFW_PIN_ROOT",
+        value_name = "FOLDER",
+        default_value = "/sys/fs/bpf/hostfw"
+    )]
+    pin_root: PathBuf,
+
+    /// Control socket, which hostfwctl asks for the status
+    #[arg(
+        long,
+        env = "HOSTFW_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/hostfw/agent.sock"
+    )]
+    socket: PathBuf,
+
+    /// Name of this node in HostEndpoints [default: the host name in lower
+    /// case]
+    #[arg(long, env = "HOSTFW_NODE", value_name = "NAME")]
+    node: Option<String>,
+
+    /// Hook for incoming packets: auto, xdp-native, xdp-generic or tc
+    #[arg(
+        long,
+        env = "HOSTFW_INGRESS",
+        value_name = "HOOK",
+        default_value = "auto"
+    )]
+    ingress: IngressChoice,
+
+    /// Kind of TC hook: auto, tcx or clsact
+    #[arg(long, env = "HOSTFW_TC", value_name = "KIND", default_value = "auto")]
+    tc: TcChoice,
+
+    /// Form of the log, which goes to standard error
+    #[arg(long, env = "HOSTFW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    /// error, warn, info, debug or trace, or directives as in
+    /// `info,hostfw_agent=debug`
+    #[arg(
+        long,
+        env = "HOSTFW_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    log_level: String,
+
+    /// What the BPF programs log; costs nothing when off
+    #[arg(long, env = "HOSTFW_BPF_LOG", value_enum, default_value_t = BpfLog::Off)]
+    bpf_log: BpfLog,
+
+    /// Remove everything that agents have put in place, and leave
+    #[arg(long, env = "HOSTFW_DETACH")]
+    detach: bool,
+
+    /// Govern only this interface (repeatable), for trials
+    #[arg(
+        long,
+        env = "HOSTFW_INTERFACE",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    interface: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The order is that of aya-log's levels, which begin with 1 for errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BpfLog {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl BpfLog {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = if arguments.detach {
+        detach(&arguments.pin_root)
+    } else {
+        run(arguments)
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Sources that an error's own text repeats would make two lines of
+            // one.
+            eprintln!("hostfw-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn detach(pin_root: &Path) -> anyhow::Result<()> {
+    require_root()?;
+    let removed = attach::remove_all(pin_root)?;
+    println!(
+        "removed {} links, {} filters and {} maps",
+        removed.links, removed.filters, removed.maps
+    );
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_log(&arguments)?;
+    require_root()?;
+    let node = match &arguments.node {
+        Some(node) => node.clone(),
+        None => host_name()?,
+    };
+    make_private(&arguments.state_dir).map_err(|error| {
+        anyhow::anyhow!("state folder {}: {error}", arguments.state_dir.display())
+    })?;
+
+    // First of all: this finds out whether another agent is at work.
+    let mut dataplane = Dataplane::open(&Options {
+        ingress: arguments.ingress,
+        tc: arguments.tc,
+        log_level: arguments.bpf_log as u8,
+        ..Options::new(&arguments.pin_root)
+    })?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let socket = ControlSocket::bind(&arguments.socket)?;
+    let store = Follower::new(&arguments.store)?;
+    let interfaces = interfaces::follow().await?;
+
+    let names = NameBook::default();
+    if let Some(ring) = dataplane.take_events()? {
+        events::spawn(ring, names.clone());
+    }
+    if let Some(log) = dataplane.take_log() {
+        program_log::spawn(log);
+    }
+    // One request waits while another is answered.
+    let (requests, answers) = mpsc::channel(1);
+    tokio::spawn(socket.serve(requests));
+
+    info!(
+        node,
+        version = env!("CARGO_PKG_VERSION"),
+        store = %arguments.store.display(),
+        pin_root = %arguments.pin_root.display(),
+        generation = dataplane.generation(),
+        "started"
+    );
+    let reconciler = Reconciler::new(
+        Settings {
+            node,
+            store: arguments.store,
+            state_file: arguments.state_dir.join("accepted.json"),
+            only: BTreeSet::from_iter(arguments.interface),
+        },
+        dataplane,
+        names,
+    );
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    reconcile::run(reconciler, store, interfaces, answers, stop).await;
+    info!("stopped; what is enforced stays");
+    Ok(())
+}
+
+fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
+    let level = &arguments.log_level;
+    let directives = if arguments.bpf_log == BpfLog::Off {
+        level.clone()
+    } else {
+        // The programs' modules begin with `hostfw`, and so does the agent's
+        // name, whose longer directive wins.
+        let own = level
+            .split(',')
+            .find(|part| !part.contains('='))
+            .unwrap_or("info");
+        format!(
+            "hostfw={},hostfw_agent={own},{level}",
+            arguments.bpf_log.name()
+        )
+    };
+    let filter = EnvFilter::try_new(&directives)
+        .with_context(|| format!("log level {level:?}"))
+        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn require_root() -> anyhow::Result<()> {
+    // SAFETY: takes nothing, touches nothing, cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        bail!("expected to run as root, which loading BPF programs needs");
+    }
+    Ok(())
+}
+
+/// The host name as Kubernetes makes a node's name of it: in lower case.
+fn host_name() -> anyhow::Result<String> {
+    let path = "/proc/sys/kernel/hostname";
+    let name = fs::read_to_string(path)
+        .map_err(|error| anyhow::anyhow!("{path}: {error}; give the node's name with --node"))?;
+    Ok(name.trim().to_lowercase())
+}
+
+/// Makes a folder that only root reads.
+fn make_private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let arguments = Arguments::try_parse_from(["hostfw-agent"]).expect("no flag is required");
+        assert_eq!(arguments.store, Path::new("/var/lib/hostfw/resources"));
+        assert_eq!(arguments.state_dir, Path::new("/var/lib/hostfw/state"));
+        assert_eq!(arguments.pin_root, Path::new("/sys/fs/bpf/hostfw"));
+        assert_eq!(arguments.socket, Path::new("/run/hostfw/agent.sock"));
+        assert_eq!(arguments.ingress, IngressChoice::Auto);
+        assert_eq!(arguments.tc, TcChoice::Auto);
+        assert_eq!(arguments.bpf_log, BpfLog::Off);
+        assert!(!arguments.detach && arguments.interface.is_empty());
+    }
+
+    #[test]
+    fn interfaces_repeat_and_choices_are_checked() {
+        let arguments = Arguments::try_parse_from([
+            "hostfw-agent",
+            "--interface",
+            "eth0",
+            "--interface=eth1",
+            "--ingress",
+            "xdp-generic",
+            "--bpf-log",
+            "debug",
+        ])
+        .expect("all flags are known");
+        assert_eq!(arguments.interface, ["eth0", "eth1"]);
+        assert_eq!(arguments.ingress, IngressChoice::XdpGeneric);
+        assert_eq!(arguments.bpf_log as u8, 4);
+        assert!(Arguments::try_parse_from(["hostfw-agent", "--tc", "xdp"]).is_err());
+    }
+}

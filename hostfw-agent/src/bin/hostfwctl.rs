@@ -1,2 +1,41 @@
-//! Placeholder.
-fn main() {}
+//! `hostfwctl`: changes and shows the resources of hostfw.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use hostfw_agent::ctl::{self, Cli, CtlError, Streams};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap would leave with 2; any error is 1 here, as in calicoctl.
+            let failed = error.use_stderr();
+            return match error.print() {
+                Ok(()) if !failed => ExitCode::SUCCESS,
+                Ok(()) | Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let mut streams = Streams {
+        input: io::stdin().lock(),
+        output: io::stdout().lock(),
+        warnings: io::stderr(),
+    };
+    let result = ctl::run(cli, &mut streams);
+    let flushed = streams.output.flush().map_err(CtlError::from);
+    match result.and(flushed) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `hostfwctl get ... | head`: nobody is left to be told.
+        Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

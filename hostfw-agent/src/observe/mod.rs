@@ -1,3 +1,9 @@
 //! What the agent tells about itself.
 
+pub mod conditions;
+pub mod counters;
+pub mod events;
+pub mod objects;
+pub mod program_log;
+pub mod socket;
 pub mod status;

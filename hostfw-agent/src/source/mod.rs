@@ -1,1 +1,19 @@
-//! Where resources come from: a folder of YAML and JSON files.
+//! Where resources come from: a folder of YAML and JSON files, the store.
+//!
+//! [`read_folder`] takes all of it in at once, [`contents`] says which object
+//! stands in which file, [`store`] changes single objects, and [`follow`] tells
+//! when anything changed.
+
+pub mod atomic;
+pub mod contents;
+mod folder;
+pub mod follow;
+pub mod stamp;
+pub mod store;
+pub mod yaml;
+
+pub use folder::{
+    MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Snapshot, SourceError, SourceFile,
+    is_resource_file, read_folder,
+};
+pub(crate) use folder::{read_file, read_text};

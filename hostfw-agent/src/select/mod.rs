@@ -4,13 +4,67 @@
 //!
 //! Pure: everything that it knows comes in as arguments.
 
+#![forbid(unsafe_code)]
+
+mod addresses;
+#[cfg(test)]
+mod fixture;
+mod govern;
+mod policies;
+mod settings;
+
 use std::net::IpAddr;
 
+use hostfw_common::verdict::Direction;
 use ipnet::IpNet;
 
+use self::{addresses::Addresses, govern::govern, settings::Settings};
 use crate::model::{
-    Failsafe, IcmpMatch, Interface, IpVersion, ObjectRef, PortRange, Protocol, RuleAction,
+    Failsafe, HostEndpoint, IcmpMatch, Interface, IpVersion, Model, ObjectRef, PortRange, Protocol,
+    RuleAction, Stage,
 };
+
+/// Works out what `node`, which has `interfaces`, is to enforce.
+///
+/// `node` is compared with the `node` of endpoints and settings exactly. The
+/// result does not depend on the order of `interfaces`.
+#[must_use]
+pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection {
+    let settings = Settings::of_node(&model.settings, node);
+    let here: Vec<&HostEndpoint> = model.endpoints.iter().filter(|e| e.node == node).collect();
+    let (pairs, inert) = govern(&here, interfaces, &settings);
+
+    let governing: Vec<&HostEndpoint> = pairs.iter().map(|pair| pair.endpoint).collect();
+    let mut addresses = Addresses::new(&model.endpoints, node, &pairs);
+    let mut candidates = |stage, direction| {
+        policies::candidates(
+            &model.policies,
+            stage,
+            direction,
+            &governing,
+            &mut addresses,
+        )
+    };
+    let pre_dnat = candidates(Stage::PreDnat, Direction::Ingress);
+    let egress = candidates(Stage::Normal, Direction::Egress);
+
+    Selection {
+        governed: pairs
+            .iter()
+            .map(|pair| Governed {
+                endpoint: pair.endpoint.name.clone(),
+                interface: pair.interface.clone(),
+                pre_dnat: policies::applying(&pre_dnat, pair.endpoint),
+                egress: policies::applying(&egress, pair.endpoint),
+            })
+            .collect(),
+        inert,
+        failsafe_inbound: settings.failsafe_inbound,
+        failsafe_outbound: settings.failsafe_outbound,
+        disable_invalid_check: settings.disable_invalid_check,
+        unknown_addresses: addresses.into_unknown(),
+    }
+}
 
 /// What one node enforces.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,7 +80,7 @@ pub struct Selection {
     /// `disableConntrackInvalidCheck`.
     pub disable_invalid_check: bool,
     /// Endpoints that a rule's selector matches, whose addresses this node
-    /// does not know: the rule does not match them.
+    /// does not know: the rule takes their packets for a stranger's.
     pub unknown_addresses: Vec<UnknownAddresses>,
 }
 
@@ -119,6 +173,9 @@ pub enum InertReason {
     },
     /// `interfaceExclude` names the interface.
     Excluded(String),
+    /// `interfacePrefix` makes the interface a workload's, which no endpoint
+    /// governs.
+    Workload(String),
     /// `*`, but no interface is left over.
     NothingLeft,
 }
@@ -131,3 +188,6 @@ pub struct UnknownAddresses {
     /// The policy whose selector matches it.
     pub policy: ObjectRef,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! Which objects of the store are in force.
+//!
+//! Input that is not valid is never silently absent, for the absence of a
+//! policy can open as well as close: the last valid version of an object stays
+//! in force until its file is mended or removed, and is reported for as long.
+
+mod saved;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Model, ObjectRef},
+    resource::Resource,
+    source::{Snapshot, contents::Contents},
+    validate::{self, Object},
+};
+
+pub use saved::{LoadError, load, save};
+
+/// What is in force, and what is wrong with the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accepted {
+    /// Objects that are in force, sorted by kind and name.
+    pub objects: Vec<AcceptedObject>,
+    /// Objects that the store holds, but none of whose versions ever was valid;
+    /// sorted by kind and name.
+    pub refused: Vec<RefusedObject>,
+    /// What is wrong with the store, sorted by file.
+    pub problems: Vec<Problem>,
+}
+
+/// An object that is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AcceptedObject {
+    /// The files of the store that mean the object, sorted: one, unless
+    /// something is wrong.
+    pub files: Vec<String>,
+    /// The version in force, as written.
+    pub resource: Resource,
+    /// The version in force.
+    pub object: Object,
+    /// Whether the store holds that version.
+    pub stored: Stored,
+    /// `metadata.generation` of the version in the store, if it is known.
+    pub stored_generation: Option<u64>,
+}
+
+/// Whether the version in force is the one in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stored {
+    /// It is.
+    Current,
+    /// What the store holds is not valid: an earlier version is in force.
+    LastGood,
+}
+
+/// An object that is not in force, because no version of it was valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedObject {
+    /// The object.
+    pub object: ObjectRef,
+    /// The files of the store that mean it, sorted.
+    pub files: Vec<String>,
+    /// `metadata.generation` of the version in the store, if it is known.
+    pub stored_generation: Option<u64>,
+}
+
+/// Something wrong with the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, relative to the store, if it is about one.
+    pub file: Option<String>,
+    /// The object, where that can be told.
+    pub object: Option<ObjectRef>,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+impl Accepted {
+    /// What is in force, for [`select`](crate::select).
+    #[must_use]
+    pub fn model(&self) -> Model {
+        validate::assemble(self.objects.iter().map(|object| object.object.clone()))
+    }
+
+    /// The object of this kind and name, if it is in force.
+    #[must_use]
+    pub fn object(&self, object: &ObjectRef) -> Option<&AcceptedObject> {
+        self.objects
+            .iter()
+            .find(|accepted| accepted.resource.object_ref() == *object)
+    }
+}
+
+/// A file that means an object.
+struct Claim {
+    file: String,
+    document: Option<usize>,
+    generation: Option<u64>,
+    version: Version,
+}
+
+/// What a file makes of an object.
+enum Version {
+    Valid(Box<(Resource, Object)>),
+    /// Why not is among the problems.
+    Invalid,
+    /// The file meant the object before, and is too broken to tell whether it
+    /// still does.
+    Unknown,
+}
+
+/// What is in force once the store holds the snapshot, if `last` was in force
+/// before.
+///
+/// - An object that one file means, in a valid version, is in force.
+/// - A file with an error still means all objects that it meant last.
+/// - An object that is not valid, or that more than one document means, stays
+///   in force as it was; if it was not, it is refused.
+/// - An object that no file means is gone.
+#[must_use]
+pub fn accept(snapshot: &Snapshot, last: &Accepted) -> Accepted {
+    let mut claims = Claims::default();
+    claims.read(snapshot, last);
+    claims.presume(last);
+    claims.decide(last)
+}
+
+#[derive(Default)]
+struct Claims {
+    of: BTreeMap<ObjectRef, Vec<Claim>>,
+    broken: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Claims {
+    /// What the files say.
+    fn read(&mut self, snapshot: &Snapshot, last: &Accepted) {
+        for (file, contents) in Contents::parse(snapshot).into_files() {
+            for object in contents.objects {
+                let named = object.resource.object_ref();
+                let version = match validate::validate(&object.resource) {
+                    Ok(valid) => Version::Valid(Box::new((object.resource.clone(), valid))),
+                    Err(errors) => {
+                        for error in errors {
+                            let message = format!("document {}: {error}", object.document);
+                            self.report(&file, Some(&named), message);
+                        }
+                        Version::Invalid
+                    }
+                };
+                self.of.entry(named).or_default().push(Claim {
+                    file: file.clone(),
+                    document: Some(object.document),
+                    generation: object.resource.metadata().generation,
+                    version,
+                });
+            }
+            for error in contents.errors {
+                self.report(&file, error.object.as_ref(), error.message);
+                if let Some(named) = error.object {
+                    self.of.entry(named).or_default().push(Claim {
+                        file: file.clone(),
+                        document: error.document,
+                        generation: None,
+                        version: Version::Invalid,
+                    });
+                }
+            }
+            // Writers that truncate first leave an empty file for a moment, or
+            // for good if they fail.
+            if contents.blank && last.means_any(&file) {
+                let message = "expected the resources that the file held before, or no file, \
+                               found an empty one";
+                self.report(&file, None, message.to_owned());
+            }
+        }
+    }
+
+    fn report(&mut self, file: &str, object: Option<&ObjectRef>, message: String) {
+        self.broken.insert(file.to_owned());
+        self.problems.push(Problem {
+            file: Some(file.to_owned()),
+            object: object.cloned(),
+            message,
+        });
+    }
+
+    /// What broken files may still mean.
+    fn presume(&mut self, last: &Accepted) {
+        for (named, files) in last.meant() {
+            for file in files.iter().filter(|file| self.broken.contains(*file)) {
+                let claims = self.of.entry(named.clone()).or_default();
+                if claims.iter().all(|claim| claim.file != *file) {
+                    claims.push(Claim {
+                        file: file.clone(),
+                        document: None,
+                        generation: None,
+                        version: Version::Unknown,
+                    });
+                }
+            }
+        }
+        self.of.retain(|_, claims| !claims.is_empty());
+    }
+
+    fn decide(mut self, last: &Accepted) -> Accepted {
+        let mut accepted = Accepted::default();
+        let previous: BTreeMap<ObjectRef, &AcceptedObject> = last
+            .objects
+            .iter()
+            .map(|object| (object.resource.object_ref(), object))
+            .collect();
+        for (named, claims) in self.of {
+            let files: BTreeSet<String> = claims.iter().map(|claim| claim.file.clone()).collect();
+            let files = Vec::from_iter(files);
+            let stored_generation = claims.first().and_then(|claim| claim.generation);
+            if let [
+                Claim {
+                    version: Version::Valid(valid),
+                    ..
+                },
+            ] = &claims[..]
+            {
+                let (resource, object) = (**valid).clone();
+                accepted.objects.push(AcceptedObject {
+                    files,
+                    resource,
+                    object,
+                    stored: Stored::Current,
+                    stored_generation,
+                });
+                continue;
+            }
+            let previous = previous.get(&named);
+            if claims.len() > 1 {
+                self.problems
+                    .push(ambiguous(&named, &claims, previous.is_some()));
+            }
+            match previous {
+                Some(previous) => accepted.objects.push(AcceptedObject {
+                    files,
+                    resource: previous.resource.clone(),
+                    object: previous.object.clone(),
+                    stored: Stored::LastGood,
+                    stored_generation,
+                }),
+                None => accepted.refused.push(RefusedObject {
+                    object: named,
+                    files,
+                    stored_generation,
+                }),
+            }
+        }
+        self.problems.sort();
+        accepted.problems = self.problems;
+        accepted
+    }
+}
+
+fn ambiguous(named: &ObjectRef, claims: &[Claim], in_force: bool) -> Problem {
+    let places: Vec<String> = claims
+        .iter()
+        .map(|claim| match (claim.document, &claim.version) {
+            (_, Version::Unknown) => format!("{} (which cannot be read now)", claim.file),
+            (Some(document), _) => format!("{} (document {document})", claim.file),
+            (None, _) => claim.file.clone(),
+        })
+        .collect();
+    let outcome = if in_force {
+        "the version that was accepted last stays in force"
+    } else {
+        "none of them is in force"
+    };
+    Problem {
+        file: None,
+        object: Some(named.clone()),
+        message: format!(
+            "expected the object in one place, found it in {}: {outcome}",
+            places.join(" and ")
+        ),
+    }
+}
+
+impl Accepted {
+    /// Every object, with the files that mean it.
+    fn meant(&self) -> impl Iterator<Item = (ObjectRef, &[String])> {
+        let in_force = self
+            .objects
+            .iter()
+            .map(|object| (object.resource.object_ref(), &object.files[..]));
+        let refused = self
+            .refused
+            .iter()
+            .map(|refused| (refused.object.clone(), &refused.files[..]));
+        in_force.chain(refused)
+    }
+
+    fn means_any(&self, file: &str) -> bool {
+        self.meant()
+            .any(|(_, files)| files.iter().any(|known| known == file))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! What an image holds, and that the limits hold. That images decide as the
+//! rules say is tested against a naive matcher in `tests/property.rs`.
+
+use std::time::{Duration, Instant};
+
+use hostfw_common::limits;
+
+use super::{
+    fixture::{governed, numbered, policy, rule, selection},
+    *,
+};
+use crate::{
+    model::{IpVersion, PortRange, RuleAction},
+    select::SelectedRule,
+};
+
+fn to_port(action: RuleAction, port: u16) -> SelectedRule {
+    let mut to_port = rule(action);
+    to_port.protocol = Some(numbered(6));
+    to_port.destination.ports = vec![PortRange {
+        first: port,
+        last: port,
+    }];
+    to_port
+}
+
+fn from(action: RuleAction, net: &str) -> SelectedRule {
+    let mut from = rule(action);
+    from.source.nets = vec![net.parse().unwrap()];
+    from
+}
+
+#[test]
+fn a_governed_interface_without_policy_denies_egress_only() {
+    let image = compile(&selection(vec![governed(2, "e", vec![], vec![])])).unwrap();
+    let endpoint = image.endpoints[&2];
+    for family in Family::ALL {
+        let pre_dnat = endpoint.pre_dnat[family as usize];
+        assert_eq!((pre_dnat.rule_count, pre_dnat.flags), (0, 0));
+        let egress = endpoint.egress[family as usize];
+        assert_eq!((egress.rule_count, egress.flags), (0, TABLE_DEFAULT_DENY));
+    }
+    assert_eq!(endpoint.flags, FLAG_DROP_INVALID_EGRESS);
+}
+
+#[test]
+fn flags_follow_interface_policies_and_settings() {
+    let mut all = selection(vec![
+        governed(2, "a", vec![policy("p", vec![])], vec![]),
+        governed(3, "b", vec![], vec![]),
+    ]);
+    all.governed[1].interface.link_header = false;
+    let image = compile(&all).unwrap();
+    assert_eq!(
+        image.endpoints[&2].flags,
+        FLAG_DROP_INVALID_INGRESS | FLAG_DROP_INVALID_EGRESS
+    );
+    assert_eq!(
+        image.endpoints[&3].flags,
+        FLAG_NO_LINK_HEADER | FLAG_DROP_INVALID_EGRESS
+    );
+    all.disable_invalid_check = true;
+    let image = compile(&all).unwrap();
+    assert_eq!(image.endpoints[&2].flags, 0);
+    assert_eq!(image.endpoints[&3].flags, FLAG_NO_LINK_HEADER);
+}
+
+#[test]
+fn rules_are_numbered_within_their_policy_and_left_out_of_the_other_family() {
+    let rules = vec![
+        from(RuleAction::Allow, "10.0.0.0/8"),
+        from(RuleAction::Log, "fd00::/8"),
+        rule(RuleAction::Deny),
+    ];
+    let first = policy("first", vec![rule(RuleAction::Log)]);
+    let second = policy("second", rules);
+    let image = compile(&selection(vec![governed(
+        2,
+        "e",
+        vec![first, second],
+        vec![],
+    )]))
+    .unwrap();
+    let listed = |family: Family| -> Vec<(String, u16, u8)> {
+        let table = image.endpoints[&2].pre_dnat[family as usize];
+        let first = table.first_rule as usize;
+        image.rules[first..first + usize::from(table.rule_count)]
+            .iter()
+            .map(|entry| {
+                let name = image.names.policy(entry.policy).unwrap().name.clone();
+                (name, entry.index, entry.action)
+            })
+            .collect()
+    };
+    let entry = |name: &str, index, action| (name.to_owned(), index, action);
+    assert_eq!(
+        listed(Family::V4),
+        [
+            entry("first", 0, 2),
+            entry("second", 0, 0),
+            entry("second", 2, 1)
+        ]
+    );
+    assert_eq!(
+        listed(Family::V6),
+        [
+            entry("first", 0, 2),
+            entry("second", 1, 2),
+            entry("second", 2, 1)
+        ]
+    );
+}
+
+#[test]
+fn only_a_family_that_has_a_log_rule_is_flagged() {
+    let mut log = rule(RuleAction::Log);
+    log.ip_version = Some(IpVersion::V6);
+    let egress = vec![policy("p", vec![log, rule(RuleAction::Allow)])];
+    let image = compile(&selection(vec![governed(2, "e", vec![], egress)])).unwrap();
+    let [v4, v6] = image.endpoints[&2].egress;
+    assert_eq!(v4.flags, TABLE_DEFAULT_DENY);
+    assert_eq!(v6.flags, TABLE_DEFAULT_DENY | TABLE_HAS_LOG);
+}
+
+#[test]
+fn every_table_has_an_entry_of_length_zero_and_no_two_lists_share_a_number() {
+    let rules = vec![
+        from(RuleAction::Allow, "10.0.0.0/8"),
+        rule(RuleAction::Deny),
+    ];
+    let image = compile(&selection(vec![
+        governed(2, "a", vec![policy("p", rules.clone())], vec![]),
+        governed(
+            3,
+            "b",
+            vec![policy("q", rules.clone())],
+            vec![policy("q", rules)],
+        ),
+    ]))
+    .unwrap();
+    let mut numbers = Vec::new();
+    for endpoint in image.endpoints.values() {
+        for table in endpoint.pre_dnat.iter().chain(&endpoint.egress) {
+            if table.rule_count == 0 {
+                continue;
+            }
+            for number in [table.source(), table.destination()] {
+                numbers.push(number);
+                let key = Service {
+                    table: TableId(number),
+                    protocol: 0,
+                    port: [0; 2],
+                    _pad: 0,
+                };
+                assert!(image.services.contains_key(&(TABLE_BITS, key)));
+                let v4 = PrefixV4 {
+                    table: TableId(number),
+                    address: [0; 4],
+                };
+                let v6 = PrefixV6 {
+                    table: TableId(number),
+                    address: [0; 16],
+                };
+                assert!(
+                    image.prefixes_v4.contains_key(&(TABLE_BITS, v4))
+                        != image.prefixes_v6.contains_key(&(TABLE_BITS, v6))
+                );
+            }
+        }
+    }
+    let count = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!((numbers.len(), count), (12, 12));
+}
+
+#[test]
+fn interfaces_with_the_same_policies_share_tables_rows_and_the_endpoint_number() {
+    let policies = || vec![policy("p", vec![to_port(RuleAction::Allow, 80)])];
+    let one = compile(&selection(vec![governed(2, "all", policies(), vec![])])).unwrap();
+    let two = compile(&selection(vec![
+        governed(2, "all", policies(), vec![]),
+        governed(3, "all", policies(), vec![]),
+    ]))
+    .unwrap();
+    assert_eq!(two.endpoints[&2], two.endpoints[&3]);
+    assert_eq!(two.names.endpoints.len(), 1);
+    assert_eq!((one.rules.len(), two.rules.len()), (2, 2));
+    assert_eq!(one.services, two.services);
+    // As egress, the same list has a default: it is another table.
+    let egress = compile(&selection(vec![governed(2, "all", policies(), policies())])).unwrap();
+    assert_eq!(egress.rules.len(), 4);
+    assert_eq!(egress.rows, one.rows);
+}
+
+#[test]
+fn rows_are_distinct() {
+    let rules = (1..200)
+        .map(|port| to_port(RuleAction::Allow, port))
+        .collect();
+    let image = compile(&selection(vec![governed(
+        2,
+        "e",
+        vec![policy("p", rules)],
+        vec![],
+    )]));
+    let mut rows = image.unwrap().rows;
+    let count = rows.len();
+    rows.sort();
+    rows.dedup();
+    assert_eq!(rows.len(), count);
+    // Each port, everything (of addresses and source ports), and nothing.
+    assert_eq!(count, 199 + 2);
+}
+
+#[test]
+fn one_rule_too_many_names_endpoint_and_policy() {
+    let many = |count| vec![rule(RuleAction::Deny); count];
+    let fits = vec![policy("a", many(4000)), policy("b", many(96))];
+    compile(&selection(vec![governed(2, "e", fits.clone(), vec![])])).unwrap();
+
+    let mut exceeds = fits;
+    exceeds.push(policy("c", many(1)));
+    exceeds.push(policy("d", many(1)));
+    let error = compile(&selection(vec![governed(2, "e", exceeds, vec![])])).unwrap_err();
+    assert_eq!((error.limit, error.found), (Limit::Rules, 4098));
+    assert_eq!(error.object.to_string(), "HostEndpoint(e)");
+    assert_eq!(error.policy.unwrap().to_string(), "GlobalNetworkPolicy(c)");
+}
+
+#[test]
+fn rules_of_the_other_family_do_not_count() {
+    let mut rules = vec![from(RuleAction::Allow, "10.0.0.0/8"); 4096];
+    rules.extend(vec![from(RuleAction::Allow, "fd00::/8"); 4096]);
+    let policies = vec![policy("p", rules)];
+    let image = compile(&selection(vec![governed(2, "e", policies, vec![])])).unwrap();
+    assert_eq!(image.rules.len(), 8192);
+}
+
+#[test]
+fn too_many_interfaces_are_refused() {
+    let count = limits::MAX_ENDPOINTS + 1;
+    let all = (0..count).map(|i| governed(i, "all", vec![], vec![]));
+    let error = compile(&selection(all.collect())).unwrap_err();
+    assert_eq!(
+        (error.limit, error.found),
+        (Limit::Endpoints, count as usize)
+    );
+}
+
+#[test]
+fn too_many_rules_over_all_endpoints_are_refused() {
+    // No two endpoints share a list, and each takes the most that one can.
+    let per_endpoint = 2 * limits::MAX_RULES;
+    let count = limits::MAX_RULE_ENTRIES / per_endpoint + 1;
+    let all = (0..count).map(|i| {
+        let name = format!("p{i}");
+        let rules = vec![rule(RuleAction::Deny); limits::MAX_RULES as usize];
+        governed(i, &format!("e{i}"), vec![policy(&name, rules)], vec![])
+    });
+    let error = compile(&selection(all.collect())).unwrap_err();
+    assert_eq!(error.limit, Limit::RuleEntries);
+    assert_eq!(error.object.name, format!("e{}", count - 1));
+}
+
+#[test]
+fn the_largest_list_compiles_soon() {
+    let rules = (0..limits::MAX_RULES)
+        .map(|i| {
+            let [_, _, high, low] = i.to_be_bytes();
+            let mut one = to_port(RuleAction::Allow, i as u16 + 1);
+            one.source.nets = vec![format!("10.{high}.{low}.0/24").parse().unwrap()];
+            one.destination.nets = vec![format!("172.16.{high}.{low}/32").parse().unwrap()];
+            one.destination.ports.push(PortRange {
+                first: 30000,
+                last: 32767,
+            });
+            one
+        })
+        .collect();
+    let policies = vec![policy("p", rules)];
+    let all = selection(vec![governed(2, "e", policies, vec![])]);
+    let start = Instant::now();
+    let image = compile(&all).unwrap();
+    // Some tens of milliseconds when optimised; an algorithm that compares
+    // pairs of prefixes takes far longer than this even so.
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(image.rules.len(), limits::MAX_RULES as usize);
+}

@@ -1,0 +1,279 @@
+//! `apply`, `create`, `replace` and `delete`.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::{
+    CtlError, Streams,
+    input::{Files, Input, Item},
+    join, kind,
+    summary::Summary,
+};
+use crate::{
+    accept::{self, Accepted},
+    lint::{self, Warning},
+    model::{Kind, ObjectRef},
+    resource::Resource,
+    source::store::{Change, StoreError, Writer},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    files: Files,
+    /// Leave resources alone that exist already.
+    #[arg(long)]
+    skip_exists: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replace {
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    /// Kind of the resources: hep, gnp or felixconfig.
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    kind: Option<String>,
+    /// Their names.
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    name: Vec<String>,
+    /// File or folder with the resources in YAML or JSON; `-` is standard
+    /// input. May be repeated.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// Read sub-folders too.
+    #[arg(short = 'R', long, requires = "filename")]
+    recursive: bool,
+    /// Do not mind resources that do not exist.
+    #[arg(short = 's', long)]
+    skip_not_exists: bool,
+}
+
+/// Some objects could not be changed; the others are.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", join(.errors))]
+pub struct ChangeError {
+    /// One for each object that could not be changed.
+    pub errors: Vec<StoreError>,
+}
+
+impl Apply {
+    pub(super) fn run(
+        &self,
+        store: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let items = read_valid(&self.files, &mut streams.input)?;
+        change(store, streams, "applied", items, |writer, item| {
+            writer.apply(item.resource).map(Outcome::from)
+        })
+    }
+}
+
+impl Create {
+    pub(super) fn run(
+        &self,
+        store: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let items = read_valid(&self.files, &mut streams.input)?;
+        change(
+            store,
+            streams,
+            "created",
+            items,
+            |writer, item| match writer.create(item.resource) {
+                Err(StoreError::Exists(object)) if self.skip_exists => {
+                    Ok(Outcome::Skipped(format!("{object} exists already")))
+                }
+                other => other.map(Outcome::from),
+            },
+        )
+    }
+}
+
+impl Replace {
+    pub(super) fn run(
+        &self,
+        store: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let items = read_valid(&self.files, &mut streams.input)?;
+        change(store, streams, "replaced", items, |writer, item| {
+            writer.replace(item.resource).map(Outcome::from)
+        })
+    }
+}
+
+/// What `delete` is asked to remove.
+struct Doomed {
+    object: ObjectRef,
+    /// As given in a file.
+    version: Option<Resource>,
+}
+
+impl Delete {
+    pub(super) fn run(
+        &self,
+        store: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let doomed = self.read(&mut streams.input)?;
+        change(
+            store,
+            streams,
+            "deleted",
+            doomed,
+            |writer, doomed| match writer.delete(&doomed.object, doomed.version.as_ref()) {
+                Err(StoreError::NotFound(object)) if self.skip_not_exists => {
+                    Ok(Outcome::Skipped(format!("{object} does not exist")))
+                }
+                other => other.map(|()| Outcome::Changed),
+            },
+        )
+    }
+
+    fn read(&self, stdin: &mut impl io::Read) -> Result<Vec<Doomed>, CtlError> {
+        if let Some(kind) = &self.kind {
+            let kind = kind::parse(kind)?;
+            let object = |name: &String| Doomed {
+                object: ObjectRef {
+                    kind,
+                    name: name.clone(),
+                },
+                version: None,
+            };
+            return Ok(self.name.iter().map(object).collect());
+        }
+        let files = Files {
+            filename: self.filename.clone(),
+            recursive: self.recursive,
+        };
+        // Not validated: what this release refuses must be possible to remove.
+        let items = finish(Input::read(&files, stdin))?;
+        let doomed = |item: Item| Doomed {
+            object: item.resource.object_ref(),
+            version: Some(item.resource),
+        };
+        Ok(items.into_iter().map(doomed).collect())
+    }
+}
+
+fn read_valid(files: &Files, stdin: &mut impl io::Read) -> Result<Vec<Item>, CtlError> {
+    let mut input = Input::read(files, stdin);
+    input.validate();
+    finish(input)
+}
+
+fn finish(input: Input) -> Result<Vec<Item>, CtlError> {
+    if !input.errors.is_empty() {
+        return Err(CtlError::Input(input.errors));
+    }
+    if input.items.is_empty() {
+        return Err(CtlError::NoResources);
+    }
+    Ok(input.items)
+}
+
+/// What a change is about.
+trait Subject {
+    fn object_ref(&self) -> ObjectRef;
+}
+
+impl Subject for Item {
+    fn object_ref(&self) -> ObjectRef {
+        self.resource.object_ref()
+    }
+}
+
+impl Subject for Doomed {
+    fn object_ref(&self) -> ObjectRef {
+        self.object.clone()
+    }
+}
+
+enum Outcome {
+    Changed,
+    Skipped(String),
+}
+
+impl From<Change> for Outcome {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Created | Change::Updated | Change::Unchanged => Self::Changed,
+        }
+    }
+}
+
+/// Changes one object after the other, and does not stop at one that fails.
+fn change<T: Subject>(
+    store: &Path,
+    streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    done: &'static str,
+    subjects: Vec<T>,
+    mut one: impl FnMut(&mut Writer, T) -> Result<Outcome, StoreError>,
+) -> Result<(), CtlError> {
+    let objects: Vec<ObjectRef> = subjects.iter().map(Subject::object_ref).collect();
+    let mut summary = Summary {
+        done,
+        kinds: objects
+            .iter()
+            .map(|object| object.kind)
+            .collect::<Vec<Kind>>(),
+        handled: 0,
+        total: objects.len(),
+    };
+    let mut skipped = Vec::new();
+    let mut errors = Vec::new();
+
+    let mut writer = Writer::lock(store)?;
+    let before = warnings(&writer)?;
+    for subject in subjects {
+        match one(&mut writer, subject) {
+            Ok(Outcome::Changed) => summary.handled += 1,
+            Ok(Outcome::Skipped(what)) => skipped.push(what),
+            Err(error) => errors.push(error),
+        }
+    }
+    let after = warnings(&writer)?;
+    drop(writer);
+
+    for what in &skipped {
+        writeln!(streams.output, "Skipped: {what}")?;
+    }
+    if errors.is_empty() && summary.handled > 0 {
+        writeln!(streams.output, "{}", summary.success())?;
+    } else if summary.handled > 0 {
+        writeln!(streams.output, "{}", summary.partial())?;
+    }
+    for warning in after {
+        // What was wrong before, with other objects, is not news.
+        if objects.contains(&warning.about) || !before.contains(&warning) {
+            writeln!(streams.warnings, "Warning: {warning}")?;
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ChangeError { errors }.into())
+    }
+}
+
+/// What is probably not meant, in the whole store.
+fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
+    let valid = accept::accept(&writer.snapshot()?, &Accepted::default());
+    Ok(lint::lint(&valid.model()))
+}

@@ -1,0 +1,161 @@
+//! `hostfwctl`, the administrator's command: one module per group of
+//! subcommands.
+//!
+//! Names, messages and exit codes are those that users of `calicoctl` know,
+//! where the two do the same.
+
+mod change;
+mod client;
+mod get;
+mod input;
+mod kind;
+mod status;
+mod summary;
+mod table;
+mod validate;
+mod wait;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+
+pub use change::ChangeError;
+pub use client::ClientError;
+pub use input::{InputError, Place};
+pub use kind::KindError;
+pub use wait::WaitError;
+
+use crate::source::{SourceError, store::StoreError, yaml::YamlError};
+
+/// Changes and shows the resources of hostfw, and what is enforced.
+#[derive(Debug, Parser)]
+#[command(name = "hostfwctl", version)]
+pub struct Cli {
+    /// Folder that holds the resources.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "HOSTFW_STORE",
+        default_value = "/var/lib/hostfw/resources"
+    )]
+    store: PathBuf,
+    /// Socket that the agent listens on.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HOSTFW_SOCKET",
+        default_value = "/run/hostfw/agent.sock"
+    )]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Store resources, whether or not they exist.
+    Apply(change::Apply),
+    /// Store resources that do not exist yet.
+    Create(change::Create),
+    /// Store resources that exist.
+    Replace(change::Replace),
+    /// Remove resources.
+    Delete(change::Delete),
+    /// Show stored resources.
+    Get(get::Get),
+    /// Check resources without storing them, and without an agent.
+    Validate(validate::Validate),
+    /// Show what the agent of this node enforces.
+    Status(status::Show),
+}
+
+/// Where output goes.
+#[derive(Debug)]
+pub struct Streams<I, O, E> {
+    /// What `-f -` reads.
+    pub input: I,
+    /// What was asked for.
+    pub output: O,
+    /// Warnings. Errors are returned.
+    pub warnings: E,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// The input is not valid.
+    #[error("{}", join(.0))]
+    Input(Vec<InputError>),
+    /// The input holds no resource.
+    #[error("expected resources in the input, found none")]
+    NoResources,
+    /// Some objects could not be changed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Some objects could not be shown.
+    #[error("{}", join(.0))]
+    Objects(Vec<StoreError>),
+    /// The store cannot be changed at all.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Files of the store cannot be read.
+    #[error("{}", join(.0))]
+    Files(Vec<String>),
+    /// There is no such kind.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    /// The agent does not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The store is not in force.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// The answer cannot be written as YAML.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// The answer cannot be written as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Standard output is closed or full.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn join<T: ToString>(errors: &[T]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// Anything that makes the exit code 1. The text may have several lines, one
+/// for each object.
+pub fn run(
+    cli: Cli,
+    streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+) -> Result<(), CtlError> {
+    let Cli {
+        store,
+        socket,
+        command,
+    } = cli;
+    match command {
+        Command::Apply(command) => command.run(&store, streams),
+        Command::Create(command) => command.run(&store, streams),
+        Command::Replace(command) => command.run(&store, streams),
+        Command::Delete(command) => command.run(&store, streams),
+        Command::Get(command) => command.run(&store, streams),
+        Command::Validate(command) => command.run(streams),
+        Command::Status(command) => command.run(&store, &socket, streams),
+    }
+}

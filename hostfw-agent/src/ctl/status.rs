@@ -1,0 +1,309 @@
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{CtlError, Streams, client, table::Table, wait};
+use crate::{
+    observe::status::{EndpointStatus, HookStatus, ObjectState, ObjectStatus, Problem, Status},
+    source::{read_folder, yaml},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Wait until the agent enforces what the store holds; fail if it does not,
+    /// or if it refuses an object.
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait: `30s`, `500ms`, `2m`.
+    #[arg(long, requires = "wait", value_parser = duration, default_value = "30s")]
+    timeout: Duration,
+    /// Form of the answer, instead of text for reading.
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+impl Show {
+    pub(super) fn run(
+        &self,
+        store: &Path,
+        socket: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let (status, result) = if self.wait {
+            wait::wait(store, socket, self.timeout)
+        } else {
+            (Some(client::status(socket)?), Ok(()))
+        };
+        if let Some(status) = &status {
+            let output = &mut streams.output;
+            match self.output {
+                None => {
+                    let revision = read_folder(store).ok().map(|snapshot| snapshot.revision);
+                    text(status, revision.as_deref(), output)?;
+                }
+                Some(Form::Yaml) => {
+                    let value = serde_json::to_value(status)?;
+                    write!(output, "{}", yaml::to_yaml(&value)?)?;
+                }
+                Some(Form::Json) => {
+                    serde_json::to_writer_pretty(&mut *output, status)?;
+                    writeln!(output)?;
+                }
+            }
+        }
+        result
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60_000,
+        _ => return Err("expected a number with unit ms, s or m".to_owned()),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "expected a number with unit ms, s or m".to_owned())?;
+    Ok(Duration::from_millis(number.saturating_mul(unit)))
+}
+
+/// For people: what is wrong comes first.
+fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io::Result<()> {
+    writeln!(output, "Node:         {}", status.node)?;
+    writeln!(output, "Agent:        {}", status.version)?;
+    let store = match revision {
+        Some(revision) if revision == status.enforced_revision => "enforced",
+        Some(_) => "changes are pending",
+        None => "cannot be read by this command",
+    };
+    writeln!(output, "Store:        {store}")?;
+    writeln!(output, "Generation:   {}", status.generation)?;
+    if let Some(error) = &status.error {
+        writeln!(output, "Error:        {error}")?;
+    }
+
+    if !status.problems.is_empty() {
+        writeln!(output, "\nProblems:")?;
+        for one in &status.problems {
+            writeln!(output, "  {}", problem(one))?;
+        }
+    }
+    if !status.objects.is_empty() {
+        writeln!(output)?;
+        objects(&status.objects).write(output)?;
+    }
+    if !status.endpoints.is_empty() {
+        writeln!(output)?;
+        endpoints(&status.endpoints).write(output)?;
+    }
+    let conditions = conditions(&status.endpoints);
+    if !conditions.is_empty() {
+        writeln!(output, "\nConditions:")?;
+        for condition in conditions {
+            writeln!(output, "  {condition}")?;
+        }
+    }
+    if !status.counters.is_empty() {
+        writeln!(output)?;
+        counters(status).write(output)?;
+    }
+    Ok(())
+}
+
+/// A problem in one line.
+pub(super) fn problem(problem: &Problem) -> String {
+    let parts = [
+        &problem.file,
+        &problem.object,
+        &Some(problem.message.clone()),
+    ];
+    let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+    parts.join(": ")
+}
+
+fn objects(objects: &[ObjectStatus]) -> Table {
+    let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+    // What needs attention comes first.
+    let state = |object: &ObjectStatus| match object.state {
+        ObjectState::Refused => (0, "Refused"),
+        ObjectState::LastGood => (1, "LastGood"),
+        ObjectState::Pending => (2, "Pending"),
+        ObjectState::Enforced => (3, "Enforced"),
+    };
+    let mut table = Table::new(&["KIND", "NAME", "STATE", "STORED", "ENFORCED", "GENERATION"]);
+    let mut sorted: Vec<&ObjectStatus> = objects.iter().collect();
+    sorted.sort_by_key(|object| state(object));
+    for object in sorted {
+        table.row(vec![
+            object.kind.clone(),
+            object.name.clone(),
+            state(object).1.to_owned(),
+            number(object.stored_generation),
+            number(object.enforced_generation),
+            number(object.dataplane_generation),
+        ]);
+    }
+    table
+}
+
+fn endpoints(endpoints: &[EndpointStatus]) -> Table {
+    let hook = |hook: &Option<HookStatus>| match hook {
+        None => String::new(),
+        Some(HookStatus { hook, mode, .. }) => match mode {
+            None => hook.clone(),
+            Some(mode) => format!("{hook}/{mode}"),
+        },
+    };
+    let mut table = Table::new(&[
+        "ENDPOINT",
+        "INTERFACE",
+        "INGRESS",
+        "EGRESS",
+        "PREDNAT-POLICIES",
+        "EGRESS-POLICIES",
+    ]);
+    for endpoint in endpoints {
+        table.row(vec![
+            endpoint.name.clone(),
+            endpoint.interface.clone().unwrap_or_default(),
+            hook(&endpoint.ingress),
+            hook(&endpoint.egress),
+            endpoint.pre_dnat_policies.join(","),
+            endpoint.egress_policies.join(","),
+        ]);
+    }
+    table
+}
+
+/// What does not hold, and what was not the first choice.
+fn conditions(endpoints: &[EndpointStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for endpoint in endpoints {
+        for (direction, hook) in [("ingress", &endpoint.ingress), ("egress", &endpoint.egress)] {
+            if let Some(fallback) = hook.as_ref().and_then(|hook| hook.fallback.as_ref()) {
+                lines.push(format!("{}: {direction}: {fallback}", endpoint.name));
+            }
+        }
+        for condition in endpoint.conditions.iter().filter(|one| !one.status) {
+            lines.push(format!(
+                "{}: {} is false ({}): {}",
+                endpoint.name, condition.kind, condition.reason, condition.message
+            ));
+        }
+    }
+    lines
+}
+
+fn counters(status: &Status) -> Table {
+    let mut table = Table::new(&["DIRECTION", "VERDICT", "REASON", "PACKETS", "BYTES"]);
+    for counter in &status.counters {
+        table.row(vec![
+            counter.direction.clone(),
+            counter.verdict.clone(),
+            counter.reason.clone(),
+            counter.packets.to_string(),
+            counter.bytes.to_string(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::status::Condition;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "-1s", "1h", "1.5s", "é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let object = |name: &str, state| ObjectStatus {
+            kind: "GlobalNetworkPolicy".to_owned(),
+            name: name.to_owned(),
+            stored_generation: Some(2),
+            enforced_generation: None,
+            state,
+            dataplane_generation: None,
+        };
+        let status = Status {
+            node: "node1".to_owned(),
+            enforced_revision: "r".to_owned(),
+            error: Some("boom".to_owned()),
+            objects: vec![
+                object("fine", ObjectState::Enforced),
+                object("bad", ObjectState::Refused),
+            ],
+            endpoints: vec![EndpointStatus {
+                name: "ep".to_owned(),
+                interface: Some("eth0".to_owned()),
+                ingress: Some(HookStatus {
+                    hook: "xdp".to_owned(),
+                    mode: Some("generic".to_owned()),
+                    fallback: Some("no native XDP".to_owned()),
+                }),
+                egress: None,
+                pre_dnat_policies: vec!["a".to_owned(), "b".to_owned()],
+                egress_policies: Vec::new(),
+                conditions: vec![Condition {
+                    kind: "NormalIngressEnforced".to_owned(),
+                    status: false,
+                    reason: "NotInThisRelease".to_owned(),
+                    message: "only pre-DNAT".to_owned(),
+                }],
+            }],
+            problems: vec![Problem {
+                file: Some("x.yaml".to_owned()),
+                object: None,
+                message: "broken".to_owned(),
+            }],
+            ..Status::default()
+        };
+        let mut shown = Vec::new();
+        text(&status, Some("r"), &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let at = |what: &str| {
+            shown
+                .find(what)
+                .unwrap_or_else(|| panic!("{what}: {shown}"))
+        };
+        assert!(at("Store:        enforced") < at("Error:        boom"));
+        assert!(at("boom") < at("x.yaml: broken"));
+        assert!(at("x.yaml") < at("bad"));
+        assert!(at("bad ") < at("fine "));
+        at("xdp/generic");
+        at("a,b");
+        at("ep: ingress: no native XDP");
+        at("NormalIngressEnforced is false (NotInThisRelease): only pre-DNAT");
+
+        let mut shown = Vec::new();
+        text(&status, Some("newer"), &mut shown).unwrap();
+        assert!(
+            String::from_utf8(shown)
+                .unwrap()
+                .contains("changes are pending")
+        );
+    }
+}

@@ -1,0 +1,44 @@
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::{
+    CtlError, Streams,
+    input::{Files, Input},
+    summary::Summary,
+};
+use crate::{lint, validate};
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    #[command(flatten)]
+    files: Files,
+}
+
+impl Validate {
+    pub(super) fn run(
+        &self,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let mut input = Input::read(&self.files, &mut streams.input);
+        let objects = input.validate();
+        for warning in lint::lint(&validate::assemble(objects)) {
+            writeln!(streams.warnings, "Warning: {warning}")?;
+        }
+        if !input.errors.is_empty() {
+            return Err(CtlError::Input(input.errors));
+        }
+        if input.items.is_empty() {
+            return Err(CtlError::NoResources);
+        }
+        let items = &input.items;
+        let summary = Summary {
+            done: "validated",
+            kinds: items.iter().map(|item| item.resource.kind()).collect(),
+            handled: items.len(),
+            total: items.len(),
+        };
+        writeln!(streams.output, "{}", summary.success())?;
+        Ok(())
+    }
+}

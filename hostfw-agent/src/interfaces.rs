@@ -1,1 +1,0 @@
-//! Interfaces and addresses of the node, followed by rtnetlink.

@@ -1,1 +1,0 @@
-//! What is valid, and yet probably not meant.

@@ -1,0 +1,289 @@
+//! Policies that close one IP version by speaking of the other alone.
+//!
+//! A rule whose nets are all IPv4 says nothing about IPv6. If it allows
+//! something ahead of a rule that denies everything, that something is open in
+//! IPv4 and closed in IPv6.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use ipnet::IpNet;
+
+use super::Warning;
+use crate::{
+    model::{Entity, IpVersion, Kind, Model, ObjectRef, Policy, Rule, RuleAction, Stage},
+    selector::Selector,
+};
+
+/// Endpoints to name in a message before it gets too long.
+const MOST_NAMED: usize = 3;
+
+/// A rule and where it stands.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    policy: &'a Policy,
+    index: usize,
+    rule: &'a Rule,
+}
+
+/// What a trap is told apart by: allowing policy and rule, closed version,
+/// denying policy and rule.
+type Key<'a> = (&'a str, usize, IpVersion, &'a str, usize);
+
+/// Finds all such traps among pre-DNAT policies.
+///
+/// Which policies come together is known exactly for the endpoints there are.
+/// For policies that match none of them, it is taken from their selectors:
+/// those come together whose selectors are the same.
+pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
+    let mut policies: Vec<&Policy> = model
+        .policies
+        .iter()
+        .filter(|policy| policy.stage == Stage::PreDnat)
+        .collect();
+    policies.sort_by(|a, b| evaluated(a, b));
+
+    let mut traps: BTreeMap<Key<'_>, (String, Vec<&str>)> = BTreeMap::new();
+    let mut matched = BTreeSet::new();
+    for endpoint in &model.endpoints {
+        let group: Vec<&Policy> = policies
+            .iter()
+            .copied()
+            .filter(|policy| policy.selector.matches(&endpoint.labels))
+            .collect();
+        matched.extend(group.iter().map(|policy| policy.name.as_str()));
+        for (key, message) in traps_among(&group) {
+            traps
+                .entry(key)
+                .or_insert_with(|| (message, Vec::new()))
+                .1
+                .push(&endpoint.name);
+        }
+    }
+    let mut seen: Vec<&Selector> = Vec::new();
+    for policy in &policies {
+        if matched.contains(policy.name.as_str()) || seen.contains(&&policy.selector) {
+            continue;
+        }
+        seen.push(&policy.selector);
+        let group: Vec<&Policy> = policies
+            .iter()
+            .copied()
+            .filter(|other| other.selector == policy.selector || other.selector.is_all())
+            .collect();
+        for (key, message) in traps_among(&group) {
+            traps.entry(key).or_insert_with(|| (message, Vec::new()));
+        }
+    }
+    traps
+        .into_iter()
+        .map(
+            |((allowing, _, closed, _, _), (message, endpoints))| Warning {
+                about: ObjectRef {
+                    kind: Kind::GlobalNetworkPolicy,
+                    name: allowing.to_owned(),
+                },
+                message: format!(
+                    "{message}{}. If that is not meant, allow {} nets as well, ahead of the denial",
+                    on(&endpoints),
+                    name(closed)
+                ),
+            },
+        )
+        .collect()
+}
+
+/// The order of evaluation (Calico: felix/calc/policy_sorter.go).
+fn evaluated(a: &Policy, b: &Policy) -> Ordering {
+    let key = |policy: &Policy| format!("{}//GlobalNetworkPolicy", policy.name);
+    a.order.cmp(&b.order).then_with(|| key(a).cmp(&key(b)))
+}
+
+fn on(endpoints: &[&str]) -> String {
+    match endpoints {
+        [] => String::new(),
+        [only] => format!(" on HostEndpoint({only})"),
+        several if several.len() <= MOST_NAMED => {
+            format!(" on the host endpoints {}", several.join(", "))
+        }
+        many => format!(
+            " on the host endpoints {} and {} more",
+            many[..MOST_NAMED].join(", "),
+            many.len() - MOST_NAMED
+        ),
+    }
+}
+
+/// The traps of policies that apply together, given in order of evaluation.
+fn traps_among<'a>(policies: &[&'a Policy]) -> Vec<(Key<'a>, String)> {
+    let rules: Vec<Placed<'a>> = policies
+        .iter()
+        .flat_map(|&policy| {
+            policy
+                .ingress
+                .iter()
+                .flatten()
+                .enumerate()
+                .map(move |(index, rule)| Placed {
+                    policy,
+                    index,
+                    rule,
+                })
+        })
+        .collect();
+    let mut traps = Vec::new();
+    for (open, closed) in [
+        (IpVersion::V4, IpVersion::V6),
+        (IpVersion::V6, IpVersion::V4),
+    ] {
+        let Some(last) = rules.iter().position(|placed| {
+            placed.rule.action != RuleAction::Log && matches_everything(placed.rule, closed)
+        }) else {
+            continue;
+        };
+        let denial = rules[last];
+        if denial.rule.action != RuleAction::Deny {
+            continue;
+        }
+        let allowing = || {
+            rules[..last]
+                .iter()
+                .filter(|placed| placed.rule.action == RuleAction::Allow)
+        };
+        for allow in allowing().filter(|placed| speaks_only_of(placed.rule, open)) {
+            let counterpart = allowing()
+                .any(|other| can_match(other.rule, closed) && is_as_wide(other.rule, allow.rule));
+            if counterpart {
+                continue;
+            }
+            traps.push((
+                (
+                    allow.policy.name.as_str(),
+                    allow.index,
+                    closed,
+                    denial.policy.name.as_str(),
+                    denial.index,
+                ),
+                format!(
+                    "spec.ingress[{}] allows {} nets only ({}), and then \
+                     GlobalNetworkPolicy({}) denies everything: the same traffic over {} is closed",
+                    allow.index,
+                    name(open),
+                    nets_of(allow.rule),
+                    denial.policy.name,
+                    name(closed)
+                ),
+            ));
+        }
+    }
+    traps
+}
+
+fn name(version: IpVersion) -> &'static str {
+    match version {
+        IpVersion::V4 => "IPv4",
+        IpVersion::V6 => "IPv6",
+    }
+}
+
+fn version_of(net: &IpNet) -> IpVersion {
+    match net {
+        IpNet::V4(_) => IpVersion::V4,
+        IpNet::V6(_) => IpVersion::V6,
+    }
+}
+
+fn net_lists(rule: &Rule) -> [&[IpNet]; 4] {
+    [
+        &rule.source.nets,
+        &rule.source.not_nets,
+        &rule.destination.nets,
+        &rule.destination.not_nets,
+    ]
+}
+
+fn nets_of(rule: &Rule) -> String {
+    let nets: Vec<String> = net_lists(rule)
+        .into_iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    match nets.split_at_checked(MOST_NAMED) {
+        Some((named, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", named.join(", "), rest.len())
+        }
+        Some(_) | None => nets.join(", "),
+    }
+}
+
+/// Whether a rule is for one version because of its nets: not because the user
+/// named the version, who then knows.
+fn speaks_only_of(rule: &Rule, version: IpVersion) -> bool {
+    rule.ip_version.is_none()
+        && rule
+            .protocol
+            .is_none_or(|protocol| protocol.implied_version.is_none())
+        && net_lists(rule).into_iter().flatten().next().is_some()
+        && can_match(rule, version)
+}
+
+/// Whether some packet of this version can match.
+fn can_match(rule: &Rule, version: IpVersion) -> bool {
+    rule.ip_version.is_none_or(|only| only == version)
+        && rule
+            .protocol
+            .and_then(|protocol| protocol.implied_version)
+            .is_none_or(|only| only == version)
+        && net_lists(rule)
+            .into_iter()
+            .all(|nets| nets.is_empty() || nets.iter().any(|net| version_of(net) == version))
+}
+
+/// Whether every packet of this version matches.
+fn matches_everything(rule: &Rule, version: IpVersion) -> bool {
+    can_match(rule, version)
+        && rule.protocol.is_none()
+        && rule.not_protocol.is_none()
+        && rule.icmp.is_none()
+        && rule.not_icmp.is_none()
+        && [&rule.source, &rule.destination]
+            .into_iter()
+            .all(|entity| entity_matches_everything(entity, version))
+}
+
+fn entity_matches_everything(entity: &Entity, version: IpVersion) -> bool {
+    let whole = |net: &IpNet| net.prefix_len() == 0 && version_of(net) == version;
+    (entity.nets.is_empty() || entity.nets.iter().any(whole))
+        && entity.not_nets.is_empty()
+        && entity.ports.is_empty()
+        && entity.not_ports.is_empty()
+        && entity.selector.is_none()
+        && entity.not_selector.is_none()
+}
+
+/// Whether a rule, nets apart, matches whatever the other does.
+fn is_as_wide(rule: &Rule, other: &Rule) -> bool {
+    fn wider<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+        one.is_none() || one == other
+    }
+    fn list_wider<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+        one.is_empty() || one == other
+    }
+    wider(&rule.protocol, &other.protocol)
+        && wider(&rule.not_protocol, &other.not_protocol)
+        && wider(&rule.icmp, &other.icmp)
+        && wider(&rule.not_icmp, &other.not_icmp)
+        && [
+            (&rule.source, &other.source),
+            (&rule.destination, &other.destination),
+        ]
+        .into_iter()
+        .all(|(one, other)| {
+            list_wider(&one.ports, &other.ports)
+                && list_wider(&one.not_ports, &other.not_ports)
+                && wider(&one.selector, &other.selector)
+                && wider(&one.not_selector, &other.not_selector)
+        })
+}

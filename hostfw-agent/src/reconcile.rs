@@ -1,1 +1,0 @@
-//! The loop that brings the kernel to what the store says.

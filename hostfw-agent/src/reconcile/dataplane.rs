@@ -1,0 +1,81 @@
+//! What the loop wants of the kernel side.
+
+use std::{collections::BTreeSet, error::Error};
+
+use hostfw_common::{
+    counter::Counter,
+    verdict::{Direction, Reason},
+};
+
+use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
+
+/// The programs and maps in the kernel. A trait so that what is done in which
+/// order, and what happens when it fails, can be tested without a kernel.
+pub trait Dataplane {
+    /// Why something did not work; one line.
+    type Error: Error;
+
+    /// The generation in force; 0 before the first.
+    fn generation(&self) -> u64;
+
+    /// Interfaces that programs are attached to, by whichever agent.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn attached(&self) -> Result<BTreeSet<u32>, Self::Error>;
+
+    /// Those of the attached interfaces whose packets the generation in force
+    /// judges: it has an endpoint for them, which is not learning.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn judged(&self) -> Result<BTreeSet<u32>, Self::Error>;
+
+    /// Puts an image in force as a whole, and gives its generation.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be; then the former generation is in force.
+    fn switch(&mut self, image: &Image) -> Result<u64, Self::Error>;
+
+    /// Attaches this agent's programs to both hooks, in place of an earlier
+    /// agent's without a gap.
+    ///
+    /// # Errors
+    ///
+    /// If a hook could not be had.
+    fn attach(&mut self, interface: &Interface) -> Result<Hooks, Self::Error>;
+
+    /// Removes the programs from an interface, which may be gone already.
+    ///
+    /// # Errors
+    ///
+    /// If they could not be.
+    fn detach(&mut self, interface: u32) -> Result<(), Self::Error>;
+
+    /// Takes over flows that the kernel's own tables call established, and
+    /// gives their number.
+    ///
+    /// # Errors
+    ///
+    /// If the tables could not be read.
+    fn adopt(&mut self) -> Result<usize, Self::Error>;
+
+    /// Packets and bytes by what decided them.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, Self::Error>;
+}
+
+/// Where the programs of an interface are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Where incoming packets are judged.
+    pub ingress: HookStatus,
+    /// Where outgoing packets are judged.
+    pub egress: HookStatus,
+}

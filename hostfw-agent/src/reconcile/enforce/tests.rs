@@ -1,0 +1,238 @@
+use hostfw_common::endpoint::Endpoint;
+
+use super::*;
+use crate::reconcile::fake::{Call, Fake};
+
+fn image(interfaces: &[u32]) -> Image {
+    Image {
+        endpoints: interfaces
+            .iter()
+            .map(|&index| (index, Endpoint::default()))
+            .collect(),
+        ..Image::default()
+    }
+}
+
+fn interface(index: u32) -> Interface {
+    Interface {
+        index,
+        name: format!("eth{index}"),
+        addresses: Vec::new(),
+        link_header: true,
+        loopback: false,
+        up: true,
+    }
+}
+
+fn enforce(enforcer: &mut Enforcer<Fake>, target: &Image) -> (Outcome, Vec<Call>) {
+    let interfaces: Vec<_> = target.endpoints.keys().copied().map(interface).collect();
+    let outcome = enforcer.enforce(target, &interfaces.iter().collect::<Vec<_>>(), |_| {});
+    (outcome, enforcer.dataplane.take_calls())
+}
+
+#[test]
+fn first_enforcement_ends_judging_and_the_second_does_nothing() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    let mut generations = Vec::new();
+    let (two, three) = (interface(2), interface(3));
+    let outcome = enforcer.enforce(&image(&[2, 3]), &[&two, &three], |g| generations.push(g));
+    assert!(outcome.complete());
+    assert_eq!(generations, [1, 2]);
+    assert_eq!(
+        enforcer.dataplane.take_calls(),
+        [
+            Call::Switch(vec![2, 3], vec![]),
+            Call::Attach(2),
+            Call::Attach(3),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2, 3]),
+        ]
+    );
+    assert!(enforcer.hooks(2).is_some());
+
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.complete());
+    assert_eq!(calls, []);
+}
+
+#[test]
+fn a_switch_that_fails_changes_nothing() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    enforce(&mut enforcer, &image(&[2]));
+    enforcer.dataplane.switches_left = Some(0);
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[]));
+    assert!(!outcome.switched && !outcome.complete());
+    let error = outcome.error.unwrap();
+    assert!(error.contains("no memory for maps"), "{error}");
+    assert_eq!(calls, [], "in particular, interface 2 is not let go");
+    assert_eq!(enforcer.dataplane.image, image(&[2]));
+
+    enforcer.dataplane.switches_left = None;
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[]));
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [Call::Switch(vec![], vec![]), Call::Detach(2)],
+        "the next attempt carries on"
+    );
+}
+
+#[test]
+fn a_second_switch_that_fails_is_made_up_for() {
+    let mut enforcer = Enforcer::new(Fake {
+        switches_left: Some(1),
+        ..Fake::default()
+    });
+    let (outcome, _) = enforce(&mut enforcer, &image(&[2]));
+    assert!(!outcome.switched);
+    assert!(outcome.error.is_some());
+
+    enforcer.dataplane.switches_left = None;
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(calls.last(), Some(&Call::Switch(vec![], vec![2])));
+}
+
+#[test]
+fn an_interface_that_cannot_be_attached_does_not_stop_the_others() {
+    let mut enforcer = Enforcer::new(Fake {
+        cannot_attach: BTreeSet::from([2]),
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.switched && !outcome.complete());
+    assert_eq!(
+        outcome.not_attached,
+        BTreeMap::from([(2, "no such device".to_owned())])
+    );
+    assert!(calls.contains(&Call::Attach(3)));
+    assert_eq!(calls.last(), Some(&Call::Switch(vec![], vec![2, 3])));
+
+    // Once it can be, it learns; the other one stays judged all the while.
+    enforcer.dataplane.cannot_attach.clear();
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [
+            Call::Switch(vec![2], vec![3]),
+            Call::Attach(2),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2, 3]),
+        ]
+    );
+}
+
+#[test]
+fn an_interface_that_vanished_while_attaching_is_forgotten_with_the_next_image() {
+    let mut enforcer = Enforcer::new(Fake {
+        cannot_attach: BTreeSet::from([2]),
+        ..Fake::default()
+    });
+    enforce(&mut enforcer, &image(&[2]));
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[]));
+    assert!(outcome.complete());
+    assert_eq!(calls, [Call::Switch(vec![], vec![])]);
+}
+
+#[test]
+fn an_interface_that_went_away_and_came_back_under_its_index_learns_again() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    enforce(&mut enforcer, &image(&[2]));
+    enforcer.dataplane.attached.clear();
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(calls[0], Call::Switch(vec![2], vec![]));
+    assert_eq!(calls[1], Call::Attach(2));
+}
+
+#[test]
+fn flows_that_cannot_be_taken_over_do_not_keep_the_interface_open() {
+    let mut enforcer = Enforcer::new(Fake {
+        cannot_adopt: true,
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert_eq!(
+        outcome.not_adopted,
+        BTreeMap::from([(2, "no conntrack".to_owned())])
+    );
+    assert_eq!(calls.last(), Some(&Call::Switch(vec![], vec![2])));
+}
+
+#[test]
+fn an_earlier_agents_interface_is_never_learning() {
+    let mut enforcer = Enforcer::new(Fake::left_behind(image(&[2])));
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [
+            Call::Switch(vec![3], vec![2]),
+            Call::Attach(2),
+            Call::Attach(3),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2, 3]),
+        ]
+    );
+}
+
+#[test]
+fn an_earlier_agents_learning_is_finished() {
+    let mut learning = image(&[2]);
+    learning.endpoints.entry(2).or_default().flags = FLAG_LEARNING;
+    let mut enforcer = Enforcer::new(Fake::left_behind(learning));
+    let (_, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert_eq!(
+        calls,
+        [
+            Call::Switch(vec![2], vec![]),
+            Call::Attach(2),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2]),
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_let_go_is_reported_and_tried_again() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    enforce(&mut enforcer, &image(&[2]));
+    enforcer.dataplane.cannot_detach = true;
+    let (outcome, _) = enforce(&mut enforcer, &image(&[]));
+    assert!(outcome.switched && !outcome.complete());
+    assert_eq!(
+        outcome.not_detached,
+        BTreeMap::from([(2, "busy".to_owned())])
+    );
+    enforcer.dataplane.cannot_detach = false;
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[]));
+    assert!(outcome.complete());
+    assert_eq!(calls, [Call::Detach(2)]);
+}
+
+#[test]
+fn without_a_list_of_what_is_attached_nothing_is_touched() {
+    let mut enforcer = Enforcer::new(Fake {
+        cannot_list: true,
+        ..Fake::left_behind(image(&[2]))
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[]));
+    assert!(!outcome.switched);
+    assert!(outcome.error.unwrap().contains("no list today"));
+    assert_eq!(calls, []);
+}
+
+#[test]
+fn programs_of_another_version_are_replaced_after_their_flows_were_taken_over() {
+    let mut enforcer = Enforcer::new(Fake {
+        attached: BTreeSet::from([2]),
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [Call::Switch(vec![], vec![2]), Call::Adopt, Call::Attach(2)]
+    );
+}

@@ -1,0 +1,152 @@
+//! A kernel side for tests: remembers what was asked of it, and fails on
+//! demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hostfw_common::{
+    counter::Counter,
+    endpoint::FLAG_LEARNING,
+    verdict::{Direction, Reason},
+};
+
+use super::dataplane::{Dataplane, Hooks};
+use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
+
+/// What was asked of the kernel side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// With the interfaces that learn, and those that are judged.
+    Switch(Vec<u32>, Vec<u32>),
+    Attach(u32),
+    Detach(u32),
+    Adopt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(pub(super) &'static str);
+
+#[derive(Debug, Default)]
+pub(super) struct Fake {
+    pub(super) calls: Vec<Call>,
+    pub(super) generation: u64,
+    pub(super) attached: BTreeSet<u32>,
+    pub(super) image: Image,
+    /// Switches that succeed before one fails; `None`: all do.
+    pub(super) switches_left: Option<usize>,
+    pub(super) cannot_attach: BTreeSet<u32>,
+    pub(super) cannot_detach: bool,
+    pub(super) cannot_adopt: bool,
+    pub(super) cannot_list: bool,
+}
+
+impl Fake {
+    /// As an earlier agent left it, judging these interfaces.
+    pub(super) fn left_behind(image: Image) -> Self {
+        Self {
+            generation: 7,
+            attached: image.endpoints.keys().copied().collect(),
+            image,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
+    }
+}
+
+fn split(image: &Image) -> (Vec<u32>, Vec<u32>) {
+    let by_learning: BTreeMap<u32, bool> = image
+        .endpoints
+        .iter()
+        .map(|(&index, endpoint)| (index, endpoint.flags & FLAG_LEARNING != 0))
+        .collect();
+    by_learning
+        .keys()
+        .copied()
+        .partition(|index| by_learning[index])
+}
+
+impl Dataplane for Fake {
+    type Error = Refused;
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn attached(&self) -> Result<BTreeSet<u32>, Refused> {
+        if self.cannot_list {
+            return Err(Refused("no list today"));
+        }
+        Ok(self.attached.clone())
+    }
+
+    fn judged(&self) -> Result<BTreeSet<u32>, Refused> {
+        Ok(split(&self.image).1.into_iter().collect())
+    }
+
+    fn switch(&mut self, image: &Image) -> Result<u64, Refused> {
+        if self.switches_left == Some(0) {
+            return Err(Refused("no memory for maps"));
+        }
+        self.switches_left = self.switches_left.map(|left| left - 1);
+        let (learning, judged) = split(image);
+        self.calls.push(Call::Switch(learning, judged));
+        self.image = image.clone();
+        self.generation += 1;
+        Ok(self.generation)
+    }
+
+    fn attach(&mut self, interface: &Interface) -> Result<Hooks, Refused> {
+        if self.cannot_attach.contains(&interface.index) {
+            return Err(Refused("no such device"));
+        }
+        self.calls.push(Call::Attach(interface.index));
+        self.attached.insert(interface.index);
+        Ok(hooks())
+    }
+
+    fn detach(&mut self, interface: u32) -> Result<(), Refused> {
+        if self.cannot_detach {
+            return Err(Refused("busy"));
+        }
+        self.calls.push(Call::Detach(interface));
+        self.attached.remove(&interface);
+        Ok(())
+    }
+
+    fn adopt(&mut self) -> Result<usize, Refused> {
+        if self.cannot_adopt {
+            return Err(Refused("no conntrack"));
+        }
+        self.calls.push(Call::Adopt);
+        Ok(0)
+    }
+
+    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, Refused> {
+        Ok(vec![(
+            Direction::Ingress,
+            Reason::RuleDeny,
+            Counter {
+                packets: 3,
+                bytes: 180,
+            },
+        )])
+    }
+}
+
+pub(super) fn hooks() -> Hooks {
+    Hooks {
+        ingress: HookStatus {
+            hook: "xdp".to_owned(),
+            mode: Some("native".to_owned()),
+            fallback: None,
+        },
+        egress: HookStatus {
+            hook: "tcx".to_owned(),
+            mode: None,
+            fallback: None,
+        },
+    }
+}

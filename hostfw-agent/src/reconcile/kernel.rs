@@ -1,0 +1,66 @@
+//! The kernel side, as the loop wants it.
+
+use std::collections::BTreeSet;
+
+use hostfw_common::{
+    counter::Counter,
+    verdict::{Direction, Reason},
+};
+
+use super::{Dataplane, Hooks};
+use crate::{
+    attach::{self, DataplaneError, Hook},
+    compile::image::Image,
+    model::Interface,
+    observe::status::HookStatus,
+};
+
+impl Dataplane for attach::Dataplane {
+    type Error = DataplaneError;
+
+    fn generation(&self) -> u64 {
+        self.generation()
+    }
+
+    fn attached(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        let attachments = self.attachments()?;
+        Ok(attachments.into_iter().map(|a| a.ifindex).collect())
+    }
+
+    fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        self.judged()
+    }
+
+    fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
+        self.switch(image)
+    }
+
+    fn attach(&mut self, interface: &Interface) -> Result<Hooks, DataplaneError> {
+        let attachment = self.attach(interface)?;
+        Ok(Hooks {
+            ingress: hook_status(attachment.ingress),
+            egress: hook_status(attachment.egress),
+        })
+    }
+
+    fn detach(&mut self, interface: u32) -> Result<(), DataplaneError> {
+        self.detach(interface)
+    }
+
+    fn adopt(&mut self) -> Result<usize, DataplaneError> {
+        let adopted = self.adopt()?;
+        Ok(adopted.conntrack + adopted.sockets)
+    }
+
+    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, DataplaneError> {
+        self.counters()
+    }
+}
+
+fn hook_status(hook: Hook) -> HookStatus {
+    HookStatus {
+        hook: hook.kind.hook().to_owned(),
+        mode: hook.kind.mode().map(str::to_owned),
+        fallback: hook.fallback,
+    }
+}

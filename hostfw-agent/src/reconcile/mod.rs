@@ -1,0 +1,332 @@
+//! The loop that brings the kernel to what the store says: the only module
+//! that sees both ends.
+//!
+//! ```text
+//! store, interfaces -> read -> accept -> select -> compile -> enforce -> status
+//! ```
+//!
+//! Whatever fails on the way leaves in force what is in force, is told in the
+//! status, and is tried again.
+
+mod dataplane;
+mod enforce;
+#[cfg(test)]
+mod fake;
+mod keep;
+mod kernel;
+mod plan;
+mod run;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
+
+use tracing::{error, info, warn};
+
+use self::enforce::{Enforcer, Outcome};
+use crate::{
+    accept::{self, Accepted, LoadError},
+    compile::compile,
+    model::Interface,
+    observe::{
+        conditions::{Facts, endpoint_statuses},
+        counters::counter_statuses,
+        events::NameBook,
+        objects::{FirstHeld, object_statuses, problem_statuses},
+        status::{EndpointStatus, Status},
+    },
+    select::{Selection, select},
+    source::Snapshot,
+};
+
+pub use dataplane::{Dataplane, Hooks};
+pub use run::run;
+
+/// What the agent is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node that it speaks for.
+    pub node: String,
+    /// The store.
+    pub store: PathBuf,
+    /// Where to write down what is in force.
+    pub state_file: PathBuf,
+    /// If not empty: govern only the interfaces of these names.
+    pub only: BTreeSet<String>,
+}
+
+/// Everything between what the store says and what the kernel does.
+#[derive(Debug)]
+pub struct Reconciler<D> {
+    settings: Settings,
+    enforcer: Enforcer<D>,
+    names: NameBook,
+    /// The store as it was read last.
+    snapshot: Option<Snapshot>,
+    /// Why it could not be read since, if so.
+    read_error: Option<String>,
+    /// What the store asks for.
+    latest: Accepted,
+    /// What is in force.
+    enforced: Accepted,
+    first_held: FirstHeld,
+    enforced_revision: String,
+    error: Option<String>,
+    endpoints: Vec<EndpointStatus>,
+    not_adopted: BTreeMap<u32, String>,
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Begins with what was in force when the last agent of this state folder
+    /// ended. `names` is told the names of every generation.
+    ///
+    /// A state that cannot be read is reported and left out: the kernel still
+    /// enforces it, until the store says otherwise.
+    pub fn new(settings: Settings, dataplane: D, names: NameBook) -> Self {
+        let enforced = match accept::load(&settings.state_file) {
+            Ok(accepted) => accepted,
+            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Accepted::default()
+            }
+            Err(error) => {
+                error!(
+                    file = %settings.state_file.display(),
+                    %error,
+                    "cannot tell what was accepted before"
+                );
+                Accepted::default()
+            }
+        };
+        Self {
+            settings,
+            enforcer: Enforcer::new(dataplane),
+            names,
+            snapshot: None,
+            read_error: None,
+            latest: enforced.clone(),
+            enforced,
+            first_held: FirstHeld::default(),
+            enforced_revision: String::new(),
+            error: None,
+            endpoints: Vec::new(),
+            not_adopted: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing was ever in force here, as far as can be told.
+    fn is_fresh(&self) -> bool {
+        self.enforced == Accepted::default() && self.enforcer.dataplane().generation() == 0
+    }
+
+    /// Takes in what reading the store gave. If it could not be read, what it
+    /// last held counts.
+    fn take_read(&mut self, read: Result<Snapshot, String>) {
+        match read {
+            Ok(snapshot) => {
+                if self.read_error.take().is_some() {
+                    info!("the store can be read again");
+                }
+                self.snapshot = Some(snapshot);
+            }
+            Err(reason) => {
+                if self.read_error.as_ref() != Some(&reason) {
+                    error!(error = reason, "what the store last held stays in force");
+                }
+                self.read_error = Some(reason);
+            }
+        }
+    }
+
+    /// Brings the kernel to what the store says, for these interfaces, and
+    /// says whether nothing is left to be done.
+    fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
+        let candidate = match &self.snapshot {
+            Some(snapshot) => accept::accept(snapshot, &self.enforced),
+            // Not read yet, and nothing known from before: to go on would mean
+            // to take an unreadable store for an empty one.
+            None if self.enforced == Accepted::default() => return false,
+            None => self.enforced.clone(),
+        };
+        self.tell_problems(&candidate);
+        self.names.set_interfaces(
+            interfaces
+                .iter()
+                .map(|interface| (interface.index, interface.name.clone()))
+                .collect(),
+        );
+
+        let model = candidate.model();
+        let mut selection = select(&model, &self.settings.node, interfaces);
+        let all = selection.clone();
+        let left_alone = self.leave_alone(&mut selection);
+        let outcome = self.enforce(&selection);
+        self.not_adopted
+            .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
+        self.not_adopted.extend(outcome.not_adopted.clone());
+
+        let generation = self.enforcer.dataplane().generation();
+        if outcome.switched {
+            self.accepted(&candidate, generation);
+        }
+        if outcome.complete()
+            && let Some(snapshot) = &self.snapshot
+        {
+            self.enforced_revision.clone_from(&snapshot.revision);
+        }
+        self.set_error(summary(&outcome, &selection));
+        self.latest = candidate;
+        let facts = Facts {
+            generation,
+            error: outcome.error.clone(),
+            hooks: selection
+                .governed
+                .iter()
+                .filter_map(|governed| {
+                    let index = governed.interface.index;
+                    let hooks = self.enforcer.hooks(index)?;
+                    Some((index, (hooks.ingress.clone(), hooks.egress.clone())))
+                })
+                .collect(),
+            not_attached: outcome.not_attached.clone(),
+            not_adopted: self.not_adopted.clone(),
+            left_alone,
+        };
+        self.endpoints = endpoint_statuses(&model, &all, &facts);
+        outcome.complete() && self.read_error.is_none()
+    }
+
+    /// Removes from the selection the interfaces that the agent was told to
+    /// leave alone, and gives their indexes.
+    fn leave_alone(&self, selection: &mut Selection) -> BTreeSet<u32> {
+        if self.settings.only.is_empty() {
+            return BTreeSet::new();
+        }
+        let (kept, left) = std::mem::take(&mut selection.governed)
+            .into_iter()
+            .partition(|governed| self.settings.only.contains(&governed.interface.name));
+        selection.governed = kept;
+        left.into_iter()
+            .map(|governed| governed.interface.index)
+            .collect()
+    }
+
+    fn enforce(&mut self, selection: &Selection) -> Outcome {
+        let image = match compile(selection) {
+            Ok(image) => image,
+            Err(error) => {
+                return Outcome {
+                    error: Some(error.to_string()),
+                    ..Outcome::default()
+                };
+            }
+        };
+        let interfaces: Vec<_> = selection
+            .governed
+            .iter()
+            .map(|governed| &governed.interface)
+            .collect();
+        self.enforcer.enforce(&image, &interfaces, |generation| {
+            self.names.add_generation(generation, image.names.clone());
+        })
+    }
+
+    /// Notes that this is in force.
+    fn accepted(&mut self, candidate: &Accepted, generation: u64) {
+        self.first_held
+            .update(&self.enforced, candidate, generation);
+        // Problems are not part of what is written down.
+        let changed = self.enforced.objects != candidate.objects
+            || self.enforced.refused != candidate.refused;
+        if changed || !self.settings.state_file.exists() {
+            if let Err(error) = accept::save(&self.settings.state_file, candidate) {
+                error!(
+                    file = %self.settings.state_file.display(),
+                    %error,
+                    "cannot write down what is in force"
+                );
+            }
+        }
+        self.enforced = candidate.clone();
+    }
+
+    fn tell_problems(&self, candidate: &Accepted) {
+        let known: BTreeSet<_> = self.latest.problems.iter().collect();
+        for problem in candidate.problems.iter().filter(|p| !known.contains(p)) {
+            warn!(
+                file = problem.file.as_deref().unwrap_or_default(),
+                object = problem
+                    .object
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                "{}",
+                problem.message
+            );
+        }
+        if candidate.problems.is_empty() && !known.is_empty() {
+            info!("nothing is wrong with the store any more");
+        }
+    }
+
+    fn set_error(&mut self, error: Option<String>) {
+        if self.error != error {
+            match &error {
+                Some(error) => error!(error, "not everything is enforced as the store says"),
+                None => info!("everything is enforced as the store says"),
+            }
+        }
+        self.error = error;
+    }
+
+    /// The state of the node, with counters as they are now.
+    fn status(&self) -> Status {
+        let dataplane = self.enforcer.dataplane();
+        let counters = dataplane.counters().unwrap_or_else(|error| {
+            warn!(%error, "cannot read the counters");
+            Vec::new()
+        });
+        Status {
+            node: self.settings.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store_revision: self
+                .snapshot
+                .as_ref()
+                .map(|snapshot| snapshot.revision.clone())
+                .unwrap_or_default(),
+            enforced_revision: self.enforced_revision.clone(),
+            generation: dataplane.generation(),
+            error: self.read_error.clone().or_else(|| self.error.clone()),
+            objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
+            endpoints: self.endpoints.clone(),
+            problems: problem_statuses(&self.latest.problems),
+            counters: counter_statuses(counters),
+        }
+    }
+}
+
+/// What went wrong, in one line.
+fn summary(outcome: &Outcome, selection: &Selection) -> Option<String> {
+    let name = |index: u32| {
+        selection
+            .governed
+            .iter()
+            .find(|governed| governed.interface.index == index)
+            .map_or_else(
+                || format!("interface {index}"),
+                |governed| governed.interface.name.clone(),
+            )
+    };
+    let mut parts: Vec<String> = outcome.error.iter().cloned().collect();
+    for (&index, error) in &outcome.not_attached {
+        parts.push(format!("cannot attach to {}: {error}", name(index)));
+    }
+    for (&index, error) in &outcome.not_detached {
+        parts.push(format!("cannot detach from {}: {error}", name(index)));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests;

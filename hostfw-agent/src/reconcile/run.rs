@@ -1,0 +1,98 @@
+//! Waits for something to change, and reconciles.
+
+use std::{collections::BTreeSet, fs, future::Future, io, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tracing::{error, info};
+
+use super::{Dataplane, Reconciler, keep::keep_last};
+use crate::{
+    model::Interface,
+    observe::socket::StatusRequest,
+    source::{
+        follow::{Follower, create_folder},
+        read_folder,
+    },
+};
+
+/// Between attempts after a failure: doubled each time, up to the last.
+const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// The store is read again this often although nothing was told to change:
+/// files that links in it lead to are not followed, nor network file systems.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// Reconciles whenever the store or the interfaces change, and answers status
+/// requests, until `stop` is ready. What is enforced then stays.
+pub async fn run<D: Dataplane>(
+    mut reconciler: Reconciler<D>,
+    mut store: Follower,
+    mut interfaces: watch::Receiver<Vec<Interface>>,
+    mut requests: mpsc::Receiver<StatusRequest>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = std::pin::pin!(stop);
+    let mut failures = 0;
+    make_store(&reconciler);
+    let mut next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            Some(reply) = requests.recv() => {
+                // Fails if the client went away meanwhile.
+                let _ = reply.send(reconciler.status());
+                continue;
+            }
+            () = store.changed() => failures = 0,
+            Ok(()) = interfaces.changed() => failures = 0,
+            () = tokio::time::sleep_until(next) => {}
+        }
+        next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+    }
+}
+
+/// Makes the store's folder, but only where nothing was ever enforced:
+/// elsewhere a folder that is missing was lost or is not mounted yet, and an
+/// empty one in its place would open what is enforced.
+fn make_store<D: Dataplane>(reconciler: &Reconciler<D>) {
+    let folder = &reconciler.settings.store;
+    let missing = fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if missing && reconciler.is_fresh() {
+        match create_folder(folder) {
+            Ok(()) => info!(folder = %folder.display(), "made the store's folder"),
+            Err(error) => error!(%error, "there is no store"),
+        }
+    }
+}
+
+/// Reads and reconciles, and gives the time of the next attempt.
+fn pass<D: Dataplane>(
+    reconciler: &mut Reconciler<D>,
+    store: &mut Follower,
+    interfaces: &mut watch::Receiver<Vec<Interface>>,
+    failures: &mut u32,
+) -> Instant {
+    store.drain();
+    let mut halves: BTreeSet<String> = store.being_written();
+    let read = read_folder(&reconciler.settings.store);
+    halves.extend(store.drain());
+    halves.extend(store.being_written());
+    let read = read
+        .map(|read| keep_last(read, reconciler.snapshot.as_ref(), &halves))
+        .map_err(|error| error.to_string());
+    reconciler.take_read(read);
+
+    let interfaces = interfaces.borrow_and_update().clone();
+    let wait = if reconciler.reconcile(&interfaces) {
+        *failures = 0;
+        RESYNC
+    } else {
+        let wait = (RETRY[0] * 2u32.saturating_pow(*failures)).min(RETRY[1]);
+        *failures = failures.saturating_add(1).min(16);
+        wait
+    };
+    Instant::now() + wait
+}

@@ -1,0 +1,414 @@
+use std::fs;
+
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    fake::{Call, Fake},
+    *,
+};
+use crate::{
+    observe::status::ObjectState,
+    source::{SourceFile, follow::Follower},
+};
+
+const ENDPOINT: &str = "\
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: node1-eth0, labels: {host-endpoint: ''}, generation: 3}
+spec: {node: node1, interfaceName: eth0}
+";
+
+fn policy(name: &str, rules: usize) -> String {
+    let mut text = format!(
+        "apiVersion: projectcalico.org/v3\n\
+         kind: GlobalNetworkPolicy\n\
+         metadata: {{name: {name}}}\n\
+         spec:\n  selector: has(host-endpoint)\n  preDNAT: true\n  applyOnForward: true\n  ingress:\n"
+    );
+    for _ in 0..rules {
+        text.push_str("  - action: Deny\n");
+    }
+    text
+}
+
+fn interface(index: u32, name: &str) -> Interface {
+    Interface {
+        index,
+        name: name.to_owned(),
+        addresses: vec!["10.240.0.1".parse().unwrap()],
+        link_header: true,
+        loopback: false,
+        up: true,
+    }
+}
+
+fn snapshot(files: &[(&str, &str)]) -> Snapshot {
+    Snapshot::of(
+        files
+            .iter()
+            .map(|&(path, text)| SourceFile {
+                path: path.to_owned(),
+                content: Ok(text.to_owned()),
+            })
+            .collect(),
+    )
+}
+
+/// A reconciler with folders of its own, which go with the value.
+fn reconciler(folder: &TempDir, dataplane: Fake) -> Reconciler<Fake> {
+    Reconciler::new(
+        Settings {
+            node: "node1".to_owned(),
+            store: folder.path().join("store"),
+            state_file: folder.path().join("accepted.json"),
+            only: BTreeSet::new(),
+        },
+        dataplane,
+        NameBook::default(),
+    )
+}
+
+fn programmed(status: &Status) -> Vec<(String, bool, String)> {
+    status
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let condition = &endpoint.conditions[0];
+            assert_eq!(condition.kind, "Programmed");
+            (
+                endpoint.name.clone(),
+                condition.status,
+                condition.reason.clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_store_says_comes_into_force_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let stored = snapshot(&[("hep.yaml", ENDPOINT), ("deny.yaml", &policy("deny", 1))]);
+    it.take_read(Ok(stored.clone()));
+    assert!(it.reconcile(&[interface(1, "lo"), interface(2, "eth0")]));
+
+    let status = it.status();
+    assert_eq!(status.node, "node1");
+    assert_eq!(status.generation, 2);
+    assert_eq!(status.error, None);
+    assert_eq!(status.store_revision, stored.revision);
+    assert_eq!(status.enforced_revision, stored.revision);
+    assert_eq!(
+        programmed(&status),
+        [("node1-eth0".to_owned(), true, "Enforced".to_owned())]
+    );
+    let endpoint = &status.endpoints[0];
+    assert_eq!(endpoint.pre_dnat_policies, ["deny"]);
+    assert_eq!(
+        endpoint.ingress.as_ref().unwrap().mode.as_deref(),
+        Some("native")
+    );
+    let hep = status.objects.iter().find(|o| o.name == "node1-eth0");
+    let hep = hep.unwrap();
+    assert_eq!(hep.state, ObjectState::Enforced);
+    assert_eq!(
+        (hep.enforced_generation, hep.dataplane_generation),
+        (Some(3), Some(2))
+    );
+    assert_eq!(status.counters[0].packets, 3);
+}
+
+#[test]
+fn policies_without_endpoints_are_in_force_without_any_interface() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let stored = snapshot(&[("deny.yaml", &policy("deny", 1))]);
+    it.take_read(Ok(stored.clone()));
+    assert!(it.reconcile(&[interface(2, "eth0")]));
+    let status = it.status();
+    assert_eq!(status.enforced_revision, stored.revision);
+    assert_eq!(status.endpoints, []);
+    assert_eq!(status.objects[0].state, ObjectState::Enforced);
+}
+
+#[test]
+fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let good = snapshot(&[("hep.yaml", ENDPOINT)]);
+    it.take_read(Ok(good.clone()));
+    let interfaces = [interface(2, "eth0")];
+    assert!(it.reconcile(&interfaces));
+
+    // More rules than an endpoint can have, in policies that are valid each.
+    let policies: Vec<_> = (0..5).map(|n| policy(&format!("p{n}"), 1000)).collect();
+    let mut files = vec![("hep.yaml", ENDPOINT)];
+    let names: Vec<_> = (0..5).map(|n| format!("p{n}.yaml")).collect();
+    files.extend(names.iter().zip(&policies).map(|(n, p)| (&**n, &**p)));
+    it.take_read(Ok(snapshot(&files)));
+    assert!(!it.reconcile(&interfaces));
+
+    let status = it.status();
+    let error = status.error.clone().unwrap();
+    assert!(error.contains("4096"), "{error}");
+    assert_eq!(status.generation, 2);
+    assert_eq!(status.enforced_revision, good.revision);
+    assert_ne!(status.store_revision, good.revision);
+    assert_eq!(programmed(&status)[0].2, "NotInForce");
+    let states: Vec<_> = status.objects.iter().map(|o| o.state).collect();
+    assert_eq!(
+        states
+            .iter()
+            .filter(|s| **s == ObjectState::Pending)
+            .count(),
+        5
+    );
+    assert_eq!(states.last(), Some(&ObjectState::Enforced));
+
+    // A restart begins with what was in force, not with what was refused.
+    let again = reconciler(&folder, Fake::default());
+    assert_eq!(again.enforced.objects.len(), 1);
+
+    it.take_read(Ok(good));
+    assert!(it.reconcile(&interfaces));
+    assert_eq!(it.status().error, None);
+}
+
+#[test]
+fn a_broken_file_leaves_its_last_good_objects_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    let interfaces = [interface(2, "eth0")];
+    it.reconcile(&interfaces);
+    let broken = snapshot(&[("hep.yaml", "kind: [")]);
+    it.take_read(Ok(broken.clone()));
+    assert!(it.reconcile(&interfaces));
+    let status = it.status();
+    assert_eq!(status.generation, 2, "nothing to switch");
+    assert_eq!(status.enforced_revision, broken.revision);
+    assert_eq!(status.objects[0].state, ObjectState::LastGood);
+    assert_eq!(status.problems[0].file.as_deref(), Some("hep.yaml"));
+    assert!(programmed(&status)[0].1);
+
+    // Also over a restart.
+    let mut again = reconciler(&folder, Fake::default());
+    again.take_read(Ok(broken));
+    assert!(again.reconcile(&interfaces));
+    assert_eq!(again.status().objects[0].state, ObjectState::LastGood);
+    assert!(programmed(&again.status())[0].1);
+}
+
+#[test]
+fn an_unreadable_store_at_start_leaves_the_kernel_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut enforced = crate::compile::image::Image::default();
+    enforced.endpoints.entry(2).or_default();
+    let mut it = reconciler(&folder, Fake::left_behind(enforced));
+    it.take_read(Err("cannot read folder".to_owned()));
+    assert!(!it.reconcile(&[interface(2, "eth0")]));
+    assert_eq!(it.enforcer.dataplane().calls, []);
+    let status = it.status();
+    assert_eq!(status.error.as_deref(), Some("cannot read folder"));
+    assert_eq!(status.generation, 7);
+}
+
+#[test]
+fn with_an_unreadable_store_what_was_accepted_is_still_enforced() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = reconciler(&folder, Fake::default());
+    first.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    first.reconcile(&[interface(2, "eth0")]);
+
+    // After a reboot the interface has another index, and nothing is pinned.
+    let mut it = reconciler(&folder, Fake::default());
+    it.take_read(Err("cannot read folder".to_owned()));
+    assert!(!it.reconcile(&[interface(5, "eth0")]), "tried again");
+    assert!(it.enforcer.dataplane().calls.contains(&Call::Attach(5)));
+    let status = it.status();
+    assert!(programmed(&status)[0].1);
+    assert_eq!(status.error.as_deref(), Some("cannot read folder"));
+    assert_eq!(status.enforced_revision, "");
+}
+
+#[test]
+fn a_failed_attachment_is_told_and_holds_the_revision_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(
+        &folder,
+        Fake {
+            cannot_attach: BTreeSet::from([2]),
+            ..Fake::default()
+        },
+    );
+    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    assert!(!it.reconcile(&[interface(2, "eth0")]));
+    let status = it.status();
+    assert!(status.error.as_deref().unwrap().contains("eth0"));
+    assert_eq!(status.enforced_revision, "");
+    assert_eq!(programmed(&status)[0].2, "AttachFailed");
+
+    // The interface goes away: nothing is left to fail.
+    assert!(it.reconcile(&[]));
+    assert_eq!(it.status().error, None);
+    assert_eq!(programmed(&it.status())[0].2, "NoSuchInterface");
+}
+
+#[test]
+fn only_the_interfaces_that_were_asked_for_are_governed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    it.settings.only = BTreeSet::from(["eth9".to_owned()]);
+    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    assert!(it.reconcile(&[interface(2, "eth0")]));
+    assert!(!it.enforcer.dataplane().calls.contains(&Call::Attach(2)));
+    assert_eq!(programmed(&it.status())[0].2, "LeftAlone");
+}
+
+/// The loop on a real folder, without a kernel.
+struct Running {
+    requests: mpsc::Sender<oneshot::Sender<Status>>,
+    interfaces: watch::Sender<Vec<Interface>>,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(reconciler: Reconciler<Fake>) -> Self {
+        let follower = Follower::new(&reconciler.settings.store).unwrap();
+        let (requests, answers) = mpsc::channel(1);
+        let (interfaces, receiver) = watch::channel(vec![interface(2, "eth0")]);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            run(reconciler, follower, receiver, answers, async {
+                let _ = stopped.await;
+            })
+            .await;
+        });
+        Self {
+            requests,
+            interfaces,
+            stop,
+            task,
+        }
+    }
+
+    async fn status(&self) -> Status {
+        let (reply, status) = oneshot::channel();
+        self.requests.send(reply).await.unwrap();
+        status.await.unwrap()
+    }
+
+    async fn wait_for(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
+        for _ in 0..200 {
+            let status = self.status().await;
+            if holds(&status) {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("never came true: {what}; status: {:?}", self.status().await);
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_loop_follows_store_and_interfaces_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    let store = folder.path().join("store");
+    running.status().await;
+    assert!(store.is_dir(), "a fresh store is made");
+
+    fs::write(store.join("hep.yaml"), ENDPOINT).unwrap();
+    running
+        .wait_for("eth0 is governed", |status| {
+            status.endpoints.iter().any(|e| e.ingress.is_some())
+        })
+        .await;
+
+    running.interfaces.send(vec![]).unwrap();
+    running
+        .wait_for("eth0 is gone", |status| {
+            status.endpoints.iter().all(|e| e.interface.is_none())
+        })
+        .await;
+
+    fs::remove_file(store.join("hep.yaml")).unwrap();
+    running
+        .wait_for("the object is gone", |status| status.objects.is_empty())
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("hep.yaml"), ENDPOINT).unwrap();
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    let governed = |status: &Status| status.endpoints.iter().any(|e| e.ingress.is_some());
+    running.wait_for("eth0 is governed", governed).await;
+    fs::rename(&store, folder.path().join("away")).unwrap();
+    let status = running
+        .wait_for("the loss is told", |status| status.error.is_some())
+        .await;
+    assert!(governed(&status));
+    assert_eq!(status.objects.len(), 1);
+    assert!(!store.exists(), "an empty one in its place would open it");
+    running.stop().await;
+
+    // Nor at the next start.
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    let status = running.wait_for("eth0 is governed", governed).await;
+    assert!(status.error.is_some());
+    assert!(!store.exists());
+
+    fs::rename(folder.path().join("away"), &store).unwrap();
+    let status = running
+        .wait_for("it is back", |status| status.error.is_none())
+        .await;
+    assert_eq!(status.store_revision, status.enforced_revision);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_what_it_was() {
+    use std::io::Write;
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let path = store.join("hep.yaml");
+    let two = format!("{ENDPOINT}---\n{}", policy("deny", 1));
+    fs::write(&path, &two).unwrap();
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    running
+        .wait_for("both are there", |status| status.objects.len() == 2)
+        .await;
+
+    // The first half alone is valid, and would drop the policy.
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(ENDPOINT.as_bytes()).unwrap();
+    file.flush().unwrap();
+    running.interfaces.send(vec![interface(3, "eth0")]).unwrap();
+    let status = running
+        .wait_for("the loop went round", |status| {
+            status.endpoints.iter().any(|e| e.ingress.is_some()) && status.generation > 2
+        })
+        .await;
+    assert_eq!(status.objects.len(), 2);
+    assert_eq!(status.problems, []);
+
+    drop(file);
+    running
+        .wait_for("the rest counts", |status| status.objects.len() == 1)
+        .await;
+    running.stop().await;
+}

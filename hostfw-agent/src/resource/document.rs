@@ -1,0 +1,278 @@
+//! From a text to documents, and from a document to objects.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    API_VERSION, FelixConfigurationSpec, GlobalNetworkPolicySpec, HostEndpointSpec, Metadata,
+    Object, Problem, Resource, ResourceError,
+    decode::{self, FieldError, quote},
+    syntax::{self, Tree},
+};
+use crate::model::{Kind, ObjectRef};
+
+/// One document of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Its number; the first is 1. Empty documents do not count.
+    pub index: usize,
+    /// The line where it begins; the first is 1.
+    pub line: usize,
+    /// Its objects: one, or those of a list. A list is taken whole or not at
+    /// all.
+    pub result: Result<Vec<Resource>, ResourceError>,
+}
+
+/// Reads a text: YAML or JSON, one document or several (`---`, or JSON values
+/// in a row), objects or lists of them. An error in one document does not
+/// touch the others. A text without documents gives an empty list.
+#[must_use]
+pub fn parse_documents(text: &str) -> Vec<Document> {
+    syntax::read(text)
+        .into_iter()
+        .zip(1..)
+        .map(|(Tree { line, value }, index)| Document {
+            index,
+            line,
+            result: match value {
+                Ok(value) => objects(&value).map_err(|failure| failure.in_document(index, line)),
+                Err(syntax) => Err(ResourceError {
+                    document: index,
+                    object: None,
+                    problem: Problem::Syntax {
+                        line: syntax.line,
+                        column: syntax.column,
+                        message: syntax.message,
+                    },
+                }),
+            },
+        })
+        .collect()
+}
+
+/// Why an object could not be read, before it is known where it stands.
+pub(super) struct Failure {
+    object: Option<ObjectRef>,
+    field: FieldError,
+}
+
+impl Failure {
+    fn new(object: Option<ObjectRef>, path: &str, expected: &str, found: String) -> Self {
+        Self {
+            object,
+            field: FieldError {
+                path: path.to_owned(),
+                expected: expected.to_owned(),
+                found,
+            },
+        }
+    }
+
+    pub(super) fn in_document(self, document: usize, line: usize) -> ResourceError {
+        ResourceError {
+            document,
+            object: self.object,
+            problem: Problem::Field {
+                path: self.field.path,
+                expected: self.field.expected,
+                found: self.field.found,
+                line,
+            },
+        }
+    }
+
+    fn within(mut self, parent: &str) -> Self {
+        let path = &mut self.field.path;
+        *path = if path.is_empty() {
+            parent.to_owned()
+        } else {
+            format!("{parent}.{path}")
+        };
+        self
+    }
+}
+
+/// `kind: List`, or a list of one kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct List {
+    api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(default, rename = "metadata")]
+    _metadata: Value,
+    items: Vec<Value>,
+}
+
+fn objects(value: &Value) -> Result<Vec<Resource>, Failure> {
+    let kind = value.get("kind").and_then(Value::as_str);
+    let Some(of) = kind.and_then(|kind| kind.strip_suffix("List")) else {
+        return Ok(vec![object(value)?]);
+    };
+    let list: List = decode::decode(value).map_err(|field| Failure {
+        object: None,
+        field,
+    })?;
+    let expected = if of.is_empty() { "v1" } else { API_VERSION };
+    if list.api_version != expected && list.api_version != API_VERSION {
+        return Err(Failure::new(
+            None,
+            "apiVersion",
+            expected,
+            quote(&list.api_version),
+        ));
+    }
+    let of = if of.is_empty() {
+        None
+    } else {
+        Some(known_kind(of, "List").map_err(|field| Failure {
+            object: None,
+            field,
+        })?)
+    };
+    list.items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            item_of(item, of).map_err(|failure| failure.within(&format!("items[{index}]")))
+        })
+        .collect()
+}
+
+/// Reads an item of a list of one kind, or of all.
+fn item_of(item: &Value, of: Option<Kind>) -> Result<Resource, Failure> {
+    let resource = object(item)?;
+    match of {
+        Some(of) if of != resource.kind() => Err(Failure::new(
+            Some(resource.object_ref()),
+            "kind",
+            of.name(),
+            resource.kind().name().to_owned(),
+        )),
+        Some(_) | None => Ok(resource),
+    }
+}
+
+/// Everything of an object.
+#[derive(Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    bound = "S: Deserialize<'de> + Default"
+)]
+struct Envelope<S> {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: S,
+}
+
+/// Reads one object, strictly.
+pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
+    let Value::Object(fields) = value else {
+        return Err(
+            decode::decode::<Envelope<HostEndpointSpec>>(value).map_or_else(
+                |field| Failure {
+                    object: None,
+                    field,
+                },
+                |_| Failure::new(None, "", "an object", "something else".to_owned()),
+            ),
+        );
+    };
+    let text = |name: &str, expected: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(Value::Null) | None => Err(Failure::new(None, name, expected, "nothing".to_owned())),
+        Some(other) => Err(Failure::new(
+            None,
+            name,
+            expected,
+            quote(&other.to_string()),
+        )),
+    };
+    let kind = known_kind(text("kind", KINDS)?, "").map_err(|field| Failure {
+        object: None,
+        field,
+    })?;
+    let name = value
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let known = (!name.is_empty()).then(|| ObjectRef {
+        kind,
+        name: name.to_owned(),
+    });
+    let failed = |field| Failure {
+        object: known.clone(),
+        field,
+    };
+    let version = text("apiVersion", API_VERSION)?;
+    if version != API_VERSION {
+        return Err(Failure::new(
+            known,
+            "apiVersion",
+            API_VERSION,
+            quote(version),
+        ));
+    }
+    let resource = match kind {
+        Kind::HostEndpoint => envelope::<HostEndpointSpec>(value).map(Resource::HostEndpoint),
+        Kind::GlobalNetworkPolicy => {
+            envelope::<GlobalNetworkPolicySpec>(value).map(Resource::GlobalNetworkPolicy)
+        }
+        Kind::FelixConfiguration => {
+            envelope::<FelixConfigurationSpec>(value).map(Resource::FelixConfiguration)
+        }
+    }
+    .map_err(failed)?;
+    if name.is_empty() {
+        return Err(Failure::new(
+            None,
+            "metadata.name",
+            "a name",
+            "nothing".to_owned(),
+        ));
+    }
+    Ok(resource)
+}
+
+fn envelope<'de, S: Deserialize<'de> + Default>(
+    value: &'de Value,
+) -> Result<Object<S>, FieldError> {
+    let Envelope { metadata, spec, .. } = decode::decode(value)?;
+    Ok(Object { metadata, spec })
+}
+
+const KINDS: &str = "HostEndpoint, GlobalNetworkPolicy or FelixConfiguration";
+
+/// Kinds of the same API group that a user may well expect to be enforced.
+const KINDS_NOT_ENFORCED: [&str; 9] = [
+    "GlobalNetworkSet",
+    "NetworkPolicy",
+    "NetworkSet",
+    "Profile",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "StagedNetworkPolicy",
+    "Tier",
+    "WorkloadEndpoint",
+];
+
+fn known_kind(kind: &str, suffix: &str) -> Result<Kind, FieldError> {
+    Kind::ALL
+        .into_iter()
+        .find(|known| known.name() == kind)
+        .ok_or_else(|| FieldError {
+            path: "kind".to_owned(),
+            expected: KINDS.to_owned(),
+            found: if KINDS_NOT_ENFORCED.contains(&kind) {
+                format!("{kind}{suffix}, which is not enforced by this release")
+            } else {
+                quote(&format!("{kind}{suffix}"))
+            },
+        })
+}

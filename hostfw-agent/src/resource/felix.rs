@@ -1,0 +1,83 @@
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+
+/// `spec` of a `FelixConfiguration`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FelixConfigurationSpec {
+    /// Ports of this host that no policy can close.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failsafe_inbound_host_ports: Option<Vec<ProtoPort>>,
+    /// Ports of others that no policy can close for this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failsafe_outbound_host_ports: Option<Vec<ProtoPort>>,
+    /// How names of workload interfaces begin, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_prefix: Option<String>,
+    /// Interfaces that no endpoint governs, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_exclude: Option<String>,
+    /// Let packets pass that connection tracking finds invalid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_conntrack_invalid_check: Option<bool>,
+    /// All other fields, as written. Calico has some 150, which change with
+    /// every release.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+/// A fail-safe port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProtoPort {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Destination port.
+    pub port: i64,
+    /// CIDR of the other side; absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<String>,
+}
+
+// By hand, and not with `flatten`: that buffers the fields, and an error would
+// no longer know where it happened.
+impl<'de> Deserialize<'de> for FelixConfigurationSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SpecVisitor)
+    }
+}
+
+struct SpecVisitor;
+
+impl<'de> de::Visitor<'de> for SpecVisitor {
+    type Value = FelixConfigurationSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut spec = FelixConfigurationSpec::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "failsafeInboundHostPorts" => {
+                    spec.failsafe_inbound_host_ports = map.next_value()?;
+                }
+                "failsafeOutboundHostPorts" => {
+                    spec.failsafe_outbound_host_ports = map.next_value()?;
+                }
+                "interfacePrefix" => spec.interface_prefix = map.next_value()?,
+                "interfaceExclude" => spec.interface_exclude = map.next_value()?,
+                "disableConntrackInvalidCheck" => {
+                    spec.disable_conntrack_invalid_check = map.next_value()?;
+                }
+                _ => {
+                    spec.others.insert(key, map.next_value()?);
+                }
+            }
+        }
+        Ok(spec)
+    }
+}

@@ -1,0 +1,218 @@
+//! From a text to trees: where documents begin and end, and whether they are
+//! YAML or JSON.
+//!
+//! The text is cut before it is parsed, so that a document that does not parse
+//! leaves the others readable. That is exact: at the beginning of a line,
+//! `---` and `...` are markers even inside a quoted or a block scalar (YAML
+//! 1.2, section 9.1.2).
+
+use serde_json::Value;
+
+use super::{decode::quote, tree::Strict};
+
+/// A document as a tree.
+pub(super) struct Tree {
+    /// The line where it begins; the first is 1.
+    pub(super) line: usize,
+    pub(super) value: Result<Value, SyntaxError>,
+}
+
+/// Why a text is neither YAML nor JSON.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    /// The first is 1.
+    pub(super) line: usize,
+    /// In characters; the first is 1.
+    pub(super) column: usize,
+    pub(super) message: String,
+}
+
+/// Reads all documents that are not empty.
+pub(super) fn read(text: &str) -> Vec<Tree> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut trees = Vec::new();
+    for chunk in split(text) {
+        if let Some(begin) = chunk.first_content_line() {
+            chunk.read(begin, &mut trees);
+        }
+    }
+    trees
+}
+
+/// A piece of the text between two markers.
+struct Chunk<'a> {
+    /// Line of its first character; the first is 1.
+    line: usize,
+    /// Begins with its `---`, if it has one.
+    text: &'a str,
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+fn split(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks = Vec::new();
+    let (mut start, mut start_line) = (0, 1);
+    let mut offset = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let end = offset + line.len();
+        // A `---` belongs to what follows it, a `...` to nothing.
+        let cut = if is_marker(line, "---") {
+            Some((offset, index + 1))
+        } else if is_marker(line, "...") {
+            Some((end, index + 2))
+        } else {
+            None
+        };
+        if let Some((next, next_line)) = cut {
+            chunks.push(Chunk {
+                line: start_line,
+                text: &text[start..offset],
+            });
+            (start, start_line) = (next, next_line);
+        }
+        offset = end;
+    }
+    chunks.push(Chunk {
+        line: start_line,
+        text: &text[start..],
+    });
+    chunks
+}
+
+impl Chunk<'_> {
+    /// The first line that is more than marker, comment or directive.
+    fn first_content_line(&self) -> Option<usize> {
+        self.text
+            .lines()
+            .position(|line| {
+                let line = if is_marker(line, "---") {
+                    &line[3..]
+                } else {
+                    line
+                };
+                let line = line.trim_start();
+                !(line.is_empty() || line.starts_with(['#', '%']))
+            })
+            .map(|index| self.line + index)
+    }
+
+    fn read(&self, begin: usize, trees: &mut Vec<Tree>) {
+        let content = self.text.strip_prefix("---").unwrap_or(self.text);
+        if content.trim_start().starts_with('{') && self.read_json(content, trees) {
+            return;
+        }
+        trees.push(Tree {
+            line: begin,
+            value: self.read_yaml(),
+        });
+    }
+
+    /// Reads JSON values in a row. `false` if this is no JSON after all: every
+    /// JSON object begins as a YAML one can.
+    fn read_json(&self, content: &str, trees: &mut Vec<Tree>) -> bool {
+        let mut values = serde_json::Deserializer::from_str(content).into_iter::<Strict>();
+        let mut first = true;
+        loop {
+            let line = self.line_of_next(content, values.byte_offset());
+            match values.next() {
+                None => return true,
+                Some(Ok(Strict(value))) => trees.push(Tree {
+                    line,
+                    value: Ok(value),
+                }),
+                Some(Err(_)) if first && !looks_like_json(content) => return false,
+                Some(Err(error)) => {
+                    trees.push(Tree {
+                        line,
+                        value: Err(self.json_error(&error)),
+                    });
+                    return true;
+                }
+            }
+            first = false;
+        }
+    }
+
+    /// The line of the next character that is not white space.
+    fn line_of_next(&self, content: &str, offset: usize) -> usize {
+        let rest = &content[offset..];
+        let next = offset + rest.len() - rest.trim_start().len();
+        self.line + content[..next].matches('\n').count()
+    }
+
+    fn json_error(&self, error: &serde_json::Error) -> SyntaxError {
+        let full = error.to_string();
+        // The position is given apart, counted over the whole text.
+        let message = full
+            .rsplit_once(" at line ")
+            .map_or(full.as_str(), |(message, _)| message);
+        SyntaxError {
+            line: self.line + error.line().saturating_sub(1),
+            column: error.column().max(1),
+            message: message.to_owned(),
+        }
+    }
+
+    fn read_yaml(&self) -> Result<Value, SyntaxError> {
+        let options = serde_saphyr::options! {
+            // Octal as Kubernetes reads it, and `yes` and `on` as booleans
+            // (the default): else a value would silently mean another.
+            legacy_octal_numbers: true,
+            reject_unsupported_tags: true,
+            with_snippet: false,
+            // A list of some ten thousand policies is a lot, but no attack.
+            // Aliases are another matter: they multiply.
+            budget: serde_saphyr::budget! {
+                max_nodes: 2_000_000,
+                max_events: 8_000_000,
+            },
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: 100_000,
+            },
+        };
+        match serde_saphyr::from_str_with_options::<Strict>(self.text, options) {
+            Ok(Strict(value)) => Ok(value),
+            Err(error) => Err(self.yaml_error(&error)),
+        }
+    }
+
+    fn yaml_error(&self, error: &serde_saphyr::Error) -> SyntaxError {
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
+        let message = match error {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("duplicate mapping key {}", quote(key))
+            }
+            serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+                format!("expected a finite number, found {value}")
+            }
+            serde_saphyr::Error::Budget { breach, .. } => {
+                format!("larger or deeper than any resource ({breach:?})")
+            }
+            other => {
+                let full = other.to_string();
+                // The position is given apart, counted over the whole text.
+                let position = format!(" at line {line}, column {column}");
+                full.strip_suffix(&position).unwrap_or(&full).to_owned()
+            }
+        };
+        SyntaxError {
+            line: self.line + line.saturating_sub(1),
+            column: column.max(1),
+            message,
+        }
+    }
+}
+
+/// Whether a text that begins with `{` is meant as JSON: its first key is
+/// quoted, or there is none.
+fn looks_like_json(content: &str) -> bool {
+    content
+        .trim_start()
+        .strip_prefix('{')
+        .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+}

@@ -1,0 +1,135 @@
+//! The settings of one node.
+
+use hostfw_common::verdict::Direction;
+
+use crate::model::{Failsafe, FelixSettings};
+
+/// Prefix of workload interfaces where nothing else is set (Calico:
+/// felix/config/config_params.go, InterfacePrefix).
+const DEFAULT_WORKLOAD_PREFIX: &str = "cali";
+
+/// Excluded interface where nothing else is set (Calico: InterfaceExclude).
+const DEFAULT_EXCLUDED: &str = "kube-ipvs0";
+
+/// What holds on one node, with nothing left to inherit.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) failsafe_inbound: Vec<Failsafe>,
+    pub(super) failsafe_outbound: Vec<Failsafe>,
+    pub(super) disable_invalid_check: bool,
+    workload_prefixes: Vec<String>,
+    excluded_interfaces: Vec<String>,
+}
+
+impl Settings {
+    /// Field by field: what `node.<name>` says, else what `default` says, else
+    /// the built-in value.
+    pub(super) fn of_node(settings: &[FelixSettings], node: &str) -> Self {
+        let own = settings.iter().find(|s| s.node.as_deref() == Some(node));
+        let common = settings.iter().find(|s| s.node.is_none());
+        let layers = || own.into_iter().chain(common);
+        Self {
+            failsafe_inbound: layers()
+                .find_map(|s| s.failsafe_inbound.clone())
+                .unwrap_or_else(|| Failsafe::defaults(Direction::Ingress).to_vec()),
+            failsafe_outbound: layers()
+                .find_map(|s| s.failsafe_outbound.clone())
+                .unwrap_or_else(|| Failsafe::defaults(Direction::Egress).to_vec()),
+            disable_invalid_check: layers()
+                .find_map(|s| s.disable_invalid_check)
+                .unwrap_or(false),
+            workload_prefixes: layers()
+                .find_map(|s| s.workload_prefixes.clone())
+                .unwrap_or_else(|| vec![DEFAULT_WORKLOAD_PREFIX.to_owned()]),
+            excluded_interfaces: layers()
+                .find_map(|s| s.excluded_interfaces.clone())
+                .unwrap_or_else(|| vec![DEFAULT_EXCLUDED.to_owned()]),
+        }
+    }
+
+    /// Whether the name is that of a workload's interface.
+    pub(super) fn is_workload(&self, interface: &str) -> bool {
+        self.workload_prefixes
+            .iter()
+            .any(|prefix| interface.starts_with(prefix))
+    }
+
+    /// Whether no endpoint may govern the interface.
+    pub(super) fn is_excluded(&self, interface: &str) -> bool {
+        self.excluded_interfaces
+            .iter()
+            .any(|name| name == interface)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unset(node: Option<&str>) -> FelixSettings {
+        FelixSettings {
+            node: node.map(str::to_owned),
+            failsafe_inbound: None,
+            failsafe_outbound: None,
+            disable_invalid_check: None,
+            workload_prefixes: None,
+            excluded_interfaces: None,
+        }
+    }
+
+    #[test]
+    fn without_configuration_the_built_in_values_hold() {
+        let settings = Settings::of_node(&[], "node1");
+        assert_eq!(
+            settings.failsafe_inbound,
+            Failsafe::defaults(Direction::Ingress)
+        );
+        assert_eq!(
+            settings.failsafe_outbound,
+            Failsafe::defaults(Direction::Egress)
+        );
+        assert!(!settings.disable_invalid_check);
+        assert!(settings.is_workload("cali1234"));
+        assert!(!settings.is_workload("eth0"));
+        assert!(settings.is_excluded("kube-ipvs0"));
+        assert!(!settings.is_excluded("kube-ipvs"));
+    }
+
+    #[test]
+    fn node_overrides_default_field_by_field() {
+        let ssh = Failsafe {
+            protocol: 6,
+            port: 22,
+            net: None,
+        };
+        let common = FelixSettings {
+            failsafe_inbound: Some(vec![ssh]),
+            failsafe_outbound: Some(vec![ssh]),
+            disable_invalid_check: Some(true),
+            workload_prefixes: Some(vec!["veth".to_owned()]),
+            ..unset(None)
+        };
+        let own = FelixSettings {
+            // An empty list is a value: it does not inherit.
+            failsafe_inbound: Some(Vec::new()),
+            disable_invalid_check: Some(false),
+            ..unset(Some("node1"))
+        };
+        let other = FelixSettings {
+            failsafe_outbound: Some(Vec::new()),
+            ..unset(Some("node2"))
+        };
+        let all = [common, own, other];
+
+        let settings = Settings::of_node(&all, "node1");
+        assert_eq!(settings.failsafe_inbound, []);
+        assert_eq!(settings.failsafe_outbound, [ssh]);
+        assert!(!settings.disable_invalid_check);
+        assert!(settings.is_workload("veth0") && !settings.is_workload("cali0"));
+        assert!(settings.is_excluded("kube-ipvs0"));
+
+        let settings = Settings::of_node(&all, "node2");
+        assert_eq!(settings.failsafe_inbound, [ssh]);
+        assert_eq!(settings.failsafe_outbound, []);
+    }
+}

@@ -1,0 +1,289 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// How many resource files a folder may hold.
+pub const MAX_FILES: usize = 16_384;
+
+/// How many bytes one file may hold.
+pub const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// How many bytes all files of a folder may hold together.
+pub const MAX_TOTAL_BYTES: u64 = 256 << 20;
+
+/// All resource files of a folder at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Sorted by path.
+    pub files: Vec<SourceFile>,
+    /// Names this state of the folder: a hash over names and contents. Any
+    /// process of the same build that reads the same files computes the same.
+    pub revision: String,
+}
+
+impl Snapshot {
+    /// A snapshot of these files, sorted by path, with its revision.
+    #[must_use]
+    pub fn of(files: Vec<SourceFile>) -> Self {
+        Self {
+            revision: revision(&files),
+            files,
+        }
+    }
+}
+
+/// A file of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Relative to the folder.
+    pub path: String,
+    /// Its text, or why it could not be read.
+    pub content: Result<String, String>,
+}
+
+/// Why a folder could not be read. What is wrong with a single file is told by
+/// [`SourceFile::content`].
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The folder cannot be listed.
+    #[error("cannot read folder {}: {error}", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// It holds more files than [`MAX_FILES`].
+    #[error(
+        "folder {} holds more than {MAX_FILES} resource files: expected at most {MAX_FILES}",
+        path.display()
+    )]
+    TooManyFiles {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Its files hold more than [`MAX_TOTAL_BYTES`].
+    #[error(
+        "resource files of folder {} hold more than {MAX_TOTAL_BYTES} bytes together",
+        path.display()
+    )]
+    TooLarge {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// Whether a file of this name holds resources: `*.yaml`, `*.yml`, `*.json`,
+/// and not hidden. Writers can thus prepare a file under a name that begins
+/// with a dot.
+#[must_use]
+pub fn is_resource_file(name: &str) -> bool {
+    !name.starts_with('.')
+        && Path::new(name).extension().is_some_and(|extension| {
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|known| extension == *known)
+        })
+}
+
+/// Reads all resource files of the folder; sub-folders are left alone, and
+/// links are followed.
+///
+/// # Errors
+///
+/// If the folder itself cannot be listed, or holds more than the bounds. A
+/// file that cannot be read is in the snapshot, with the reason.
+pub fn read_folder(path: &Path) -> Result<Snapshot, SourceError> {
+    let io = |error| SourceError::Io {
+        path: path.to_path_buf(),
+        error,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if is_resource_file(&name.to_string_lossy()) {
+            names.push(name);
+        }
+        if names.len() > MAX_FILES {
+            return Err(SourceError::TooManyFiles {
+                path: path.to_path_buf(),
+            });
+        }
+    }
+    names.sort();
+
+    let mut total = 0;
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let content = match read_file(&path.join(&name)) {
+            Ok(None) => continue,
+            Ok(Some(text)) => {
+                total += text.len() as u64;
+                Ok(text)
+            }
+            Err(reason) => Err(reason),
+        };
+        if total > MAX_TOTAL_BYTES {
+            return Err(SourceError::TooLarge {
+                path: path.to_path_buf(),
+            });
+        }
+        files.push(SourceFile {
+            path: name.to_string_lossy().into_owned(),
+            content,
+        });
+    }
+    Ok(Snapshot::of(files))
+}
+
+fn revision(files: &[SourceFile]) -> String {
+    // Its keys are constant, unlike those of a HashMap.
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.path.hash(&mut hasher);
+        file.content.hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+/// Reads one file, which may be anything that a name can stand for.
+///
+/// `None`: it is a folder, or was removed meanwhile.
+pub(crate) fn read_file(path: &Path) -> Result<Option<String>, String> {
+    // Opening a FIFO would otherwise wait for its writer.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        return Ok(None);
+    }
+    if !metadata.is_file() {
+        return Err("expected a regular file, found a device, socket or FIFO".to_owned());
+    }
+    read_text(&file).map(Some)
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// Reads text of at most [`MAX_FILE_BYTES`].
+pub(crate) fn read_text(mut from: impl io::Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    // The size that the file system tells may be old by now: count.
+    from.by_ref()
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!(
+            "expected at most {MAX_FILE_BYTES} bytes, found more"
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        format!(
+            "expected UTF-8 text, found something else at byte {}",
+            error.utf8_error().valid_up_to()
+        )
+    })
+}
+
+/// Opens a folder, to make changes of its entries last.
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn paths(snapshot: &Snapshot) -> Vec<&str> {
+        snapshot.files.iter().map(|f| f.path.as_str()).collect()
+    }
+
+    #[test]
+    fn takes_resource_files_only() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.yaml", "a.yml", "c.json", ".hidden.yaml", "notes.txt"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        fs::create_dir(folder.path().join("sub.yaml")).unwrap();
+        let snapshot = read_folder(folder.path()).unwrap();
+        assert_eq!(paths(&snapshot), ["a.yml", "b.yaml", "c.json"]);
+        assert_eq!(snapshot.files[1].content.as_deref(), Ok("b.yaml"));
+    }
+
+    #[test]
+    fn revision_follows_names_and_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || read_folder(folder.path()).unwrap().revision;
+        let empty = read();
+        fs::write(folder.path().join("a.yaml"), "one").unwrap();
+        let one = read();
+        assert_eq!(one, read());
+        fs::write(folder.path().join("a.yaml"), "two").unwrap();
+        let two = read();
+        fs::rename(folder.path().join("a.yaml"), folder.path().join("b.yaml")).unwrap();
+        let renamed = read();
+        assert!(empty != one && one != two && two != renamed && one != renamed);
+        fs::write(folder.path().join(".hidden.yaml"), "x").unwrap();
+        assert_eq!(renamed, read());
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bad.yaml"), [b'a', 0xff]).unwrap();
+        fs::write(folder.path().join("good.yaml"), "fine").unwrap();
+        symlink("nowhere", folder.path().join("link.yaml")).unwrap();
+        let large = File::create(folder.path().join("large.yaml")).unwrap();
+        large.set_len(MAX_FILE_BYTES + 1).unwrap();
+
+        let snapshot = read_folder(folder.path()).unwrap();
+        assert_eq!(
+            paths(&snapshot),
+            ["bad.yaml", "good.yaml", "large.yaml", "link.yaml"]
+        );
+        let error = |index: usize| snapshot.files[index].content.clone().unwrap_err();
+        assert!(error(0).contains("UTF-8") && error(0).contains("byte 1"));
+        assert!(snapshot.files[1].content.is_ok());
+        assert!(error(2).contains("at most 4194304 bytes"));
+        assert!(error(3).contains("No such file"));
+    }
+
+    #[test]
+    fn fifo_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo.yaml");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let snapshot = read_folder(folder.path()).unwrap();
+        let error = snapshot.files[0].content.clone().unwrap_err();
+        assert!(error.contains("regular file"), "{error}");
+    }
+
+    #[test]
+    fn missing_folder_is_an_error_not_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = read_folder(&folder.path().join("gone")).unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+    }
+}

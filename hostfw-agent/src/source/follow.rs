@@ -1,0 +1,334 @@
+//! Tells when the store changes, by inotify.
+//!
+//! [`Follower`] also knows which files are being written right now: their
+//! contents are halves, to be left alone until the writer closes them.
+
+mod tracker;
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use tokio::{io::unix::AsyncFd, time::Instant};
+use tracing::{info, warn};
+
+use self::tracker::{FileEvent, Tracker};
+
+/// A burst of changes is over when nothing came for this long.
+const QUIET: Duration = Duration::from_millis(30);
+/// However long a burst goes on, it is told after this long.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a folder that is not there is looked for.
+const MISSING: Duration = Duration::from_millis(500);
+/// How often to check that the path still leads to the folder that is watched
+/// (a link in the path may be switched, which no watch tells).
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Why the store cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// inotify is not to be had; often its limit of instances
+    /// (fs.inotify.max_user_instances) is reached.
+    #[error("cannot use inotify: {0}")]
+    Inotify(#[source] io::Error),
+    /// The folder cannot be made.
+    #[error("cannot make folder {}: {error}", path.display())]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// What the kernel says.
+        error: io::Error,
+    },
+}
+
+/// Makes the folder, and those above it, if it is not there.
+///
+/// # Errors
+///
+/// If it cannot be made.
+pub fn create_folder(path: &Path) -> Result<(), FollowError> {
+    fs::create_dir_all(path).map_err(|error| FollowError::Create {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Follows one folder, through its removal and return.
+#[derive(Debug)]
+pub struct Follower {
+    folder: PathBuf,
+    inotify: AsyncFd<Inotify>,
+    watch: Option<Watch>,
+    /// Whether the last attempt to watch failed, to say so once.
+    complained: bool,
+    next_check: Instant,
+    tracker: Tracker,
+    burst: Option<Burst>,
+}
+
+/// The folder that is watched, told from another one at the same path.
+#[derive(Debug)]
+struct Watch {
+    descriptor: WatchDescriptor,
+    identity: (u64, u64),
+}
+
+/// Changes that were not told yet.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    first: Instant,
+    last: Instant,
+}
+
+impl Burst {
+    fn due(self) -> Instant {
+        (self.last + QUIET).min(self.first + PATIENCE)
+    }
+}
+
+impl Follower {
+    /// Begins to follow. The folder need not be there.
+    ///
+    /// # Errors
+    ///
+    /// If inotify is not to be had.
+    pub fn new(folder: &Path) -> Result<Self, FollowError> {
+        let inotify = Inotify::init().map_err(FollowError::Inotify)?;
+        // SAFETY: an `Inotify` keeps one descriptor, open, until it is
+        // dropped, and nothing here closes it.
+        let inotify = unsafe { AsyncFd::register(inotify) }
+            .map_err(|error| FollowError::Inotify(error.into()))?;
+        let mut follower = Self {
+            folder: folder.to_owned(),
+            inotify,
+            watch: None,
+            complained: false,
+            next_check: Instant::now(),
+            tracker: Tracker::default(),
+            burst: None,
+        };
+        follower.check(Instant::now());
+        follower.burst = None;
+        Ok(follower)
+    }
+
+    /// Waits until the folder has changed and is quiet again, or has been
+    /// changing for half a second. Nothing is lost if the future is dropped.
+    pub async fn changed(&mut self) {
+        loop {
+            let now = Instant::now();
+            if self.tracker.settle(now) {
+                self.note(now);
+            }
+            if self.next_check <= now {
+                self.check(now);
+            }
+            if self.burst.is_some_and(|burst| burst.due() <= now) {
+                self.burst = None;
+                return;
+            }
+            let deadline = [
+                Some(self.next_check),
+                self.tracker.deadline(),
+                self.burst.map(Burst::due),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            let deadline = deadline.unwrap_or(self.next_check);
+            tokio::select! {
+                ready = self.inotify.readable() => match ready {
+                    Ok(mut guard) => {
+                        guard.clear_ready();
+                        drop(guard);
+                        self.drain();
+                    }
+                    Err(error) => {
+                        warn!(%error, "inotify failed; the store is looked at now and then");
+                        tokio::time::sleep(RECHECK).await;
+                        self.note(Instant::now());
+                    }
+                },
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Takes in what has happened so far, without waiting, and gives the names
+    /// of the files that it happened to.
+    ///
+    /// A file that was read since the last time, and is among them, may have
+    /// been read half.
+    pub fn drain(&mut self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        // Room for many events: a name has at most 255 bytes.
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let now = Instant::now();
+            let events: Vec<_> = match self.inotify.get_mut().read_events(&mut buffer) {
+                Ok(events) => events.map(|event| event.to_owned()).collect(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return names,
+                Err(error) => {
+                    warn!(%error, "cannot read from inotify");
+                    return names;
+                }
+            };
+            if events.is_empty() {
+                return names;
+            }
+            for event in events {
+                names.extend(
+                    event
+                        .name
+                        .as_deref()
+                        .and_then(OsStr::to_str)
+                        .map(str::to_owned),
+                );
+                self.take(event.mask, &event.wd, event.name.as_deref(), now);
+            }
+        }
+    }
+
+    /// Names of the files that someone is writing: changed, not closed yet,
+    /// and not left alone for two seconds.
+    pub fn being_written(&self) -> BTreeSet<String> {
+        self.tracker.being_written()
+    }
+
+    fn take(
+        &mut self,
+        mask: EventMask,
+        descriptor: &WatchDescriptor,
+        name: Option<&OsStr>,
+        now: Instant,
+    ) {
+        if mask.contains(EventMask::Q_OVERFLOW) {
+            warn!("inotify dropped events; the store is read anew");
+            self.note(now);
+            return;
+        }
+        // What is left in the queue of a folder that is no longer ours.
+        if self
+            .watch
+            .as_ref()
+            .is_none_or(|w| w.descriptor != *descriptor)
+        {
+            return;
+        }
+        let gone =
+            EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED | EventMask::UNMOUNT;
+        if mask.intersects(gone) {
+            self.unwatch();
+            self.next_check = now;
+            self.note(now);
+            return;
+        }
+        let Some(event) = file_event(mask) else {
+            return;
+        };
+        let Some(name) = name.and_then(OsStr::to_str) else {
+            return;
+        };
+        if self.tracker.take(name, event, now) {
+            self.note(now);
+        }
+    }
+
+    fn note(&mut self, now: Instant) {
+        let first = self.burst.map_or(now, |burst| burst.first);
+        self.burst = Some(Burst { first, last: now });
+    }
+
+    /// Watches the folder at the path, if it is not the one watched already.
+    fn check(&mut self, now: Instant) {
+        let identity = fs::metadata(&self.folder)
+            .ok()
+            .filter(fs::Metadata::is_dir)
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        if self.watch.as_ref().map(|watch| watch.identity) != identity {
+            self.unwatch();
+            self.note(now);
+        }
+        if self.watch.is_none()
+            && let Some(identity) = identity
+        {
+            match self.inotify.get_ref().watches().add(
+                &self.folder,
+                WatchMask::CREATE
+                    | WatchMask::MODIFY
+                    | WatchMask::CLOSE_WRITE
+                    | WatchMask::MOVED_TO
+                    | WatchMask::MOVED_FROM
+                    | WatchMask::DELETE
+                    | WatchMask::ATTRIB
+                    | WatchMask::DELETE_SELF
+                    | WatchMask::MOVE_SELF
+                    | WatchMask::ONLYDIR,
+            ) {
+                Ok(descriptor) => {
+                    if self.complained {
+                        info!(folder = %self.folder.display(), "the store is followed again");
+                    }
+                    self.complained = false;
+                    self.watch = Some(Watch {
+                        descriptor,
+                        identity,
+                    });
+                    // What was put into it before the watch.
+                    self.note(now);
+                }
+                Err(error) => self.complain(&error.to_string()),
+            }
+        } else if identity.is_none() {
+            self.complain("there is no such folder");
+        }
+        self.next_check = now
+            + if self.watch.is_some() {
+                RECHECK
+            } else {
+                MISSING
+            };
+    }
+
+    fn complain(&mut self, reason: &str) {
+        if !self.complained {
+            warn!(folder = %self.folder.display(), reason, "the store cannot be followed");
+        }
+        self.complained = true;
+    }
+
+    fn unwatch(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            // Fails if the folder is gone, and the watch with it.
+            let _ = self.inotify.get_ref().watches().remove(watch.descriptor);
+        }
+        self.tracker = Tracker::default();
+    }
+}
+
+fn file_event(mask: EventMask) -> Option<FileEvent> {
+    if mask.contains(EventMask::ISDIR) {
+        None
+    } else if mask.contains(EventMask::CLOSE_WRITE) {
+        Some(FileEvent::Closed)
+    } else if mask.contains(EventMask::MOVED_TO) {
+        Some(FileEvent::MovedIn)
+    } else if mask.intersects(EventMask::MOVED_FROM | EventMask::DELETE) {
+        Some(FileEvent::Gone)
+    } else if mask.contains(EventMask::ATTRIB) {
+        Some(FileEvent::Attributes)
+    } else if mask.intersects(EventMask::CREATE | EventMask::MODIFY) {
+        Some(FileEvent::Written)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! From resources to the model: the only constructor of a valid model.

@@ -1,0 +1,87 @@
+use std::fmt;
+
+/// One thing that is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidationError {
+    /// `spec.ingress[0].protocol`.
+    pub field: String,
+    /// What could stand there.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+    /// The name of what is asked for, if it is right and only not enforced.
+    pub not_enforced: Option<String>,
+}
+
+impl std::error::Error for ValidationError {}
+
+impl fmt::Display for ValidationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.field)?;
+        if let Some(name) = &self.not_enforced {
+            write!(f, "{name} is not enforced by this release: ")?;
+        }
+        write!(f, "expected {}, found {}", self.expected, self.found)
+    }
+}
+
+/// What has been found wrong so far.
+///
+/// A conversion goes on after a finding, with whatever value is at hand: the
+/// result is thrown away if there is any finding.
+#[derive(Default)]
+pub(super) struct Findings(Vec<ValidationError>);
+
+impl Findings {
+    pub(super) fn invalid(
+        &mut self,
+        field: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        self.0.push(ValidationError {
+            field: field.into(),
+            expected: expected.into(),
+            found: found.into(),
+            not_enforced: None,
+        });
+    }
+
+    pub(super) fn not_enforced(
+        &mut self,
+        field: impl Into<String>,
+        name: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        self.0.push(ValidationError {
+            field: field.into(),
+            expected: expected.into(),
+            found: found.into(),
+            not_enforced: Some(name.to_owned()),
+        });
+    }
+
+    /// Whether a list is short enough to be looked at.
+    pub(super) fn within_limit(
+        &mut self,
+        field: &str,
+        length: usize,
+        limit: usize,
+        of: &str,
+    ) -> bool {
+        let fits = length <= limit;
+        if !fits {
+            self.invalid(field, format!("at most {limit} {of}"), length.to_string());
+        }
+        fits
+    }
+
+    pub(super) fn into_result<T>(self, value: T) -> Result<T, Vec<ValidationError>> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.0)
+        }
+    }
+}

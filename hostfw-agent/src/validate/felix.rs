@@ -1,0 +1,128 @@
+//! `FelixConfiguration`.
+
+use super::{
+    Findings, endpoint::is_interface_name, felix_fields::is_felix_field, metadata::is_subdomain,
+    net, protocol,
+};
+use crate::{
+    model::{Failsafe, FelixSettings},
+    resource::{self, ProtoPort, quote},
+};
+
+/// Longest list of fail-safes: well below what the dataplane holds of each
+/// family (`hostfw_common::limits::MAX_FAILSAFES`), all lists together.
+const MOST_FAILSAFES: usize = 1024;
+
+pub(super) fn convert(
+    object: &resource::FelixConfiguration,
+    findings: &mut Findings,
+) -> FelixSettings {
+    let name = object.metadata.name.as_str();
+    let node = name.strip_prefix("node.");
+    if name != "default" && !node.is_some_and(is_subdomain) {
+        findings.invalid(
+            "metadata.name",
+            "default or node.<name of a node>",
+            quote(name),
+        );
+    }
+    let spec = &object.spec;
+    for field in spec.others.keys() {
+        if is_felix_field(field) {
+            findings.not_enforced(format!("spec.{field}"), field, "nothing", "a value");
+        } else {
+            findings.invalid(
+                "spec",
+                "failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+                 interfaceExclude or disableConntrackInvalidCheck",
+                format!("the unknown field {}", quote(field)),
+            );
+        }
+    }
+    let mut failsafes = |field: &str, list: &Option<Vec<ProtoPort>>| {
+        list.as_ref().map(|list| failsafes(field, list, findings))
+    };
+    FelixSettings {
+        node: node.map(str::to_owned),
+        failsafe_inbound: failsafes(
+            "spec.failsafeInboundHostPorts",
+            &spec.failsafe_inbound_host_ports,
+        ),
+        failsafe_outbound: failsafes(
+            "spec.failsafeOutboundHostPorts",
+            &spec.failsafe_outbound_host_ports,
+        ),
+        disable_invalid_check: spec.disable_conntrack_invalid_check,
+        workload_prefixes: names("spec.interfacePrefix", &spec.interface_prefix, findings),
+        excluded_interfaces: names("spec.interfaceExclude", &spec.interface_exclude, findings),
+    }
+}
+
+fn failsafes(field: &str, list: &[ProtoPort], findings: &mut Findings) -> Vec<Failsafe> {
+    if !findings.within_limit(field, list.len(), MOST_FAILSAFES, "ports") {
+        return Vec::new();
+    }
+    list.iter()
+        .enumerate()
+        .filter_map(|(index, entry)| failsafe(&format!("{field}[{index}]"), entry, findings))
+        .collect()
+}
+
+fn failsafe(field: &str, entry: &ProtoPort, findings: &mut Findings) -> Option<Failsafe> {
+    let protocol = match entry.protocol.as_str() {
+        "TCP" => Some(protocol::TCP),
+        "UDP" => Some(protocol::UDP),
+        "SCTP" => Some(protocol::SCTP),
+        other => {
+            findings.invalid(
+                format!("{field}.protocol"),
+                "TCP, UDP or SCTP",
+                quote(other),
+            );
+            None
+        }
+    };
+    let port = u16::try_from(entry.port).ok().filter(|&port| port != 0);
+    if port.is_none() {
+        findings.invalid(
+            format!("{field}.port"),
+            "a port from 1 to 65535",
+            entry.port.to_string(),
+        );
+    }
+    let net = match &entry.net {
+        Some(text) if !text.is_empty() => Some(net::net(&format!("{field}.net"), text, findings)?),
+        Some(_) | None => None,
+    };
+    Some(Failsafe {
+        protocol: protocol?,
+        port: port?,
+        net,
+    })
+}
+
+/// Checks names of interfaces, or beginnings of such, separated by commas.
+fn names(field: &str, text: &Option<String>, findings: &mut Findings) -> Option<Vec<String>> {
+    let text = text.as_ref()?;
+    let mut names = Vec::new();
+    for name in text.split(',') {
+        if name.len() > 1 && name.starts_with('/') && name.ends_with('/') {
+            findings.not_enforced(
+                field,
+                "a regular expression",
+                "names separated by commas",
+                quote(name),
+            );
+        } else if !is_interface_name(name) {
+            findings.invalid(
+                field,
+                "names separated by commas (letters, digits, '_', '.' and '-', at most 15 \
+                 characters each)",
+                quote(name),
+            );
+        } else {
+            names.push(name.to_owned());
+        }
+    }
+    Some(names)
+}
