@@ -28,7 +28,7 @@ use hostfw_agent::{
 use hostfw_common::{
     ABI_VERSION,
     conntrack::{Address, FLOW_ADOPTED, Flow, FlowKey},
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{Endpoint, EndpointId, FLAG_LEARNING},
     names,
     policy::{Action, PolicyId, Row, RuleEntry, TableId},
     prefix::{PrefixV4, TABLE_BITS},
@@ -203,6 +203,28 @@ fn a_switch_puts_an_image_in_force_as_a_whole() {
 }
 
 #[test]
+fn what_learns_is_not_judged() {
+    if !sandboxed("judged") {
+        return;
+    }
+    let root = Root::new("judged");
+    let mut dataplane = root.open();
+    assert_eq!(dataplane.judged().unwrap(), [].into());
+    let mut image = image(1);
+    let learning = Endpoint {
+        flags: FLAG_LEARNING,
+        ..Endpoint::default()
+    };
+    image.endpoints.insert(2, learning);
+    dataplane.switch(&image).unwrap();
+    assert_eq!(dataplane.judged().unwrap(), [1].into());
+    image.endpoints.insert(2, Endpoint::default());
+    dataplane.switch(&image).unwrap();
+    drop(dataplane);
+    assert_eq!(root.open().judged().unwrap(), [1, 2].into());
+}
+
+#[test]
 fn every_pinned_inner_map_shows_its_fields() {
     if !sandboxed("btf") {
         return;
@@ -327,7 +349,10 @@ fn a_new_agent_takes_over_by_link_update() {
     let mut dataplane = root.open();
     assert_eq!(dataplane.generation(), 1);
     assert!(dataplane.is_attached(interface.index));
-    assert_eq!(dataplane.attachments().unwrap(), [first.clone()]);
+    assert_eq!(
+        dataplane.attachments().unwrap(),
+        std::slice::from_ref(&first)
+    );
     assert_eq!(pins.clone().map(|pin| link(&root, &pin)), before);
     assert_eq!(dataplane.attach(&interface).unwrap(), first);
     for (pin, (id, program)) in pins.iter().zip(before) {
@@ -417,7 +442,10 @@ fn each_mode_attaches_and_detaches() {
         assert_eq!(attachment.ingress.kind, ingress_kind);
         assert_eq!(attachment.egress.kind, egress_kind);
         assert!(dataplane.is_attached(interface.index));
-        assert_eq!(dataplane.attachments().unwrap(), [attachment.clone()]);
+        assert_eq!(
+            dataplane.attachments().unwrap(),
+            std::slice::from_ref(&attachment)
+        );
         assert_ne!(attached(&interface.name), "");
         drop(dataplane);
 
@@ -570,6 +598,32 @@ fn links_of_another_version_are_taken_over() {
 }
 
 #[test]
+fn a_filter_left_behind_is_removed() {
+    if !sandboxed("behind") {
+        return;
+    }
+    let root = Root::new("behind");
+    let interface = veth("b0");
+    let mut dataplane = root.open();
+    dataplane.switch(&image(1)).unwrap();
+    let attachment = dataplane.attach(&interface).unwrap();
+    let clean = attached(&interface.name);
+    // What an agent would leave that was killed after it had attached a link
+    // and before it had removed the filter.
+    let (_, program) = link(&root, &format!("{}-egress", interface.index));
+    let pin = root.pin("maps", "program");
+    run(&format!(
+        "bpftool prog pin id {program} {pin} && tc qdisc add dev b0 clsact && tc filter add dev b0 \
+         egress prio 1 handle 0x68667731 bpf direct-action object-pinned {pin} && rm {pin}",
+        pin = pin.display()
+    ));
+    assert_ne!(attached(&interface.name), clean);
+    drop(dataplane);
+    assert_eq!(root.open().attach(&interface).unwrap(), attachment);
+    assert_eq!(attached(&interface.name), clean);
+}
+
+#[test]
 fn remove_all_leaves_nothing() {
     if !sandboxed("remove") {
         return;
@@ -601,6 +655,23 @@ fn remove_all_leaves_nothing() {
         assert!(!output(&format!("tc qdisc show dev {interface}")).contains("clsact"));
     }
     assert_eq!(remove_all(&root.0).unwrap(), Default::default());
+}
+
+#[test]
+fn the_log_of_the_programs_is_off_unless_asked_for() {
+    if !sandboxed("log") {
+        return;
+    }
+    let root = Root::new("log");
+    assert!(root.open().take_log().is_none());
+    let options = Options {
+        log_level: 5,
+        ..root.options()
+    };
+    let mut dataplane = Dataplane::open(&options).unwrap();
+    dataplane.take_log().unwrap().flush();
+    assert!(dataplane.take_events().unwrap().is_some());
+    assert!(dataplane.take_events().unwrap().is_none());
 }
 
 #[test]
@@ -712,10 +783,6 @@ fn flows_that_the_kernel_knows_are_adopted() {
     seen.insert(tcp, on_the_wire, 0).unwrap();
     assert_eq!(dataplane.adopt().unwrap(), Default::default());
     assert_eq!(seen.get(&tcp, 0).unwrap(), on_the_wire);
-
-    // Without an entry in conntrack the socket alone tells.
-    seen.remove(&tcp).unwrap();
-    run("nft flush ruleset");
     drop(finish);
     neighbour.join().unwrap();
 }
