@@ -239,14 +239,14 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if changed || !self.settings.state_file.exists() {
-            if let Err(error) = accept::save(&self.settings.state_file, candidate) {
-                error!(
-                    file = %self.settings.state_file.display(),
-                    %error,
-                    "cannot write down what is in force"
-                );
-            }
+        if (changed || !self.settings.state_file.exists())
+            && let Err(error) = accept::save(&self.settings.state_file, candidate)
+        {
+            error!(
+                file = %self.settings.state_file.display(),
+                %error,
+                "cannot write down what is in force"
+            );
         }
         self.enforced = candidate.clone();
     }
