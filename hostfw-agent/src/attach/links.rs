@@ -210,16 +210,20 @@ pub(super) fn remove(
     }
 }
 
-/// Takes the program off while another is attached, whose pin has taken the
-/// place of this one's already.
+/// Takes a program off after one of another kind was attached, whose pin has
+/// taken the place of this one's if it is a link too.
 pub(super) fn retire(
     current: Current,
+    successor: HookKind,
     ifindex: u32,
     direction: Direction,
     folder: &Pins,
 ) -> Result<(), DataplaneError> {
     match &current.link {
-        Some((link, path)) if *path == folder.links().join(pin_name(ifindex, direction)) => {
+        Some((link, path))
+            if successor != HookKind::Clsact
+                && *path == folder.links().join(pin_name(ifindex, direction)) =>
+        {
             detach(link);
             Ok(())
         }

@@ -5,6 +5,8 @@
 //! classification serves all dimensions; see [`hostfw_common::policy`] for how
 //! the tables are read.
 
+#![forbid(unsafe_code)]
+
 mod dimension;
 pub mod evaluate;
 mod failsafes;

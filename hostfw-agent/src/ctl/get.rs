@@ -134,6 +134,7 @@ impl Get {
             .iter()
             .map(|resource| {
                 let mut value = resource.to_value();
+                yaml::shorten_numbers(&mut value);
                 if self.export
                     && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
                 {

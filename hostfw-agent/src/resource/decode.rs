@@ -99,15 +99,14 @@ impl de::Error for Mismatch {
             "a map" => "an object".to_owned(),
             other => other.to_owned(),
         };
-        // YAML reads `yes` and `10` as something else than text.
-        let hint = if expected == "a string"
-            && matches!(
-                found,
-                Unexpected::Bool(_)
-                    | Unexpected::Signed(_)
-                    | Unexpected::Unsigned(_)
-                    | Unexpected::Float(_)
-            ) {
+        let hint = if expected != "a string" {
+            ""
+        } else if matches!(found, Unexpected::Bool(_)) {
+            " (put it in quotes: YAML takes y, n, yes, no, on and off for booleans)"
+        } else if matches!(
+            found,
+            Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
+        ) {
             " (put it in quotes)"
         } else {
             ""

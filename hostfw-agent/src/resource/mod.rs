@@ -19,6 +19,9 @@ mod scalar;
 mod syntax;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 use serde_json::Value;
 

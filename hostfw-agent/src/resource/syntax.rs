@@ -8,7 +8,7 @@
 
 use serde_json::Value;
 
-use super::tree::Strict;
+use super::{decode::quote, tree::Strict};
 
 /// A document as a tree.
 pub(super) struct Tree {
@@ -18,6 +18,7 @@ pub(super) struct Tree {
 }
 
 /// Why a text is neither YAML nor JSON.
+#[derive(Debug)]
 pub(super) struct SyntaxError {
     /// The first is 1.
     pub(super) line: usize,
@@ -162,19 +163,47 @@ impl Chunk<'_> {
             legacy_octal_numbers: true,
             reject_unsupported_tags: true,
             with_snippet: false,
+            // A list of some ten thousand policies is a lot, but no attack.
+            // Aliases are another matter: they multiply.
+            budget: serde_saphyr::budget! {
+                max_nodes: 2_000_000,
+                max_events: 8_000_000,
+            },
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: 100_000,
+            },
         };
         match serde_saphyr::from_str_with_options::<Strict>(self.text, options) {
             Ok(Strict(value)) => Ok(value),
-            Err(error) => {
-                let (line, column) = error.location().map_or((1, 1), |location| {
-                    (location.line() as usize, location.column() as usize)
-                });
-                Err(SyntaxError {
-                    line: self.line + line.saturating_sub(1),
-                    column: column.max(1),
-                    message: error.to_string(),
-                })
+            Err(error) => Err(self.yaml_error(&error)),
+        }
+    }
+
+    fn yaml_error(&self, error: &serde_saphyr::Error) -> SyntaxError {
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
+        let message = match error {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("duplicate mapping key {}", quote(key))
             }
+            serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+                format!("expected a finite number, found {value}")
+            }
+            serde_saphyr::Error::Budget { breach, .. } => {
+                format!("larger or deeper than any resource ({breach:?})")
+            }
+            other => {
+                let full = other.to_string();
+                // The position is given apart, counted over the whole text.
+                let position = format!(" at line {line}, column {column}");
+                full.strip_suffix(&position).unwrap_or(&full).to_owned()
+            }
+        };
+        SyntaxError {
+            line: self.line + line.saturating_sub(1),
+            column: column.max(1),
+            message,
         }
     }
 }

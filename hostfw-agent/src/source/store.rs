@@ -106,6 +106,14 @@ pub enum StoreError {
         /// Its file.
         file: String,
     },
+    /// Its file is a link: what it leads to is not the store's own.
+    #[error("{object}: file {file} of the store is a link: change what it leads to")]
+    Link {
+        /// The object.
+        object: ObjectRef,
+        /// Its file.
+        file: String,
+    },
     /// It cannot be written down.
     #[error("{object}: {error}")]
     Yaml {
@@ -241,6 +249,12 @@ impl Writer {
                 files: foreign,
             });
         }
+        if fs::symlink_metadata(self.folder.join(&own)).is_ok_and(|found| found.is_symlink()) {
+            return Err(StoreError::Link {
+                object: object.clone(),
+                file: own,
+            });
+        }
         let Some(file) = self.contents.file(&own) else {
             return Ok(Stored::Absent);
         };
@@ -277,8 +291,9 @@ impl Writer {
     fn put(&mut self, resource: Resource) -> Result<(), StoreError> {
         let object = resource.object_ref();
         let file = file_name(&object)?;
-        let text = yaml::to_yaml(&resource.to_value())
-            .map_err(|error| StoreError::Yaml { object, error })?;
+        let mut value = resource.to_value();
+        yaml::shorten_numbers(&mut value);
+        let text = yaml::to_yaml(&value).map_err(|error| StoreError::Yaml { object, error })?;
         let path = self.folder.join(&file);
         atomic::write(&path, text.as_bytes()).map_err(|error| StoreError::Io { path, error })?;
         self.contents.put(file, resource);

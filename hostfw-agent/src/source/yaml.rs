@@ -1,6 +1,6 @@
 //! Values as YAML text.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// A value cannot be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,26 @@ pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
         Ok(text)
     } else {
         Err(YamlError::Differs)
+    }
+}
+
+/// Writes whole numbers without a fraction, as users do: `order: 10`, although
+/// an order may be `10.5`.
+pub fn shorten_numbers(value: &mut Value) {
+    /// Up to here every whole number is exactly a float.
+    const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64())
+                && float.fract() == 0.0
+                && float.abs() <= EXACT
+            {
+                *number = Number::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(shorten_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -98,5 +118,12 @@ mod tests {
     fn keys_numbers_and_empty_lists_are_kept() {
         let value = json!({ "order": 10.5, "a": [], "b": {}, "n": null, "big": u64::MAX });
         to_yaml(&value).unwrap();
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let mut value = json!({ "a": [10.0, -1.0, 10.5, 1e300], "b": 7 });
+        shorten_numbers(&mut value);
+        assert_eq!(value, json!({ "a": [10, -1, 10.5, 1e300], "b": 7 }));
     }
 }

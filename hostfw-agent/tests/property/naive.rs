@@ -13,10 +13,10 @@ use ipnet::IpNet;
 
 /// What is decided about a packet, rules named by policy and index.
 #[derive(Debug, PartialEq)]
-pub struct Decision {
-    pub reason: Reason,
-    pub rule: Option<(String, usize)>,
-    pub logged: Vec<(String, usize)>,
+pub(crate) struct Decision {
+    pub(crate) reason: Reason,
+    pub(crate) rule: Option<(String, usize)>,
+    pub(crate) logged: Vec<(String, usize)>,
 }
 
 struct Facts {
@@ -58,7 +58,7 @@ impl Facts {
     }
 }
 
-pub fn decide(
+pub(crate) fn decide(
     selection: &Selection,
     governed: &Governed,
     direction: Direction,
@@ -146,12 +146,12 @@ fn matches_rule(rule: &SelectedRule, facts: &Facts) -> bool {
         message.kind == kind && message.code.is_none_or(|wanted| wanted == code)
     };
     if let Some(wanted) = rule.icmp
-        && !facts.icmp.is_some_and(|message| is(wanted, message))
+        && facts.icmp.is_none_or(|message| !is(wanted, message))
     {
         return false;
     }
     if let Some(unwanted) = rule.not_icmp
-        && !facts.icmp.is_some_and(|message| !is(unwanted, message))
+        && facts.icmp.is_none_or(|message| is(unwanted, message))
     {
         return false;
     }

@@ -39,10 +39,10 @@ const MESSAGES: [(u8, u8); 6] = [(0, 0), (3, 4), (8, 0), (8, 255), (128, 0), (25
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", 2014).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -62,7 +62,7 @@ impl Random {
         self.below(n) == 0
     }
 
-    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
@@ -217,7 +217,7 @@ impl Random {
         }
     }
 
-    pub fn selection(&mut self) -> Selection {
+    pub(crate) fn selection(&mut self) -> Selection {
         let count = 1 + self.below(3) as u32;
         let governed = (2..2 + count)
             .map(|index| Governed {
@@ -242,7 +242,7 @@ impl Random {
         }
     }
 
-    pub fn packet(&mut self) -> Packet {
+    pub(crate) fn packet(&mut self) -> Packet {
         let v4 = self.one_in(2);
         let addresses = match (self.edge(v4), self.edge(v4)) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Addresses::V4 {

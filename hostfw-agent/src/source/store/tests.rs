@@ -181,6 +181,25 @@ fn object_in_two_files_is_left_to_the_administrator() {
 }
 
 #[test]
+fn link_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("elsewhere");
+    fs::write(&target, yaml::to_yaml(&policy("a", 1).to_value()).unwrap()).unwrap();
+    let link = folder.path().join(OWN);
+    for target in [target, folder.path().join("dangling")] {
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let mut writer = Writer::lock(folder.path()).unwrap();
+        for error in [
+            writer.apply(policy("a", 2)).unwrap_err(),
+            writer.delete(&reference("a"), None).unwrap_err(),
+        ] {
+            assert!(matches!(error, StoreError::Link { .. }), "{error}");
+        }
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
 fn broken_file_of_the_object_can_be_mended_or_removed() {
     let folder = tempfile::tempdir().unwrap();
     let wrong_type = yaml::to_yaml(&policy("a", 1).to_value())
