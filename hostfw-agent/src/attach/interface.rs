@@ -1,5 +1,7 @@
 //! Attaches to interfaces and detaches from them.
 
+use std::collections::BTreeSet;
+
 use aya::programs::ProgramFd;
 use hostfw_common::{
     names::{PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP},
@@ -73,6 +75,16 @@ impl Dataplane {
         self.filtered.remove(&ifindex);
         links::remove_stale(&self.pins)?;
         Ok(())
+    }
+
+    /// The interfaces whose packets the generation in force judges, whether
+    /// programs are attached to them or not: those that learn are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the map of endpoints cannot be read.
+    pub fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        Ok(self.generations.judged()?)
     }
 
     /// The interfaces both of whose directions are judged, by index.

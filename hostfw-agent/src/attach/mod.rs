@@ -165,16 +165,6 @@ impl Dataplane {
         Ok(self.generations.switch(image)?)
     }
 
-    /// The interfaces whose packets the generation in force judges, whether
-    /// programs are attached to them or not: those that learn are left out.
-    ///
-    /// # Errors
-    ///
-    /// If the map of endpoints cannot be read.
-    pub fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        Ok(self.generations.judged()?)
-    }
-
     /// Packets and bytes by direction and reason, all CPUs together, since the
     /// maps were made. Those that never occurred are left out.
     ///

@@ -8,7 +8,7 @@
 use hostfw_common::{
     endpoint::{Endpoint, Family},
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TableId},
+    policy::{Action, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
     verdict::{Direction, Reason},
 };
@@ -162,18 +162,24 @@ fn policy(
     let mut logged = Vec::new();
     if table.rule_count > 0 {
         let rows = rows(image, table, packet)?;
+        let logs = if table.flags & TABLE_HAS_LOG == 0 {
+            None
+        } else {
+            Some(image.rows.get(table.log_row as usize)?)
+        };
         for number in matching(&rows) {
             if number >= usize::from(table.rule_count) {
                 return None;
             }
             let rule = *image.rules.get(table.first_rule as usize + number)?;
+            if logs.is_some_and(|logs| logs.contains(number)) {
+                logged.push(rule);
+                continue;
+            }
             let reason = match Action::from_number(rule.action)? {
                 Action::Allow => Reason::RuleAllow,
                 Action::Deny => Reason::RuleDeny,
-                Action::Log => {
-                    logged.push(rule);
-                    continue;
-                }
+                Action::Log => return None,
             };
             return Some(Evaluation {
                 reason,
