@@ -28,7 +28,7 @@ use hostfw_agent::{
 use hostfw_common::{
     ABI_VERSION,
     conntrack::{Address, FLOW_ADOPTED, Flow, FlowKey},
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{Endpoint, EndpointId, FLAG_LEARNING},
     names,
     policy::{Action, PolicyId, Row, RuleEntry, TableId},
     prefix::{PrefixV4, TABLE_BITS},
@@ -200,6 +200,28 @@ fn a_switch_puts_an_image_in_force_as_a_whole() {
     let active = MapData::from_pin(root.pin("maps", names::ACTIVE)).unwrap();
     let active = aya::maps::Array::<_, u64>::try_from(Map::Array(active)).unwrap();
     assert_eq!(active.get(&0, 0).unwrap(), 3);
+}
+
+#[test]
+fn what_learns_is_not_judged() {
+    if !sandboxed("judged") {
+        return;
+    }
+    let root = Root::new("judged");
+    let mut dataplane = root.open();
+    assert_eq!(dataplane.judged().unwrap(), [].into());
+    let mut image = image(1);
+    let learning = Endpoint {
+        flags: FLAG_LEARNING,
+        ..Endpoint::default()
+    };
+    image.endpoints.insert(2, learning);
+    dataplane.switch(&image).unwrap();
+    assert_eq!(dataplane.judged().unwrap(), [1].into());
+    image.endpoints.insert(2, Endpoint::default());
+    dataplane.switch(&image).unwrap();
+    drop(dataplane);
+    assert_eq!(root.open().judged().unwrap(), [1, 2].into());
 }
 
 #[test]
@@ -567,6 +589,32 @@ fn links_of_another_version_are_taken_over() {
     assert_eq!(link(&root, &pin).0, before, "another link: there was a gap");
     assert!(dataplane.is_attached(interface.index));
     assert!(!other.exists(), "the older version's maps stay");
+}
+
+#[test]
+fn a_filter_left_behind_is_removed() {
+    if !sandboxed("behind") {
+        return;
+    }
+    let root = Root::new("behind");
+    let interface = veth("b0");
+    let mut dataplane = root.open();
+    dataplane.switch(&image(1)).unwrap();
+    let attachment = dataplane.attach(&interface).unwrap();
+    let clean = attached(&interface.name);
+    // What an agent would leave that was killed after it had attached a link
+    // and before it had removed the filter.
+    let (_, program) = link(&root, &format!("{}-egress", interface.index));
+    let pin = root.pin("maps", "program");
+    run(&format!(
+        "bpftool prog pin id {program} {pin} && tc qdisc add dev b0 clsact && tc filter add dev b0 \
+         egress prio 1 handle 0x68667731 bpf direct-action object-pinned {pin} && rm {pin}",
+        pin = pin.display()
+    ));
+    assert_ne!(attached(&interface.name), clean);
+    drop(dataplane);
+    assert_eq!(root.open().attach(&interface).unwrap(), attachment);
+    assert_eq!(attached(&interface.name), clean);
 }
 
 #[test]

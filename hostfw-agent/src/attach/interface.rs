@@ -20,7 +20,7 @@ impl Dataplane {
     #[must_use]
     pub fn is_attached(&self, ifindex: u32) -> bool {
         Direction::ALL.into_iter().all(|direction| {
-            links::current(std::slice::from_ref(&self.pins), ifindex, direction)
+            links::current(std::slice::from_ref(&self.pins), true, ifindex, direction)
                 .inspect_err(|error| tracing::warn!(%error, "taken as not attached"))
                 .is_ok_and(|current| current.is_some())
         })
@@ -35,7 +35,10 @@ impl Dataplane {
     /// If no hook can be used. What judged before does so still.
     pub fn attach(&mut self, interface: &Interface) -> Result<Attachment, DataplaneError> {
         links::remove_stale(&self.pins)?;
-        let fresh = !self.is_attached(interface.index);
+        let mut fresh = true;
+        for direction in Direction::ALL {
+            fresh &= self.current(interface.index, direction)?.is_none();
+        }
         let egress = self.hook(interface, Direction::Egress)?;
         let ingress = match self.hook(interface, Direction::Ingress) {
             Ok(ingress) => ingress,
@@ -47,8 +50,14 @@ impl Dataplane {
                 return Err(error);
             }
         };
-        if ingress.kind == HookKind::Clsact || egress.kind == HookKind::Clsact {
-            self.filtered.insert(interface.index);
+        for (hook, direction) in [(&ingress, Direction::Ingress), (&egress, Direction::Egress)] {
+            if hook.kind == HookKind::Clsact {
+                self.filtered.insert(interface.index);
+            } else if self.filtered.contains(&interface.index) {
+                // Left behind by an agent that was killed between attaching a
+                // link and removing the filter that it replaced.
+                links::remove_filter(interface.index, direction)?;
+            }
         }
         self.retire_older_versions()?;
         Ok(Attachment {
@@ -126,7 +135,7 @@ impl Dataplane {
         ifindex: u32,
         direction: Direction,
     ) -> Result<Option<links::Current>, DataplaneError> {
-        links::current(&self.folders()?, ifindex, direction)
+        links::current(&self.folders()?, false, ifindex, direction)
     }
 
     fn program_for(

@@ -229,7 +229,10 @@ impl Dataplane {
     }
 }
 
-fn filter(ifindex: u32, direction: Direction) -> Result<Option<u32>, DataplaneError> {
+fn filter(
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Option<traffic_control::Filter>, DataplaneError> {
     traffic_control::filter(ifindex, direction).map_err(|error| DataplaneError::Kernel {
         action: "look at the filters of",
         ifindex,

@@ -37,14 +37,7 @@ pub fn remove_all(pin_root: &Path) -> Result<Removed, DataplaneError> {
     }
     for ifindex in traffic_control::interfaces().map_err(DataplaneError::Interfaces)? {
         for direction in Direction::ALL {
-            let was_there =
-                traffic_control::remove_filter(ifindex, direction).map_err(|error| {
-                    DataplaneError::Kernel {
-                        action: "remove the filter of",
-                        ifindex,
-                        error: error.to_string(),
-                    }
-                })?;
+            let was_there = links::remove_filter(ifindex, direction)?;
             removed.filters += usize::from(was_there);
         }
     }
