@@ -1,1 +1,15 @@
-//! Sandbox, topology, probes, and the tests that use the kernel.
+//! Sandbox, topology and probes: a small cluster in network namespaces, and
+//! the tutorial played on it.
+//!
+//! Nothing here links against the agent: it is run as the program that it is,
+//! so that what is seen is what an administrator would see.
+
+pub mod cluster;
+pub mod echo;
+pub mod expectations;
+pub mod netns;
+pub mod probe;
+pub mod report;
+pub mod sandbox;
+pub mod scenario;
+pub mod topology;

@@ -1,0 +1,263 @@
+//! Reads what a libtest binary prints with `--show-output`.
+//!
+//! The JSON format is not stable yet; the lines read here have been the same
+//! for years.
+
+use std::collections::BTreeMap;
+
+use super::count::Count;
+
+/// What became of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    Failed,
+    /// Did not run, for the reason that it gave.
+    Skipped(String),
+}
+
+/// The tests of one or several binaries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// By name, within the binary.
+    pub(crate) tests: BTreeMap<String, Outcome>,
+    /// The binaries that ended without saying how, or said that something
+    /// failed without saying what.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn count(&self) -> Count {
+        let mut count = Count::default();
+        for outcome in self.tests.values() {
+            count += match outcome {
+                Outcome::Passed => Count::PASSED,
+                Outcome::Failed => Count::FAILED,
+                Outcome::Skipped(_) => Count::SKIPPED,
+            };
+        }
+        for _ in &self.broken {
+            count += Count::FAILED;
+        }
+        count
+    }
+
+    /// Adds the tests of another binary; the same name in both keeps the worse
+    /// outcome and is told apart by a number.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (name, outcome) in other.tests {
+            let mut key = name.clone();
+            let mut number = 2;
+            while self.tests.contains_key(&key) {
+                key = format!("{name}#{number}");
+                number += 1;
+            }
+            self.tests.insert(key, outcome);
+        }
+        self.broken.extend(other.broken);
+    }
+}
+
+/// Where in the output the next line is.
+#[derive(Default)]
+enum Section {
+    /// One line for each test.
+    #[default]
+    Progress,
+    /// The output of passed tests.
+    Successes { test: Option<String> },
+    /// The output of failed tests, and their list.
+    Failures,
+}
+
+/// Reads line by line. Binaries may follow one another.
+#[derive(Default)]
+pub(crate) struct Parser {
+    section: Section,
+    /// Of the binary being read.
+    current: Report,
+    whole: Report,
+    begun: bool,
+}
+
+impl Parser {
+    /// Takes a line; returns whether a reader wants to see it: the output of
+    /// tests that passed is noise.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
+        if let Some(count) = line
+            .strip_prefix("running ")
+            .and_then(|rest| rest.strip_suffix(" tests").or(rest.strip_suffix(" test")))
+            && count.parse::<usize>().is_ok()
+        {
+            self.end_binary("ended without a result");
+            self.begun = true;
+            self.section = Section::Progress;
+            return false;
+        }
+        if line.starts_with("test result: ") {
+            let said_failed = line.starts_with("test result: FAILED");
+            let found_failed = self.current.count().failed > 0;
+            self.begun = false;
+            if said_failed && !found_failed {
+                self.current.broken.push(line.to_owned());
+            }
+            self.whole.absorb(std::mem::take(&mut self.current));
+            self.section = Section::Progress;
+            return false;
+        }
+        match line {
+            "successes:" if self.begun => {
+                self.section = Section::Successes { test: None };
+                return false;
+            }
+            "failures:" if self.begun => {
+                self.section = Section::Failures;
+                return true;
+            }
+            _ => {}
+        }
+        match &mut self.section {
+            Section::Progress => self.progress(line),
+            Section::Successes { test } => {
+                if let Some(name) = line
+                    .strip_prefix("---- ")
+                    .and_then(|rest| rest.strip_suffix(" stdout ----"))
+                {
+                    *test = Some(name.to_owned());
+                } else if let Some(reason) = line.strip_prefix("skipped: ")
+                    && let Some(name) = test.clone()
+                {
+                    println!("    {name}: skipped: {reason}");
+                    self.current
+                        .tests
+                        .insert(name, Outcome::Skipped(reason.to_owned()));
+                }
+                false
+            }
+            Section::Failures => true,
+        }
+    }
+
+    fn progress(&mut self, line: &str) -> bool {
+        let Some((name, result)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        else {
+            return !line.is_empty();
+        };
+        let name = name.strip_suffix(" - should panic").unwrap_or(name);
+        // With RUST_TEST_TIME or some harnesses a duration follows.
+        let word = result.split([' ', ',']).next().unwrap_or_default();
+        let outcome = match word {
+            "ok" => Outcome::Passed,
+            "FAILED" => Outcome::Failed,
+            "ignored" => Outcome::Skipped(
+                result
+                    .split_once(", ")
+                    .map_or("ignored", |(_, reason)| reason)
+                    .to_owned(),
+            ),
+            _ => return true,
+        };
+        let failed = outcome == Outcome::Failed;
+        self.current.tests.insert(name.to_owned(), outcome);
+        failed
+    }
+
+    fn end_binary(&mut self, why: &str) {
+        if std::mem::take(&mut self.begun) {
+            self.current.broken.push(why.to_owned());
+        }
+        self.whole.absorb(std::mem::take(&mut self.current));
+    }
+
+    /// The report, once the output has ended. `succeeded` is what the exit
+    /// code says.
+    pub(crate) fn finish(mut self, succeeded: bool) -> Report {
+        self.end_binary("ended without a result");
+        if !succeeded && self.whole.count().failed == 0 {
+            self.whole
+                .broken
+                .push("did not build, or failed outside of a test".to_owned());
+        }
+        self.whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, succeeded: bool) -> Report {
+        let mut parser = Parser::default();
+        for line in text.lines() {
+            parser.line(line);
+        }
+        parser.finish(succeeded)
+    }
+
+    const OUTPUT: &str = "
+running 4 tests
+test a::one ... ok
+test a::two ... ok
+test b - should panic ... ok
+test slow ... ignored, takes an hour
+
+successes:
+
+---- a::two stdout ----
+skipped: no XDP here
+
+---- a::one stdout ----
+not skipped: really ran
+
+successes:
+    a::one
+    a::two
+
+test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+    #[test]
+    fn a_test_that_says_skipped_is_not_passed() {
+        let report = parse(OUTPUT, true);
+        assert_eq!(
+            report.count(),
+            Count {
+                passed: 2,
+                failed: 0,
+                skipped: 2
+            }
+        );
+        assert_eq!(
+            report.tests["a::two"],
+            Outcome::Skipped("no XDP here".to_owned())
+        );
+        assert_eq!(report.tests["a::one"], Outcome::Passed);
+        assert_eq!(report.tests["b"], Outcome::Passed);
+    }
+
+    #[test]
+    fn failures_are_counted_by_name() {
+        let text = "running 2 tests\ntest x ... FAILED\ntest y ... ok\n\nfailures:\n\n---- x stdout ----\ntest z ... ok\n\nfailures:\n    x\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        let report = parse(text, false);
+        assert_eq!(report.tests.len(), 2, "output of a test is not a result");
+        assert_eq!(report.tests["x"], Outcome::Failed);
+        assert!(report.broken.is_empty());
+    }
+
+    #[test]
+    fn a_binary_that_dies_is_a_failure() {
+        let report = parse("running 2 tests\ntest x ... ok\n", false);
+        assert_eq!(report.count().failed, 1);
+        assert_eq!(parse("", false).count().failed, 1);
+        assert_eq!(parse("", true).count(), Count::default());
+    }
+
+    #[test]
+    fn the_same_name_in_two_binaries_counts_twice() {
+        let text = "running 1 test\ntest x ... ok\ntest result: ok. 1 passed\n";
+        let report = parse(&text.repeat(2), true);
+        assert_eq!(report.count().passed, 2);
+    }
+}

@@ -1,0 +1,355 @@
+//! The test binaries of each part, and how they are run.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use super::libtest::{Parser, Report};
+use crate::{
+    build::Binaries,
+    workspace::{Workspace, output},
+};
+
+/// Tests that run as `cargo test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Suite {
+    /// Libraries, binaries and documentation; no root.
+    Unit,
+    /// YAML to map images; no root.
+    Golden,
+    /// Packet in, verdict out, by BPF_PROG_TEST_RUN; and the maps' BTF.
+    Verdict,
+    /// Loading, pinning, attaching and taking over.
+    Kernel,
+    /// Real connections through network namespaces.
+    Netns,
+}
+
+impl Suite {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Golden => "golden",
+            Self::Verdict => "verdict",
+            Self::Kernel => "kernel",
+            Self::Netns => "netns",
+        }
+    }
+
+    /// Whether its binaries run in the sandbox, as root.
+    pub(crate) const fn in_sandbox(self) -> bool {
+        match self {
+            Self::Unit | Self::Golden => false,
+            Self::Verdict | Self::Kernel | Self::Netns => true,
+        }
+    }
+
+    /// Whether an integration test of `hostfw-tests` belongs to it.
+    fn owns(self, test: &str) -> bool {
+        match self {
+            Self::Unit | Self::Golden => false,
+            Self::Verdict => test.starts_with("verdict_") || test == "maps_btf",
+            Self::Kernel => test.starts_with("kernel_"),
+            Self::Netns => test.starts_with("e2e_"),
+        }
+    }
+
+    /// The arguments of `cargo test` for each of its runs. `lean`: only the
+    /// unit tests of what is shipped.
+    fn runs(self, root: &Path, lean: bool) -> Result<Vec<Vec<String>>> {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        Ok(match self {
+            Self::Unit if lean => vec![words(
+                "--package hostfw-common --package hostfw-agent --lib",
+            )],
+            Self::Unit => vec![
+                words("--workspace --exclude hostfw-ebpf --lib --bins"),
+                words("--package hostfw-common --package hostfw-agent --doc"),
+            ],
+            Self::Golden => {
+                let tests = integration_tests(&root.join("hostfw-agent/tests"))?;
+                one_run("hostfw-agent", tests)
+            }
+            Self::Verdict | Self::Kernel | Self::Netns => {
+                let mut tests = integration_tests(&root.join("tests/tests"))?;
+                tests.retain(|test| self.owns(test));
+                one_run("hostfw-tests", tests)
+            }
+        })
+    }
+}
+
+/// Which tests of a suite to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Filter<'a> {
+    All,
+    /// These names, as a whole.
+    Exactly(&'a [&'a str]),
+    /// Names that hold the text.
+    Containing(&'a str),
+}
+
+/// Runs a suite's tests, showing what fails.
+pub(crate) struct Runner<'a> {
+    pub(crate) workspace: &'a Workspace,
+    /// For the suites that start the agent.
+    pub(crate) binaries: Option<&'a Binaries>,
+    /// Show no output at all.
+    pub(crate) quiet: bool,
+    /// Only the unit tests of what is shipped.
+    pub(crate) lean: bool,
+    /// Ends a run that takes longer.
+    pub(crate) limit: Option<Duration>,
+    /// More for `cargo`'s environment.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+}
+
+impl Runner<'_> {
+    pub(crate) fn run(&self, suite: Suite, filter: Filter<'_>) -> Result<Report> {
+        let commands = self.commands(suite)?;
+        let mut report = Report::default();
+        if commands.is_empty() {
+            report
+                .broken
+                .push(format!("there is no test of the part {}", suite.name()));
+        }
+        for mut command in commands {
+            command.args(["--", "--show-output", "--color=never"]);
+            match filter {
+                Filter::All => {}
+                Filter::Exactly(names) => {
+                    command.arg("--exact").args(names);
+                }
+                Filter::Containing(text) => {
+                    command.arg(text);
+                }
+            }
+            report.absorb(execute(&mut command, self.quiet, self.limit)?);
+        }
+        Ok(report)
+    }
+
+    /// Builds what [`run`](Self::run) runs; returns whether it builds.
+    pub(crate) fn build(&self, suite: Suite) -> Result<bool> {
+        for mut command in self.commands(suite)? {
+            let report = execute(command.arg("--no-run"), self.quiet, None)?;
+            if !report.broken.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn commands(&self, suite: Suite) -> Result<Vec<Command>> {
+        let mut commands = Vec::new();
+        for arguments in suite.runs(&self.workspace.root, self.lean)? {
+            let mut command = self.workspace.cargo("test");
+            clear_settings(&mut command);
+            command.arg("--no-fail-fast").args(&arguments);
+            if suite.in_sandbox() {
+                command.args(["--config", &sandbox_runner(self.workspace)?]);
+            }
+            if let Some(binaries) = self.binaries {
+                command
+                    .env("HOSTFW_AGENT", &binaries.agent)
+                    .env("HOSTFW_CTL", &binaries.ctl);
+            }
+            command.envs(self.environment.iter().copied());
+            commands.push(command);
+        }
+        Ok(commands)
+    }
+}
+
+/// Cargo's setting that runs test binaries through `xtask sandbox`. As an
+/// array: the form with spaces would cut a path that holds one.
+fn sandbox_runner(workspace: &Workspace) -> Result<String> {
+    let xtask = std::env::current_exe().context("finding xtask's own executable")?;
+    let version = output(workspace.command("rustc").arg("-vV"), "rustc -vV")?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("`rustc -vV` names no host")?;
+    // A JSON string is a TOML string too.
+    let xtask = serde_json::Value::from(xtask.to_string_lossy());
+    Ok(format!(
+        "target.{host}.runner=[{xtask}, \"sandbox\", \"--\"]"
+    ))
+}
+
+fn one_run(package: &str, tests: Vec<String>) -> Vec<Vec<String>> {
+    if tests.is_empty() {
+        return Vec::new();
+    }
+    let mut arguments = vec!["--package".to_owned(), package.to_owned()];
+    for test in tests {
+        arguments.extend(["--test".to_owned(), test]);
+    }
+    vec![arguments]
+}
+
+/// The names of the integration tests in a folder, sorted.
+fn integration_tests(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    if !folder.is_dir() {
+        return Ok(names);
+    }
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path: PathBuf = entry?.path();
+        let is_test = match path.extension() {
+            Some(extension) => extension == "rs",
+            None => path.join("main.rs").is_file(),
+        };
+        if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str())
+            && is_test
+        {
+            names.push(stem.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs `cargo test` and reads its output.
+pub(crate) fn execute(
+    command: &mut Command,
+    quiet: bool,
+    limit: Option<Duration>,
+) -> Result<Report> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    if quiet {
+        command.stderr(Stdio::null());
+    }
+    if limit.is_some() {
+        // A group of its own, so that the end of a run is the end of all of it.
+        command.process_group(0);
+    }
+    let mut child = command.spawn().context("cannot run cargo test")?;
+    let stdout = child.stdout.take().context("cargo's output is piped")?;
+    let done = Arc::new(AtomicBool::new(false));
+    let timed_out = Arc::new(AtomicBool::new(false));
+    let watchdog = limit.map(|limit| {
+        let (done, timed_out) = (Arc::clone(&done), Arc::clone(&timed_out));
+        let group = child.id() as libc::pid_t;
+        std::thread::spawn(move || {
+            let begin = Instant::now();
+            while !done.load(Ordering::Relaxed) {
+                if begin.elapsed() > limit {
+                    timed_out.store(true, Ordering::Relaxed);
+                    // SAFETY: plain system call; the child leads this group
+                    // and has not been waited for yet.
+                    unsafe { libc::kill(-group, libc::SIGKILL) };
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        })
+    });
+    let mut parser = Parser::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("reading cargo's output")?;
+        let line = String::from_utf8_lossy(&line);
+        if parser.line(&line) && !quiet {
+            println!("{line}");
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    if let Some(watchdog) = watchdog {
+        // It cannot panic; and the child must not be reaped while it may kill.
+        let _ = watchdog.join();
+    }
+    let status = child.wait().context("waiting for cargo test")?;
+    let mut report = parser.finish(status.success());
+    if timed_out.load(Ordering::Relaxed) {
+        report
+            .broken
+            .push("took too long, and was ended".to_owned());
+    }
+    Ok(report)
+}
+
+/// Takes away what would point the tests at an agent of this machine.
+fn clear_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if is_setting(&name) {
+            command.env_remove(name);
+        }
+    }
+}
+
+fn is_setting(name: &OsString) -> bool {
+    name.to_str()
+        .filter(|name| name.starts_with("HOSTFW_"))
+        .is_some_and(|name| name != "HOSTFW_TOOLS" && !name.starts_with("HOSTFW_SANDBOX"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integration_tests_belong_to_one_suite() {
+        for (test, suite) in [
+            ("verdict_failsafe", Some(Suite::Verdict)),
+            ("maps_btf", Some(Suite::Verdict)),
+            ("kernel_attach", Some(Suite::Kernel)),
+            ("e2e_pre_dnat", Some(Suite::Netns)),
+            ("common", None),
+        ] {
+            let owners: Vec<Suite> = Suite::value_variants()
+                .iter()
+                .copied()
+                .filter(|suite| suite.owns(test))
+                .collect();
+            assert_eq!(owners, suite.into_iter().collect::<Vec<_>>(), "{test}");
+        }
+    }
+
+    #[test]
+    fn every_integration_test_of_the_workspace_is_run() {
+        let root = Workspace::here().unwrap().root;
+        for test in integration_tests(&root.join("tests/tests")).unwrap() {
+            assert!(
+                Suite::value_variants()
+                    .iter()
+                    .any(|suite| suite.owns(&test)),
+                "{test} belongs to no part of `cargo xtask test`"
+            );
+        }
+    }
+
+    #[test]
+    fn folders_with_a_main_file_are_tests() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("b.rs"), "").unwrap();
+        std::fs::write(folder.path().join("data.yaml"), "").unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/main.rs"), "").unwrap();
+        std::fs::create_dir(folder.path().join("golden")).unwrap();
+        assert_eq!(integration_tests(folder.path()).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_run_that_takes_too_long_is_a_failure() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo running 1 test; sleep 60 & wait"]);
+        let begin = Instant::now();
+        let report = execute(&mut command, true, Some(Duration::from_millis(200))).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        assert!(report.count().failed > 0);
+        assert!(report.broken.iter().any(|why| why.contains("too long")));
+    }
+}

@@ -1,0 +1,154 @@
+//! Where things are, and how cargo is called.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A checkout of hostfw, and where its builds go.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    /// The folder that holds the workspace's `Cargo.toml`.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder; `None` for cargo's own choice.
+    pub(crate) target: Option<PathBuf>,
+    /// `PATH` for every command: the pinned tools first, the administrator's
+    /// folders last.
+    pub(crate) path: OsString,
+}
+
+impl Workspace {
+    /// The checkout that this program was built from, with the `PATH` as it
+    /// is.
+    pub(crate) fn here() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask's manifest has no parent folder")?;
+        if !root.join("Cargo.toml").is_file() {
+            bail!(
+                "{} is gone: the checkout was moved, run `cargo xtask` from the new place",
+                root.display()
+            );
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // ip, iptables and bpftool live in folders that a user's PATH, and
+        // that of some `sudo` set-ups, leaves out.
+        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
+            if !folders.iter().any(|known| known == Path::new(folder)) {
+                folders.push(folder.into());
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            target: None,
+            path: std::env::join_paths(folders).context("PATH holds an unusable folder")?,
+        })
+    }
+
+    /// Puts a folder in front of the `PATH`.
+    pub(crate) fn prepend_path(&mut self, folder: &Path) -> Result<()> {
+        let rest = std::env::split_paths(&self.path);
+        self.path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(rest))
+            .with_context(|| format!("{} cannot be put on PATH", folder.display()))?;
+        Ok(())
+    }
+
+    /// The file that a command's name stands for.
+    pub(crate) fn which(&self, name: &str) -> Option<PathBuf> {
+        std::env::split_paths(&self.path)
+            .map(|folder| folder.join(name))
+            .find(|file| is_executable(file))
+    }
+
+    /// A command in the workspace's folder, with its `PATH`.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        // Command looks a bare name up in the parent's PATH, not the child's.
+        let mut command = match self.which(program) {
+            Some(file) => Command::new(file),
+            None => Command::new(program),
+        };
+        command.current_dir(&self.root).env("PATH", &self.path);
+        command
+    }
+
+    /// `cargo SUBCOMMAND`, with the workspace's target folder.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = match std::env::var_os("CARGO") {
+            // The cargo that runs us: the pinned one.
+            Some(cargo) => {
+                let mut command = Command::new(cargo);
+                command.current_dir(&self.root).env("PATH", &self.path);
+                command
+            }
+            None => self.command("cargo"),
+        };
+        command.arg(subcommand);
+        if let Some(target) = &self.target {
+            command.arg("--target-dir").arg(target);
+        }
+        command
+    }
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs a command whose output is for the reader.
+pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("{what}: cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{what}: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a command and takes its standard output.
+pub(crate) fn output(command: &mut Command, what: &str) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("{what}: cannot run {}", command.get_program().display()))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let reason = stderr.lines().rfind(|line| !line.trim().is_empty());
+        bail!(
+            "{what}: {}: {}",
+            output.status,
+            reason.unwrap_or("no output")
+        );
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{what}: output is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prepended_folder_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut workspace = Workspace::here().unwrap();
+        let before = workspace.which("sh").unwrap();
+        let ours = folder.path().join("sh");
+        std::os::unix::fs::symlink(&before, &ours).unwrap();
+        workspace.prepend_path(folder.path()).unwrap();
+        assert_eq!(workspace.which("sh"), Some(ours));
+    }
+
+    #[test]
+    fn a_failed_command_gives_its_last_line() {
+        let workspace = Workspace::here().unwrap();
+        let mut command = workspace.command("sh");
+        command.args(["-c", "echo first >&2; echo last >&2; exit 3"]);
+        let error = output(&mut command, "trying").unwrap_err().to_string();
+        assert_eq!(error, "trying: exit status: 3: last");
+    }
+}
