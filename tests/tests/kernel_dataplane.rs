@@ -349,7 +349,10 @@ fn a_new_agent_takes_over_by_link_update() {
     let mut dataplane = root.open();
     assert_eq!(dataplane.generation(), 1);
     assert!(dataplane.is_attached(interface.index));
-    assert_eq!(dataplane.attachments().unwrap(), [first.clone()]);
+    assert_eq!(
+        dataplane.attachments().unwrap(),
+        std::slice::from_ref(&first)
+    );
     assert_eq!(pins.clone().map(|pin| link(&root, &pin)), before);
     assert_eq!(dataplane.attach(&interface).unwrap(), first);
     for (pin, (id, program)) in pins.iter().zip(before) {
@@ -439,7 +442,10 @@ fn each_mode_attaches_and_detaches() {
         assert_eq!(attachment.ingress.kind, ingress_kind);
         assert_eq!(attachment.egress.kind, egress_kind);
         assert!(dataplane.is_attached(interface.index));
-        assert_eq!(dataplane.attachments().unwrap(), [attachment.clone()]);
+        assert_eq!(
+            dataplane.attachments().unwrap(),
+            std::slice::from_ref(&attachment)
+        );
         assert_ne!(attached(&interface.name), "");
         drop(dataplane);
 
@@ -649,6 +655,23 @@ fn remove_all_leaves_nothing() {
         assert!(!output(&format!("tc qdisc show dev {interface}")).contains("clsact"));
     }
     assert_eq!(remove_all(&root.0).unwrap(), Default::default());
+}
+
+#[test]
+fn the_log_of_the_programs_is_off_unless_asked_for() {
+    if !sandboxed("log") {
+        return;
+    }
+    let root = Root::new("log");
+    assert!(root.open().take_log().is_none());
+    let options = Options {
+        log_level: 5,
+        ..root.options()
+    };
+    let mut dataplane = Dataplane::open(&options).unwrap();
+    dataplane.take_log().unwrap().flush();
+    assert!(dataplane.take_events().unwrap().is_some());
+    assert!(dataplane.take_events().unwrap().is_none());
 }
 
 #[test]
