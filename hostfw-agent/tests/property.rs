@@ -18,8 +18,9 @@ use property::{
     random::Random,
 };
 
-const SELECTIONS: u64 = 2000;
-const PACKETS: usize = 25;
+/// Each has one to three interfaces with two lists of rules.
+const SELECTIONS: u64 = 1000;
+const PACKETS: usize = 40;
 
 fn name_of(image: &Image, rule: RuleEntry) -> (String, usize) {
     let policy = image.names.policy(rule.policy).expect("a known policy");

@@ -49,4 +49,4 @@ pub struct Endpoint {
     pub egress: [PolicyTable; 2],
 }
 
-boundary!(EndpointId = 4, Endpoint = 56);
+boundary!(EndpointId = 4, Endpoint = 72);

@@ -38,6 +38,10 @@ pub struct PolicyTable {
     /// Index in [`RULES`](crate::names::RULES) of the first rule: bit 0 of the
     /// rows.
     pub first_rule: u32,
+    /// Index in [`ROWS`](crate::names::ROWS) of a row with the bits of those
+    /// rules whose action is Log: they decide nothing. Only if
+    /// [`TABLE_HAS_LOG`] is set.
+    pub log_row: u32,
     /// How many rules the list has. 0: nothing needs to be looked up.
     pub rule_count: u16,
     /// Bits `TABLE_*`.
@@ -157,7 +161,7 @@ impl RuleEntry {
 boundary!(
     PolicyId = 4,
     TableId = 4,
-    PolicyTable = 12,
+    PolicyTable = 16,
     Row = 520,
     RuleEntry = 8,
 );

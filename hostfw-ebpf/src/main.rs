@@ -1,6 +1,128 @@
-//! Placeholder.
+//! The programs, one for each hook. They only fetch what their hook knows and
+//! give its answer; [`judge`] decides.
+//!
+//! Where XDP can be attached, `hostfw_xdp` sees incoming packets before
+//! anything else, otherwise `hostfw_tc_in` does: both before DNAT.
+//! `hostfw_tc_out` sees outgoing packets last, after SNAT.
+
 #![no_std]
 #![no_main]
+
+mod classify;
+mod conntrack;
+mod judge;
+mod maps;
+mod packet;
+mod parse;
+mod report;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::generated::bpf_xdp_get_buff_len,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use aya_log_ebpf::debug;
+use hostfw_common::verdict::{Direction, Verdict};
+
+use crate::{judge::Hook, packet::Packet, parse::Headers};
+
+/// Judges what comes in, natively in the driver or generically.
+#[xdp(frags)]
+fn hostfw_xdp(ctx: XdpContext) -> u32 {
+    let mut headers = Headers::EMPTY;
+    let packet = Packet::new(ctx.data(), ctx.data_end());
+    let hook = Hook {
+        direction: Direction::Ingress,
+        interface: ctx.ingress_ifindex() as u32,
+        forwarded: false,
+        // SAFETY: the context is the one that the kernel passed in.
+        bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
+    };
+    let reason = judge::judge(&hook, &packet, &mut headers, || None);
+    debug!(
+        &ctx,
+        "xdp in: interface {} protocol {} reason {}",
+        hook.interface,
+        headers.protocol,
+        reason as u8
+    );
+    match reason.verdict() {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// Judges what comes in where XDP cannot be attached.
+#[classifier]
+fn hostfw_tc_in(ctx: TcContext) -> i32 {
+    tc(&ctx, Direction::Ingress)
+}
+
+/// Judges what the host sends, and records what it forwards.
+#[classifier]
+fn hostfw_tc_out(ctx: TcContext) -> i32 {
+    tc(&ctx, Direction::Egress)
+}
+
+#[inline(always)]
+fn tc(ctx: &TcContext, direction: Direction) -> i32 {
+    let mut headers = Headers::EMPTY;
+    let packet = Packet::new(ctx.data(), ctx.data_end());
+    // SAFETY: the context is the one that the kernel passed in.
+    let (interface, ingress_interface) =
+        unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).ingress_ifindex) };
+    let hook = Hook {
+        direction,
+        interface,
+        // 0 means that the packet did not come in through any interface, so a
+        // local process sent it (or the kernel itself).
+        forwarded: matches!(direction, Direction::Egress) && ingress_interface != 0,
+        bytes: u64::from(ctx.len()),
+    };
+    let reason = judge::judge(&hook, &packet, &mut headers, || pull(ctx));
+    debug!(
+        ctx,
+        "tc: direction {} interface {} protocol {} reason {}",
+        direction as u8,
+        interface,
+        headers.protocol,
+        reason as u8
+    );
+    match reason.verdict() {
+        // Not OK: programs and filters behind this one have their say.
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+    }
+}
+
+/// Bytes of a packet that parsing can need: link header, VLAN tags, the
+/// longest IPv4 header or a few IPv6 extensions, and a quoted packet.
+const PULL_BYTES: u32 = 512;
+
+/// Makes the beginning of a packet linear, if it is not: in a socket buffer the
+/// headers may lie in pages that a program cannot read directly.
+#[inline(always)]
+fn pull(ctx: &TcContext) -> Option<Packet> {
+    let linear = ctx.data_end() - ctx.data();
+    let length = ctx.len();
+    if linear >= length as usize || linear >= PULL_BYTES as usize {
+        return None;
+    }
+    ctx.pull_data(if length < PULL_BYTES {
+        length
+    } else {
+        PULL_BYTES
+    })
+    .ok()?;
+    Some(Packet::new(ctx.data(), ctx.data_end()))
+}
+
+/// Some of the helpers want a licence that is compatible with the GPL.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,7 +1,7 @@
 //! Expected against observed, probe by probe and step by step.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
 };
 
@@ -127,20 +127,20 @@ impl Report {
             .collect()
     }
 
-    /// Every difference, one line each; failed checks too.
+    /// Every probe that found something else than it should, one line for all
+    /// steps where it found the same; failed checks too.
     #[must_use]
     pub fn differences(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for row in &self.rows {
+            let mut at: BTreeMap<String, Vec<&str>> = BTreeMap::new();
             for cell in row.steps.iter().filter(|cell| !cell.agrees) {
-                lines.push(format!(
-                    "{} at step {}: expected {}, found {} ({})",
-                    row.name(),
-                    cell.step,
-                    cell.expected,
-                    cell.observed,
-                    row.reason
-                ));
+                let what = format!("expected {}, found {}", cell.expected, cell.observed);
+                at.entry(what).or_default().push(cell.step);
+            }
+            for (what, steps) in at {
+                let (name, steps, reason) = (row.name(), steps.join(", "), row.reason);
+                lines.push(format!("{name}: {what} at step {steps} ({reason})"));
             }
         }
         for check in self.checks.iter().filter(|check| !check.passed) {
@@ -223,6 +223,10 @@ impl fmt::Display for Report {
         for (round, width) in self.rounds.iter().zip(&widths) {
             write!(heading, "  {:width$}", round.label)?;
         }
+        writeln!(
+            f,
+            "Where only one word stands, it was expected and found; in a!b, a was expected and b found.\n"
+        )?;
         for held in [false, true] {
             let title = if held {
                 "Connections opened before step 0, used again after each step"
@@ -252,7 +256,7 @@ impl fmt::Display for Report {
         if differences.is_empty() {
             return writeln!(f, "\nAll {cells} observations are as expected.");
         }
-        writeln!(f, "\n{} differ from what is expected:", differences.len())?;
+        writeln!(f, "\nDifferent from what is expected:")?;
         for line in differences {
             writeln!(f, "  {line}")?;
         }

@@ -80,12 +80,15 @@ fn inside(args: &Args) -> Result<ExitCode> {
 /// Whether a fault changed just what it must.
 fn verdict(fault: Fault, report: &Report) -> String {
     let (must, did) = (fault.changes(), report.differing());
-    let mut text = format!("\nThe fault {fault} must change {} probes", must.len());
     if must == did {
-        text += ", and changed exactly these.\n";
-        return text;
+        return match must.len() {
+            0 => format!("\nThe fault {fault} must change no probe, and changed none.\n"),
+            count => {
+                format!("\nThe fault {fault} changed exactly the {count} probes that it must.\n")
+            }
+        };
     }
-    text += ". Not so:\n";
+    let mut text = format!("\nThe fault {fault} did not change exactly what it must:\n");
     for probe in must.difference(&did) {
         text += &format!("  {probe} did not change\n");
     }

@@ -100,6 +100,12 @@ fn parse(message: &[u8]) -> Option<Known> {
     })
 }
 
+/// What stands for the port of the side that answers an ICMP query: the
+/// request's type where a packet has it, in the first byte.
+const fn request_port(kind: u8) -> [u8; 2] {
+    [kind, 0]
+}
+
 /// The key if the other side opened the flow: what it sent.
 fn opened_outside(original: &Tuple) -> (FlowKey, Direction) {
     let (remote_port, local_port) = match original.ports {
@@ -107,7 +113,7 @@ fn opened_outside(original: &Tuple) -> (FlowKey, Direction) {
             source,
             destination,
         } => (source, destination),
-        Ports::Icmp { identifier, kind } => (identifier, [0, kind]),
+        Ports::Icmp { identifier, kind } => (identifier, request_port(kind)),
         Ports::None => ([0; 2], [0; 2]),
     };
     let key = FlowKey {
@@ -132,7 +138,9 @@ fn opened_here(original: &Tuple, reply: &Tuple) -> (FlowKey, Direction) {
             _,
         ) => (*source, *destination),
         // The identifier as it is after NAT; the type is the request's.
-        (Ports::Icmp { identifier, .. }, Ports::Icmp { kind, .. }) => ([0, *kind], *identifier),
+        (Ports::Icmp { identifier, .. }, Ports::Icmp { kind, .. }) => {
+            (request_port(*kind), *identifier)
+        }
         (Ports::Icmp { .. } | Ports::None, _) => ([0; 2], [0; 2]),
     };
     let key = FlowKey {

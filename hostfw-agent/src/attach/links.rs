@@ -71,9 +71,12 @@ fn pinned(path: &Path, ifindex: u32) -> Result<Option<(OwnedFd, LinkInfo)>, BpfE
         .map(|info| (link, info)))
 }
 
-/// What judges a direction's packets. Looks at the first folder that has it.
+/// What judges a direction's packets: the link in the first of the folders
+/// that has one, else the filter. `this_version`: only a filter on the maps of
+/// this version's ABI.
 pub(super) fn current(
     folders: &[Pins],
+    this_version: bool,
     ifindex: u32,
     direction: Direction,
 ) -> Result<Option<Current>, DataplaneError> {
@@ -104,11 +107,13 @@ pub(super) fn current(
     }
     let filter =
         traffic_control::filter(ifindex, direction).map_err(|error| failed(error.to_string()))?;
-    Ok(filter.map(|program| Current {
-        kind: HookKind::Clsact,
-        program,
-        link: None,
-    }))
+    Ok(filter
+        .filter(|filter| filter.this_version || !this_version)
+        .map(|filter| Current {
+            kind: HookKind::Clsact,
+            program: filter.program,
+            link: None,
+        }))
 }
 
 /// Puts another program in the place of the one that is there.
@@ -200,26 +205,33 @@ pub(super) fn remove(
 ) -> Result<(), DataplaneError> {
     match current.link {
         Some((link, path)) => remove_link(&link, &path),
-        None => traffic_control::remove_filter(ifindex, direction)
-            .map(drop)
-            .map_err(|error| DataplaneError::Kernel {
-                action: "remove the filter of",
-                ifindex,
-                error: error.to_string(),
-            }),
+        None => remove_filter(ifindex, direction).map(drop),
     }
 }
 
-/// Takes the program off while another is attached, whose pin has taken the
-/// place of this one's already.
+/// Removes our filter. `false` if there was none.
+pub(super) fn remove_filter(ifindex: u32, direction: Direction) -> Result<bool, DataplaneError> {
+    traffic_control::remove_filter(ifindex, direction).map_err(|error| DataplaneError::Kernel {
+        action: "remove the filter of",
+        ifindex,
+        error: error.to_string(),
+    })
+}
+
+/// Takes a program off after one of another kind was attached, whose pin has
+/// taken the place of this one's if it is a link too.
 pub(super) fn retire(
     current: Current,
+    successor: HookKind,
     ifindex: u32,
     direction: Direction,
     folder: &Pins,
 ) -> Result<(), DataplaneError> {
     match &current.link {
-        Some((link, path)) if *path == folder.links().join(pin_name(ifindex, direction)) => {
+        Some((link, path))
+            if successor != HookKind::Clsact
+                && *path == folder.links().join(pin_name(ifindex, direction)) =>
+        {
             detach(link);
             Ok(())
         }

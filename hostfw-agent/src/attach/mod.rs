@@ -5,38 +5,41 @@
 //! loads its own programs on them, and puts these in the place of the old ones
 //! by link update: no packet goes unjudged.
 
+mod error;
 mod hook;
+mod interface;
 mod links;
 pub(crate) mod netlink;
 mod object;
+mod remove;
 mod traffic_control;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use aya::{
     Ebpf,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{Program, ProgramFd},
+    programs::Program,
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey},
     counter::{Counter, slot},
     limits,
-    names::{COUNTERS, EVENTS, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP},
+    names::{COUNTERS, EVENTS},
     verdict::{Direction, Reason},
 };
 
+pub use error::DataplaneError;
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
+pub use remove::{Removed, remove_all};
 
-use self::hook::candidates;
 use crate::{
     compile::image::Image,
-    maps::{Generations, Lock, LockError, MapsError, PinError, bpf, pins, pins::Pins},
-    model::Interface,
+    maps::{Generations, Lock, MapsError, pins, pins::Pins},
 };
 
 /// How the dataplane is set up.
@@ -70,84 +73,6 @@ impl Options {
             confirmed: limits::CONFIRMED_FLOWS,
         }
     }
-}
-
-/// Why the dataplane could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum DataplaneError {
-    /// The pin root cannot be used.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-    /// Another agent uses the pin root.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// Maps could not be made, filled or switched.
-    #[error(transparent)]
-    Maps(#[from] MapsError),
-    /// The BPF object could not be loaded.
-    #[error("BPF object: {0}")]
-    Load(#[source] Box<aya::EbpfError>),
-    /// The definitions of the BPF object could not be read. A defect of the
-    /// build.
-    #[error("BPF object: {0}")]
-    Parse(#[source] Box<aya_obj::ParseError>),
-    /// The object lacks a program. A defect of the build.
-    #[error("program {0}: expected in the BPF object, found none")]
-    MissingProgram(&'static str),
-    /// The kernel refused a program.
-    #[error("program {name}: {error}")]
-    Program {
-        /// Name of the program.
-        name: &'static str,
-        /// What aya said, with the verifier's log.
-        #[source]
-        error: Box<aya::programs::ProgramError>,
-    },
-    /// No hook could be used.
-    #[error("interface {interface} ({ifindex}): no hook for {direction:?}: {tried}")]
-    Attach {
-        /// Name of the interface.
-        interface: String,
-        /// Its index.
-        ifindex: u32,
-        /// Which packets.
-        direction: Direction,
-        /// Each hook that was tried, and what was wrong with it.
-        tried: String,
-    },
-    /// The kernel refused something else about an interface.
-    #[error("cannot {action} interface {ifindex}: {error}")]
-    Kernel {
-        /// What was tried.
-        action: &'static str,
-        /// Interface index.
-        ifindex: u32,
-        /// What the kernel said.
-        error: String,
-    },
-    /// The kernel did not say which interfaces there are.
-    #[error("cannot list interfaces: {0}")]
-    Interfaces(#[source] std::io::Error),
-    /// The kernel's own tables of flows could not be read.
-    #[error("cannot read {table}: {error}")]
-    Adopt {
-        /// Which table.
-        table: &'static str,
-        /// What the kernel said.
-        #[source]
-        error: std::io::Error,
-    },
-}
-
-/// What [`remove_all`] took away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Links, which held a program each.
-    pub links: usize,
-    /// Filters on clsact.
-    pub filters: usize,
-    /// Pinned maps.
-    pub maps: usize,
 }
 
 /// The programs and maps in the kernel, and the right to change them.
@@ -240,101 +165,6 @@ impl Dataplane {
         Ok(self.generations.switch(image)?)
     }
 
-    /// Whether programs judge both directions of the interface on the maps of
-    /// this dataplane, be it those of an earlier agent.
-    #[must_use]
-    pub fn is_attached(&self, ifindex: u32) -> bool {
-        Direction::ALL.into_iter().all(|direction| {
-            links::current(std::slice::from_ref(&self.pins), ifindex, direction)
-                .inspect_err(|error| tracing::warn!(%error, "taken as not attached"))
-                .is_ok_and(|current| current.is_some())
-        })
-    }
-
-    /// Has this agent's programs judge both directions of the interface. In
-    /// place of an earlier agent's, if there are: without a gap. Does nothing
-    /// if it is so already.
-    ///
-    /// # Errors
-    ///
-    /// If no hook can be used. What judged before does so still.
-    pub fn attach(&mut self, interface: &Interface) -> Result<Attachment, DataplaneError> {
-        links::remove_stale(&self.pins)?;
-        let fresh = !self.is_attached(interface.index);
-        let egress = self.hook(interface, Direction::Egress)?;
-        let ingress = match self.hook(interface, Direction::Ingress) {
-            Ok(ingress) => ingress,
-            Err(error) => {
-                // Half an attachment would be none that anybody asked for.
-                if fresh && let Err(error) = self.detach(interface.index) {
-                    tracing::warn!(%error, "a hook stays behind");
-                }
-                return Err(error);
-            }
-        };
-        if ingress.kind == HookKind::Clsact || egress.kind == HookKind::Clsact {
-            self.filtered.insert(interface.index);
-        }
-        self.retire_older_versions()?;
-        Ok(Attachment {
-            ifindex: interface.index,
-            ingress,
-            egress,
-        })
-    }
-
-    /// Takes the programs off an interface. Nothing judges its packets then.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel refuses to. That there is nothing, or no such interface,
-    /// is no error.
-    pub fn detach(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
-        for direction in Direction::ALL {
-            // More than one if an agent was killed while it changed hooks.
-            while let Some(current) = self.current(ifindex, direction)? {
-                links::remove(current, ifindex, direction)?;
-            }
-            self.fallbacks.remove(&(ifindex, direction));
-        }
-        self.filtered.remove(&ifindex);
-        links::remove_stale(&self.pins)?;
-        Ok(())
-    }
-
-    /// The interfaces both of whose directions are judged, by index.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel or bpffs cannot be asked.
-    pub fn attachments(&self) -> Result<Vec<Attachment>, DataplaneError> {
-        let mut indices = self.filtered.clone();
-        indices.extend(links::pinned_interfaces(&self.pins)?);
-        let mut attachments = Vec::new();
-        for ifindex in indices {
-            let ingress = self.current(ifindex, Direction::Ingress)?;
-            let egress = self.current(ifindex, Direction::Egress)?;
-            if let (Some(ingress), Some(egress)) = (ingress, egress) {
-                attachments.push(Attachment {
-                    ifindex,
-                    ingress: self.described(ifindex, Direction::Ingress, ingress.kind),
-                    egress: self.described(ifindex, Direction::Egress, egress.kind),
-                });
-            }
-        }
-        Ok(attachments)
-    }
-
-    /// The interfaces whose packets the generation in force judges, whether
-    /// programs are attached to them or not: those that learn are left out.
-    ///
-    /// # Errors
-    ///
-    /// If the map of endpoints cannot be read.
-    pub fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        Ok(self.generations.judged()?)
-    }
-
     /// Packets and bytes by direction and reason, all CPUs together, since the
     /// maps were made. Those that never occurred are left out.
     ///
@@ -397,178 +227,12 @@ impl Dataplane {
     pub fn program(&self, name: &str) -> Option<&Program> {
         self.ebpf.program(name)
     }
-
-    /// Own version's folder first, then those of others.
-    fn folders(&self) -> Result<Vec<Pins>, DataplaneError> {
-        let mut folders = vec![self.pins.clone()];
-        folders.extend(
-            Pins::every(&self.options.pin_root)?
-                .into_iter()
-                .filter(|folder| *folder != self.pins),
-        );
-        Ok(folders)
-    }
-
-    fn current(
-        &self,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Result<Option<links::Current>, DataplaneError> {
-        links::current(&self.folders()?, ifindex, direction)
-    }
-
-    fn program_for(
-        &self,
-        kind: HookKind,
-        direction: Direction,
-    ) -> Result<(&'static str, &ProgramFd), DataplaneError> {
-        let name = match (direction, kind.is_xdp()) {
-            (Direction::Ingress, true) => PROGRAM_XDP,
-            (Direction::Ingress, false) => PROGRAM_TC_INGRESS,
-            (Direction::Egress, _) => PROGRAM_TC_EGRESS,
-        };
-        let program = self
-            .ebpf
-            .program(name)
-            .ok_or(DataplaneError::MissingProgram(name))?;
-        let fd = program.fd().map_err(|error| DataplaneError::Program {
-            name,
-            error: Box::new(error),
-        })?;
-        Ok((name, fd))
-    }
-
-    fn described(&self, ifindex: u32, direction: Direction, kind: HookKind) -> Hook {
-        Hook {
-            kind,
-            fallback: self.fallbacks.get(&(ifindex, direction)).cloned(),
-        }
-    }
-
-    /// Brings one direction of an interface to this agent's program.
-    fn hook(
-        &mut self,
-        interface: &Interface,
-        direction: Direction,
-    ) -> Result<Hook, DataplaneError> {
-        let ifindex = interface.index;
-        let wanted = candidates(
-            direction,
-            self.options.ingress,
-            self.options.tc,
-            interface.link_header,
-        );
-        let mut tried = Vec::new();
-        let mut old = self.current(ifindex, direction)?;
-        if let Some(current) = &old
-            && wanted.contains(&current.kind)
-        {
-            let kind = current.kind;
-            match self.take_over(current, ifindex, direction)? {
-                Ok(()) => {
-                    if wanted.first() != Some(&kind) {
-                        self.fallbacks
-                            .entry((ifindex, direction))
-                            .or_insert_with(|| "as an earlier agent has attached it".to_owned());
-                    }
-                    return Ok(self.described(ifindex, direction, kind));
-                }
-                Err(error) => tried.push(format!("take-over of {kind}: {error}")),
-            }
-        }
-        for kind in wanted {
-            let program = self.program_for(kind, direction)?;
-            // An interface runs XDP in one mode at a time, so the other one
-            // must go first; meanwhile TC judges.
-            let mut bridge = None;
-            let other_mode = old.take_if(|old| old.kind.is_xdp() && kind.is_xdp());
-            let before = other_mode.as_ref().map(|old| old.kind);
-            if let Some(old) = other_mode {
-                let (_, tc) = self.program_for(HookKind::Tcx, direction)?;
-                bridge = links::bridge(ifindex, tc);
-                links::remove(old, ifindex, direction)?;
-            }
-            let result = links::attach(kind, &self.pins, ifindex, direction, program);
-            if let (Err(_), Some(before)) = (&result, before) {
-                links::attach(before, &self.pins, ifindex, direction, program).map_err(
-                    |error| DataplaneError::Kernel {
-                        action: "restore XDP on",
-                        ifindex,
-                        error,
-                    },
-                )?;
-                old = self.current(ifindex, direction)?;
-            }
-            drop(bridge);
-            match result {
-                Ok(()) => {
-                    if let Some(old) = old {
-                        links::retire(old, ifindex, direction, &self.pins)?;
-                    }
-                    if tried.is_empty() {
-                        self.fallbacks.remove(&(ifindex, direction));
-                    } else {
-                        self.fallbacks
-                            .insert((ifindex, direction), tried.join("; "));
-                    }
-                    tracing::info!(
-                        interface = interface.name,
-                        ifindex,
-                        ?direction,
-                        hook = %kind,
-                        "attached"
-                    );
-                    return Ok(self.described(ifindex, direction, kind));
-                }
-                Err(error) => tried.push(format!("{kind}: {error}")),
-            }
-        }
-        Err(DataplaneError::Attach {
-            interface: interface.name.clone(),
-            ifindex,
-            direction,
-            tried: tried.join("; "),
-        })
-    }
-
-    /// The inner result: whether the kernel took the new program.
-    fn take_over(
-        &self,
-        current: &links::Current,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Result<Result<(), String>, DataplaneError> {
-        let (name, fd) = self.program_for(current.kind, direction)?;
-        let own = bpf::program_info(fd).map_err(|error| DataplaneError::Kernel {
-            action: "look at the program for",
-            ifindex,
-            error: error.to_string(),
-        })?;
-        if current.program == own.id {
-            return Ok(Ok(()));
-        }
-        Ok(links::replace(
-            current,
-            &self.pins,
-            ifindex,
-            direction,
-            (name, fd),
-        ))
-    }
-
-    /// Removes the maps of versions none of whose links is left.
-    fn retire_older_versions(&self) -> Result<(), DataplaneError> {
-        for folder in self.folders()?.into_iter().skip(1) {
-            links::remove_stale(&folder)?;
-            if links::pinned_interfaces(&folder)?.is_empty() {
-                folder.remove_all()?;
-            }
-        }
-        Ok(())
-    }
 }
 
-fn filter(ifindex: u32, direction: Direction) -> Result<Option<u32>, DataplaneError> {
+fn filter(
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Option<traffic_control::Filter>, DataplaneError> {
     traffic_control::filter(ifindex, direction).map_err(|error| DataplaneError::Kernel {
         action: "look at the filters of",
         ifindex,
@@ -588,47 +252,4 @@ fn raise_memlock() {
         let error = std::io::Error::last_os_error();
         tracing::debug!(%error, "RLIMIT_MEMLOCK stays");
     }
-}
-
-/// Removes everything that agents of any version have put in place below the
-/// pin root: programs, filters, maps, and the folder itself. Filters are
-/// removed in the network namespace of the caller.
-///
-/// # Errors
-///
-/// If an agent still uses the pin root, or the kernel refuses something.
-pub fn remove_all(pin_root: &Path) -> Result<Removed, DataplaneError> {
-    let mut removed = Removed::default();
-    let mut lock = None;
-    if pin_root.exists() {
-        if !pins::on_bpffs(pin_root)? {
-            return Err(PinError::NotBpffs(pin_root.to_path_buf()).into());
-        }
-        lock = Some(Lock::take(pin_root)?);
-    }
-    for ifindex in traffic_control::interfaces().map_err(DataplaneError::Interfaces)? {
-        for direction in Direction::ALL {
-            let was_there =
-                traffic_control::remove_filter(ifindex, direction).map_err(|error| {
-                    DataplaneError::Kernel {
-                        action: "remove the filter of",
-                        ifindex,
-                        error: error.to_string(),
-                    }
-                })?;
-            removed.filters += usize::from(was_there);
-        }
-    }
-    if lock.is_none() {
-        return Ok(removed);
-    }
-    for folder in Pins::every(pin_root)? {
-        removed.links += links::remove_all(&folder)?;
-        for maps in [folder.maps(), folder.generation()] {
-            removed.maps += pins::names(&maps)?.len();
-        }
-        folder.remove_all()?;
-    }
-    std::fs::remove_dir(pin_root).map_err(pins::failed("remove", pin_root))?;
-    Ok(removed)
 }

@@ -7,7 +7,7 @@
 use std::{io, os::fd::AsRawFd as _};
 
 use aya::programs::ProgramFd;
-use hostfw_common::verdict::Direction;
+use hostfw_common::{ABI_VERSION, verdict::Direction};
 
 use super::netlink::{Message, Request, attribute, u32_at};
 
@@ -74,8 +74,7 @@ pub(super) fn set_filter(
         Ok(()) | Err(_) => {}
     }
     let fd = std::os::fd::AsFd::as_fd(program).as_raw_fd();
-    let mut c_name = name.as_bytes().to_vec();
-    c_name.push(0);
+    let name = format!("{name}{}\0", version_suffix());
     // Without NLM_F_EXCL the kernel swaps the filter of this handle for the
     // new one under RCU: no packet meets neither.
     Request::new(
@@ -87,17 +86,31 @@ pub(super) fn set_filter(
     .nested(TCA_OPTIONS, |options| {
         options
             .attribute(TCA_BPF_FD, &fd.to_ne_bytes())
-            .attribute(TCA_BPF_NAME, &c_name)
+            .attribute(TCA_BPF_NAME, name.as_bytes())
             .attribute(TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes())
     })
     .send(libc::NETLINK_ROUTE, drop)
 }
 
-/// The number of the program in our filter, if it is there.
-pub(super) fn filter(ifindex: u32, direction: Direction) -> io::Result<Option<u32>> {
+/// Our filter, as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Number of its program.
+    pub(super) program: u32,
+    /// Its program is on the maps of this version's ABI.
+    pub(super) this_version: bool,
+}
+
+/// Ends a filter's name: a filter is in no folder that could tell it.
+fn version_suffix() -> String {
+    format!("-v{ABI_VERSION}")
+}
+
+/// Our filter, if it is there.
+pub(super) fn filter(ifindex: u32, direction: Direction) -> io::Result<Option<Filter>> {
     let mut found = None;
     each_filter(ifindex, direction, |message| {
-        found = found.or_else(|| own_program(message));
+        found = found.or_else(|| own_filter(message));
     })?;
     Ok(found)
 }
@@ -156,13 +169,20 @@ fn each_filter(ifindex: u32, direction: Direction, mut each: impl FnMut(&[u8])) 
     }
 }
 
-/// The number of the program, if the message describes our filter.
-fn own_program(message: &[u8]) -> Option<u32> {
+/// Our filter, if the message describes it.
+fn own_filter(message: &[u8]) -> Option<Filter> {
     if u32_at(message, 8)? != HANDLE || u32_at(message, 16)? >> 16 != PRIORITY {
         return None;
     }
     let options = attribute(message.get(TCMSG..)?, TCA_OPTIONS)?;
-    u32_at(attribute(options, TCA_BPF_ID)?, 0)
+    let name = attribute(options, TCA_BPF_NAME).unwrap_or_default();
+    Some(Filter {
+        program: u32_at(attribute(options, TCA_BPF_ID)?, 0)?,
+        this_version: name
+            .strip_suffix(b"\0")
+            .unwrap_or(name)
+            .ends_with(version_suffix().as_bytes()),
+    })
 }
 
 /// `struct ifinfomsg`.
@@ -226,17 +246,29 @@ mod tests {
     fn our_filter_is_known_by_its_place() {
         let mut ours = tcmsg(3, HANDLE, parent(Direction::Egress), INFO).to_vec();
         ours.extend(attribute_bytes(TCA_KIND, b"bpf\0"));
-        let id = attribute_bytes(TCA_BPF_ID, &77_u32.to_ne_bytes());
-        ours.extend(attribute_bytes(TCA_OPTIONS, &id));
-        assert_eq!(own_program(&ours), Some(77));
+        let name = format!("hostfw_tc_out-v{ABI_VERSION}\0");
+        let options = |name: &str| {
+            let mut options = attribute_bytes(TCA_BPF_NAME, name.as_bytes());
+            options.extend(attribute_bytes(TCA_BPF_ID, &77_u32.to_ne_bytes()));
+            attribute_bytes(TCA_OPTIONS, &options)
+        };
+        let mut other_version = ours.clone();
+        ours.extend(options(&name));
+        other_version.extend(options("hostfw_tc_out-v0\0"));
+        let filter = |this_version| Filter {
+            program: 77,
+            this_version,
+        };
+        assert_eq!(own_filter(&ours), Some(filter(true)));
+        assert_eq!(own_filter(&other_version), Some(filter(false)));
 
         let mut other_handle = ours.clone();
         other_handle[8] ^= 1;
-        assert_eq!(own_program(&other_handle), None);
+        assert_eq!(own_filter(&other_handle), None);
         let mut other_priority = ours.clone();
         other_priority[18] ^= 1;
-        assert_eq!(own_program(&other_priority), None);
-        assert_eq!(own_program(&ours[..TCMSG]), None);
+        assert_eq!(own_filter(&other_priority), None);
+        assert_eq!(own_filter(&ours[..TCMSG]), None);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, IsTerminal},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -203,7 +204,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let socket = ControlSocket::bind(&arguments.socket)?;
-    let store = Follower::new(&arguments.store)?;
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
@@ -228,13 +228,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let reconciler = Reconciler::new(
         Settings {
             node,
-            store: arguments.store,
+            store: arguments.store.clone(),
             state_file: arguments.state_dir.join("accepted.json"),
             only: BTreeSet::from_iter(arguments.interface),
         },
         dataplane,
         names,
     );
+    reconciler.make_store()?;
+    let store = Follower::new(&arguments.store)?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -267,6 +269,7 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     match arguments.log_format {
         LogFormat::Text => log.init(),

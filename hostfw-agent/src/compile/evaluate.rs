@@ -8,7 +8,7 @@
 use hostfw_common::{
     endpoint::{Endpoint, Family},
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY, TableId},
+    policy::{Action, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
     verdict::{Direction, Reason},
 };
@@ -162,22 +162,24 @@ fn policy(
     let mut logged = Vec::new();
     if table.rule_count > 0 {
         let rows = rows(image, table, packet)?;
-        for number in 0..usize::from(table.rule_count) {
-            let mut matches = true;
-            for row in rows {
-                matches &= image.rows.get(row as usize)?.contains(number);
-            }
-            if !matches {
-                continue;
+        let logs = if table.flags & TABLE_HAS_LOG == 0 {
+            None
+        } else {
+            Some(image.rows.get(table.log_row as usize)?)
+        };
+        for number in matching(&rows) {
+            if number >= usize::from(table.rule_count) {
+                return None;
             }
             let rule = *image.rules.get(table.first_rule as usize + number)?;
+            if logs.is_some_and(|logs| logs.contains(number)) {
+                logged.push(rule);
+                continue;
+            }
             let reason = match Action::from_number(rule.action)? {
                 Action::Allow => Reason::RuleAllow,
                 Action::Deny => Reason::RuleDeny,
-                Action::Log => {
-                    logged.push(rule);
-                    continue;
-                }
+                Action::Log => return None,
             };
             return Some(Evaluation {
                 reason,
@@ -198,8 +200,24 @@ fn policy(
     })
 }
 
+/// The rules whose bits are set in all rows, in order.
+fn matching<'a>(rows: &'a [&Row; 4]) -> impl Iterator<Item = usize> + 'a {
+    let live = rows.iter().fold(u64::MAX, |live, row| live & row.summary);
+    bits(live).flat_map(move |word| {
+        let common = rows
+            .iter()
+            .fold(u64::MAX, |common, row| common & row.words[word]);
+        bits(common).map(move |bit| word * 64 + bit)
+    })
+}
+
+/// The positions of the bits that are set.
+fn bits(word: u64) -> impl Iterator<Item = usize> {
+    (0..64).filter(move |bit| word >> bit & 1 == 1)
+}
+
 /// The packet's row in each dimension.
-fn rows(image: &Image, table: PolicyTable, packet: &Packet) -> Option<[u32; 4]> {
+fn rows<'a>(image: &'a Image, table: PolicyTable, packet: &Packet) -> Option<[&'a Row; 4]> {
     let (source, destination) = match packet.addresses {
         Addresses::V4 {
             source,
@@ -225,11 +243,12 @@ fn rows(image: &Image, table: PolicyTable, packet: &Packet) -> Option<[u32; 4]> 
         0
     };
     let source_port = if with_ports { packet.source_port } else { 0 };
+    let row = |index: u32| image.rows.get(index as usize);
     Some([
-        source,
-        destination,
-        row_service(image, table.source(), number, service)?,
-        row_service(image, table.destination(), 0, source_port)?,
+        row(source)?,
+        row(destination)?,
+        row(row_service(image, table.source(), number, service)?)?,
+        row(row_service(image, table.destination(), 0, source_port)?)?,
     ])
 }
 

@@ -5,6 +5,8 @@
 //! classification serves all dimensions; see [`hostfw_common::policy`] for how
 //! the tables are read.
 
+#![forbid(unsafe_code)]
+
 mod dimension;
 pub mod evaluate;
 mod failsafes;
@@ -24,7 +26,7 @@ use hostfw_common::{
         FLAG_NO_LINK_HEADER, Family,
     },
     policy::{
-        Action, PolicyId, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId,
+        Action, PolicyId, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId,
     },
     prefix::{PrefixV4, PrefixV6, Service, TABLE_BITS},
     verdict::Direction,
@@ -221,9 +223,21 @@ impl<'a> Compiler<'a> {
             });
         }
 
+        let too_many = |TooManyRows| exceeded(Limit::Rows, Limit::Rows.value() + 1, None);
+        let mut log_row = 0;
+        if flags & TABLE_HAS_LOG != 0 {
+            let mut logs = Row::EMPTY;
+            for (number, entry) in entries.iter().enumerate() {
+                if entry.action == Action::Log as u8 {
+                    logs.set(number);
+                }
+            }
+            log_row = self.rows.intern(&logs).map_err(too_many)?;
+        }
         let table = PolicyTable {
             table: TableId(self.next_table),
             first_rule: self.image.rules.len() as u32,
+            log_row,
             rule_count,
             flags,
         };
@@ -235,7 +249,6 @@ impl<'a> Compiler<'a> {
         }
 
         let [source, destination, service, source_port] = &by_dimension;
-        let too_many = |TooManyRows| exceeded(Limit::Rows, Limit::Rows.value() + 1, None);
         for (number, criteria) in [(table.source(), source), (table.destination(), destination)] {
             let classes = classify(criteria, &mut self.rows).map_err(too_many)?;
             let found = self.add_addresses(TableId(number), family, &classes);

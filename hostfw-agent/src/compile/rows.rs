@@ -70,6 +70,19 @@ mod tests {
     }
 
     #[test]
+    fn one_row_too_many_is_refused() {
+        let mut rows = Rows::default();
+        let mut row = Row::EMPTY;
+        for number in 0..MAX_ROWS {
+            row.words[0] = number.into();
+            assert_eq!(rows.intern(&row), Ok(number));
+        }
+        assert_eq!(rows.intern(&row), Ok(MAX_ROWS - 1));
+        row.words[1] = 1;
+        assert_eq!(rows.intern(&row), Err(TooManyRows));
+    }
+
+    #[test]
     fn summary_follows_the_words() {
         let mut row = Row::EMPTY;
         put(&mut row, 64, true);

@@ -70,6 +70,7 @@ impl Get {
 
         let all = stored(&contents, kind);
         let (shown, missing) = self.pick(kind, &all);
+        warn(&ambiguous(&contents, &shown), streams)?;
         self.write(kind, &shown, &mut streams.output)?;
         if !missing.is_empty() {
             warn(&broken, streams)?;
@@ -134,6 +135,7 @@ impl Get {
             .iter()
             .map(|resource| {
                 let mut value = resource.to_value();
+                yaml::shorten_numbers(&mut value);
                 if self.export
                     && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
                 {
@@ -175,6 +177,21 @@ fn stored(contents: &Contents, kind: Kind) -> Vec<&Resource> {
         .collect();
     all.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
     all
+}
+
+/// Objects that are shown twice, because they stand in two files.
+fn ambiguous(contents: &Contents, shown: &[&Resource]) -> Vec<String> {
+    let mut messages: Vec<String> = shown
+        .windows(2)
+        .filter(|pair| pair[0].metadata().name == pair[1].metadata().name)
+        .map(|pair| {
+            let object = pair[0].object_ref();
+            let files = contents.files_of(&object).join(" and ");
+            format!("{object}: expected the object in one place, found it in {files}")
+        })
+        .collect();
+    messages.dedup();
+    messages
 }
 
 fn table(kind: Kind, shown: &[&Resource], wide: bool) -> Table {

@@ -93,7 +93,7 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
     writeln!(output, "Store:        {store}")?;
     writeln!(output, "Generation:   {}", status.generation)?;
     if let Some(error) = &status.error {
-        writeln!(output, "Error:        {error}")?;
+        writeln!(output, "Error:        {}", one_line(error))?;
     }
 
     if !status.problems.is_empty() {
@@ -114,7 +114,7 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
     if !conditions.is_empty() {
         writeln!(output, "\nConditions:")?;
         for condition in conditions {
-            writeln!(output, "  {condition}")?;
+            writeln!(output, "  {}", one_line(&condition))?;
         }
     }
     if !status.counters.is_empty() {
@@ -122,6 +122,12 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
         counters(status).write(output)?;
     }
     Ok(())
+}
+
+/// Names of files and what a parser quotes may hold anything, which is not for
+/// the terminal to obey.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// A problem in one line.
@@ -132,7 +138,7 @@ pub(super) fn problem(problem: &Problem) -> String {
         &Some(problem.message.clone()),
     ];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
-    parts.join(": ")
+    one_line(&parts.join(": "))
 }
 
 fn objects(objects: &[ObjectStatus]) -> Table {
@@ -277,7 +283,7 @@ mod tests {
             problems: vec![Problem {
                 file: Some("x.yaml".to_owned()),
                 object: None,
-                message: "broken".to_owned(),
+                message: "\u{1b}broken\n".to_owned(),
             }],
             ..Status::default()
         };
@@ -290,7 +296,7 @@ mod tests {
                 .unwrap_or_else(|| panic!("{what}: {shown}"))
         };
         assert!(at("Store:        enforced") < at("Error:        boom"));
-        assert!(at("boom") < at("x.yaml: broken"));
+        assert!(at("boom") < at("x.yaml:  broken \n"));
         assert!(at("x.yaml") < at("bad"));
         assert!(at("bad ") < at("fine "));
         at("xdp/generic");

@@ -4,10 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    CtlError,
-    client::{self, ClientError},
-};
+use super::{CtlError, client};
 use crate::{
     observe::status::{ObjectState, Status},
     source::read_folder,
@@ -65,9 +62,8 @@ pub(super) fn wait(
                     return (answer.ok(), result);
                 }
             },
-            // The agent may just be starting.
-            Err(error @ ClientError::NoAgent { .. }) => error.to_string(),
-            Err(ClientError::Answer { .. }) => return (None, answer.map(drop).map_err(Into::into)),
+            // The agent may just be starting, or be restarted.
+            Err(error) => error.to_string(),
         };
         if start.elapsed() >= timeout {
             let error = WaitError::TimedOut { timeout, pending };

@@ -28,9 +28,9 @@ struct Placed<'a> {
     rule: &'a Rule,
 }
 
-/// What a trap is told apart by: allowing policy and rule, closed version,
-/// denying policy and rule.
-type Key<'a> = (&'a str, usize, IpVersion, &'a str, usize);
+/// What traps are told apart by: allowing policy, closed version, denying
+/// policy.
+type Key<'a> = (&'a str, IpVersion, &'a str);
 
 /// Finds all such traps among pre-DNAT policies.
 ///
@@ -45,26 +45,30 @@ pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
         .collect();
     policies.sort_by(|a, b| evaluated(a, b));
 
-    let mut traps: BTreeMap<Key<'_>, (String, Vec<&str>)> = BTreeMap::new();
-    let mut matched = BTreeSet::new();
+    // Many endpoints, but few groups of policies.
+    let mut groups: BTreeMap<Vec<usize>, Vec<&str>> = BTreeMap::new();
     for endpoint in &model.endpoints {
-        let group: Vec<&Policy> = policies
-            .iter()
-            .copied()
-            .filter(|policy| policy.selector.matches(&endpoint.labels))
+        let group = (0..policies.len())
+            .filter(|&index| policies[index].selector.matches(&endpoint.labels))
             .collect();
-        matched.extend(group.iter().map(|policy| policy.name.as_str()));
-        for (key, message) in traps_among(&group) {
+        groups.entry(group).or_default().push(&endpoint.name);
+    }
+    let mut traps: BTreeMap<Key<'_>, (String, BTreeSet<&str>)> = BTreeMap::new();
+    let mut matched = BTreeSet::new();
+    for (group, endpoints) in groups {
+        let members: Vec<&Policy> = group.iter().map(|&index| policies[index]).collect();
+        matched.extend(group);
+        for (key, message) in traps_among(&members) {
             traps
                 .entry(key)
-                .or_insert_with(|| (message, Vec::new()))
+                .or_insert_with(|| (message, BTreeSet::new()))
                 .1
-                .push(&endpoint.name);
+                .extend(&endpoints);
         }
     }
     let mut seen: Vec<&Selector> = Vec::new();
-    for policy in &policies {
-        if matched.contains(policy.name.as_str()) || seen.contains(&&policy.selector) {
+    for (index, policy) in policies.iter().enumerate() {
+        if matched.contains(&index) || seen.contains(&&policy.selector) {
             continue;
         }
         seen.push(&policy.selector);
@@ -74,24 +78,24 @@ pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
             .filter(|other| other.selector == policy.selector || other.selector.is_all())
             .collect();
         for (key, message) in traps_among(&group) {
-            traps.entry(key).or_insert_with(|| (message, Vec::new()));
+            traps
+                .entry(key)
+                .or_insert_with(|| (message, BTreeSet::new()));
         }
     }
     traps
         .into_iter()
-        .map(
-            |((allowing, _, closed, _, _), (message, endpoints))| Warning {
-                about: ObjectRef {
-                    kind: Kind::GlobalNetworkPolicy,
-                    name: allowing.to_owned(),
-                },
-                message: format!(
-                    "{message}{}. If that is not meant, allow {} nets as well, ahead of the denial",
-                    on(&endpoints),
-                    name(closed)
-                ),
+        .map(|((allowing, closed, _), (message, endpoints))| Warning {
+            about: ObjectRef {
+                kind: Kind::GlobalNetworkPolicy,
+                name: allowing.to_owned(),
             },
-        )
+            message: format!(
+                "{message}{}. If that is not meant, allow {} nets as well, ahead of the denial",
+                on(&Vec::from_iter(endpoints)),
+                name(closed)
+            ),
+        })
         .collect()
 }
 
@@ -152,26 +156,25 @@ fn traps_among<'a>(policies: &[&'a Policy]) -> Vec<(Key<'a>, String)> {
                 .iter()
                 .filter(|placed| placed.rule.action == RuleAction::Allow)
         };
+        let mut by_policy: BTreeMap<&str, Vec<Placed<'a>>> = BTreeMap::new();
         for allow in allowing().filter(|placed| speaks_only_of(placed.rule, open)) {
             let counterpart = allowing()
                 .any(|other| can_match(other.rule, closed) && is_as_wide(other.rule, allow.rule));
-            if counterpart {
-                continue;
+            if !counterpart {
+                by_policy
+                    .entry(&allow.policy.name)
+                    .or_default()
+                    .push(*allow);
             }
+        }
+        for (policy, alone) in by_policy {
             traps.push((
-                (
-                    allow.policy.name.as_str(),
-                    allow.index,
-                    closed,
-                    denial.policy.name.as_str(),
-                    denial.index,
-                ),
+                (policy, closed, denial.policy.name.as_str()),
                 format!(
-                    "spec.ingress[{}] allows {} nets only ({}), and then \
-                     GlobalNetworkPolicy({}) denies everything: the same traffic over {} is closed",
-                    allow.index,
+                    "{} {} nets only, and then GlobalNetworkPolicy({}) denies everything: the \
+                     same traffic over {} is closed",
+                    describe(&alone),
                     name(open),
-                    nets_of(allow.rule),
                     denial.policy.name,
                     name(closed)
                 ),
@@ -179,6 +182,16 @@ fn traps_among<'a>(policies: &[&'a Policy]) -> Vec<(Key<'a>, String)> {
         }
     }
     traps
+}
+
+/// The rules of one policy, at least one, as the subject of a sentence.
+fn describe(rules: &[Placed<'_>]) -> String {
+    let first = &rules[0];
+    let first = format!("spec.ingress[{}] ({})", first.index, nets_of(first.rule));
+    match rules.len() - 1 {
+        0 => format!("{first} allows"),
+        more => format!("{first} and {more} more rules allow"),
+    }
 }
 
 fn name(version: IpVersion) -> &'static str {

@@ -87,7 +87,8 @@ unsafe fn bpf_fd(
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn number(fd: impl AsFd) -> u32 {
+/// Borrows: a descriptor taken by value would be closed before it is used.
+fn number(fd: &impl AsFd) -> u32 {
     // An open descriptor is never negative.
     fd.as_fd().as_raw_fd() as u32
 }
@@ -114,7 +115,7 @@ pub(crate) fn fill<K: Pod, V: Pod>(
         attr.batch.keys = keys[done..].as_ptr() as u64;
         attr.batch.values = values[done..].as_ptr() as u64;
         attr.batch.count = u32::try_from(keys.len() - done).unwrap_or(u32::MAX);
-        attr.batch.map_fd = number(map);
+        attr.batch.map_fd = number(&map);
         // SAFETY: keys and values are valid for `count` elements of the sizes
         // that the map was created with: both are Pod, and the callers create
         // the map from the same types.
@@ -155,7 +156,7 @@ pub(crate) fn update<K: Pod, V: Pod>(
     flags: u64,
 ) -> Result<(), BpfError> {
     let mut attr = empty();
-    attr.__bindgen_anon_2.map_fd = number(map);
+    attr.__bindgen_anon_2.map_fd = number(&map);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
     attr.__bindgen_anon_2.flags = flags;
@@ -188,7 +189,7 @@ pub(crate) fn pin(object: impl AsFd, path: &Path) -> Result<(), BpfError> {
     let path = c_path(path, call)?;
     let mut attr = empty();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
-    attr.__bindgen_anon_4.bpf_fd = number(object);
+    attr.__bindgen_anon_4.bpf_fd = number(&object);
     // SAFETY: the path is a C string that outlives the call.
     unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr, call) }.map(drop)
 }
@@ -202,7 +203,7 @@ unsafe fn info<T>(object: impl AsFd) -> Result<T, BpfError> {
     // for none of the arrays that the kernel could fill.
     let mut info: T = unsafe { mem::zeroed() };
     let mut attr = empty();
-    attr.info.bpf_fd = number(object);
+    attr.info.bpf_fd = number(&object);
     attr.info.info_len = size_of::<T>() as u32;
     attr.info.info = std::ptr::from_mut(&mut info) as u64;
     // SAFETY: `info` is valid for writes of `info_len` bytes.
@@ -292,7 +293,7 @@ pub(crate) fn create_link(
     flags: u32,
 ) -> Result<OwnedFd, BpfError> {
     let mut attr = empty();
-    attr.link_create.__bindgen_anon_1.prog_fd = number(program);
+    attr.link_create.__bindgen_anon_1.prog_fd = number(&program);
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attr.link_create.attach_type = attach_type as u32;
     attr.link_create.flags = flags;
@@ -306,8 +307,8 @@ pub(crate) const TCX_FIRST: u32 = BPF_F_BEFORE;
 /// Replaces the program of a link: no packet goes unjudged.
 pub(crate) fn update_link(link: impl AsFd, program: impl AsFd) -> Result<(), BpfError> {
     let mut attr = empty();
-    attr.link_update.link_fd = number(link);
-    attr.link_update.__bindgen_anon_1.new_prog_fd = number(program);
+    attr.link_update.link_fd = number(&link);
+    attr.link_update.__bindgen_anon_1.new_prog_fd = number(&program);
     // SAFETY: no pointers.
     unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr, "BPF_LINK_UPDATE") }.map(drop)
 }
@@ -316,7 +317,7 @@ pub(crate) fn update_link(link: impl AsFd, program: impl AsFd) -> Result<(), Bpf
 /// closes does so too, but only some time later.
 pub(crate) fn detach_link(link: impl AsFd) -> Result<(), BpfError> {
     let mut attr = empty();
-    attr.link_detach.link_fd = number(link);
+    attr.link_detach.link_fd = number(&link);
     // SAFETY: no pointers.
     unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr, "BPF_LINK_DETACH") }.map(drop)
 }

@@ -113,14 +113,12 @@ impl Generations {
 
     /// Interfaces with an endpoint in force that is not learning.
     pub(crate) fn judged(&self) -> Result<BTreeSet<u32>, MapsError> {
-        let slot = (self.number()? & 1) as u32;
+        let generation = self.number()?;
+        if generation == 0 {
+            return Ok(BTreeSet::new());
+        }
         let failed = MapsError::map(ENDPOINTS);
-        let outer = self.outer[ENDPOINTS].fd().as_fd();
-        let outer = aya::maps::Map::ArrayOfMaps(reopen(ENDPOINTS, outer)?);
-        let endpoints: MapData = aya::maps::ArrayOfMaps::try_from(&outer)
-            .and_then(|outer: aya::maps::ArrayOfMaps<_, MapData>| outer.get(&slot, 0))
-            .map_err(&failed)?;
-        let endpoints = aya::maps::Map::HashMap(endpoints);
+        let endpoints = aya::maps::Map::HashMap(self.inner_of(ENDPOINTS, generation)?);
         let endpoints: aya::maps::HashMap<_, u32, Endpoint> =
             (&endpoints).try_into().map_err(&failed)?;
         let mut judged = BTreeSet::new();
@@ -131,6 +129,15 @@ impl Generations {
             }
         }
         Ok(judged)
+    }
+
+    /// The inner map that a generation, once switched in, has in its slot.
+    fn inner_of(&self, name: &'static str, generation: u64) -> Result<MapData, MapsError> {
+        let slot = (generation & 1) as u32;
+        let outer = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
+        aya::maps::ArrayOfMaps::<_, MapData>::try_from(&outer)
+            .and_then(|outer| outer.get(&slot, 0))
+            .map_err(MapsError::map(name))
     }
 
     fn fill(&self, image: &Image) -> Result<BTreeMap<&'static str, MapData>, MapsError> {
@@ -249,11 +256,7 @@ impl Generations {
             return Ok(());
         }
         for name in PER_GENERATION {
-            let slot = (generation & 1) as u32;
-            let map = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
-            let inner = aya::maps::ArrayOfMaps::<_, MapData>::try_from(&map)
-                .and_then(|outer| outer.get(&slot, 0))
-                .map_err(MapsError::map(name))?;
+            let inner = self.inner_of(name, generation)?;
             let pin = self.pins.join(name);
             if same_map(&inner, &pin) {
                 continue;

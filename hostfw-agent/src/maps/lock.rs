@@ -41,7 +41,7 @@ pub enum LockError {
 /// Held until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _folder: fs::File,
+    folder: fs::File,
 }
 
 impl Lock {
@@ -58,7 +58,7 @@ impl Lock {
             .map_err(failed)?;
         // SAFETY: an open descriptor.
         if unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(Self { _folder: folder });
+            return Ok(Self { folder });
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::WouldBlock {
@@ -84,6 +84,15 @@ impl Lock {
             path: path.to_path_buf(),
             holder,
         })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child that another thread
+        // has forked and that has not yet called execve(2).
+        // SAFETY: an open descriptor.
+        unsafe { libc::flock(self.folder.as_raw_fd(), libc::LOCK_UN) };
     }
 }
 

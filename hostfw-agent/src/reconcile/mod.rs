@@ -19,7 +19,7 @@ mod run;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs, io,
     path::PathBuf,
 };
 
@@ -38,7 +38,10 @@ use crate::{
         status::{EndpointStatus, Status},
     },
     select::{Selection, select},
-    source::Snapshot,
+    source::{
+        Snapshot,
+        follow::{FollowError, create_folder},
+    },
 };
 
 pub use dataplane::{Dataplane, Hooks};
@@ -115,9 +118,24 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// Whether nothing was ever in force here, as far as can be told.
-    fn is_fresh(&self) -> bool {
-        self.enforced == Accepted::default() && self.enforcer.dataplane().generation() == 0
+    /// Makes the store's folder if it is missing, but only where nothing was
+    /// ever in force: elsewhere the folder was lost or is not mounted yet, and
+    /// an empty one in its place would open what is enforced.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub fn make_store(&self) -> Result<(), FollowError> {
+        let folder = &self.settings.store;
+        let fresh =
+            self.enforced == Accepted::default() && self.enforcer.dataplane().generation() == 0;
+        let missing =
+            fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if fresh && missing {
+            create_folder(folder)?;
+            info!(folder = %folder.display(), "made the store's folder");
+        }
+        Ok(())
     }
 
     /// Takes in what reading the store gave. If it could not be read, what it
@@ -239,14 +257,14 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if changed || !self.settings.state_file.exists() {
-            if let Err(error) = accept::save(&self.settings.state_file, candidate) {
-                error!(
-                    file = %self.settings.state_file.display(),
-                    %error,
-                    "cannot write down what is in force"
-                );
-            }
+        if (changed || !self.settings.state_file.exists())
+            && let Err(error) = accept::save(&self.settings.state_file, candidate)
+        {
+            error!(
+                file = %self.settings.state_file.display(),
+                %error,
+                "cannot write down what is in force"
+            );
         }
         self.enforced = candidate.clone();
     }

@@ -1,21 +1,17 @@
 //! Waits for something to change, and reconciles.
 
-use std::{collections::BTreeSet, fs, future::Future, io, time::Duration};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use tracing::{error, info};
 
 use super::{Dataplane, Reconciler, keep::keep_last};
 use crate::{
     model::Interface,
     observe::socket::StatusRequest,
-    source::{
-        follow::{Follower, create_folder},
-        read_folder,
-    },
+    source::{follow::Follower, read_folder},
 };
 
 /// Between attempts after a failure: doubled each time, up to the last.
@@ -35,7 +31,6 @@ pub async fn run<D: Dataplane>(
 ) {
     let mut stop = std::pin::pin!(stop);
     let mut failures = 0;
-    make_store(&reconciler);
     let mut next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
     loop {
         tokio::select! {
@@ -51,20 +46,6 @@ pub async fn run<D: Dataplane>(
             () = tokio::time::sleep_until(next) => {}
         }
         next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
-    }
-}
-
-/// Makes the store's folder, but only where nothing was ever enforced:
-/// elsewhere a folder that is missing was lost or is not mounted yet, and an
-/// empty one in its place would open what is enforced.
-fn make_store<D: Dataplane>(reconciler: &Reconciler<D>) {
-    let folder = &reconciler.settings.store;
-    let missing = fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if missing && reconciler.is_fresh() {
-        match create_folder(folder) {
-            Ok(()) => info!(folder = %folder.display(), "made the store's folder"),
-            Err(error) => error!(%error, "there is no store"),
-        }
     }
 }
 

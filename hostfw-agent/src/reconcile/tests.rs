@@ -276,6 +276,7 @@ struct Running {
 
 impl Running {
     fn start(reconciler: Reconciler<Fake>) -> Self {
+        reconciler.make_store().unwrap();
         let follower = Follower::new(&reconciler.settings.store).unwrap();
         let (requests, answers) = mpsc::channel(1);
         let (interfaces, receiver) = watch::channel(vec![interface(2, "eth0")]);

@@ -45,11 +45,20 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, F
             path.push_str(&field);
         }
         FieldError {
-            path,
+            path: shorten(path),
             expected,
             found,
         }
     })
+}
+
+/// A path in a message: keys may be as long as whoever wrote them liked.
+fn shorten(path: String) -> String {
+    const LONGEST: usize = 400;
+    match path.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &path[..end]),
+        None => path,
+    }
 }
 
 /// What a text from a user looks like in a message: quoted, and not longer
@@ -99,15 +108,14 @@ impl de::Error for Mismatch {
             "a map" => "an object".to_owned(),
             other => other.to_owned(),
         };
-        // YAML reads `yes` and `10` as something else than text.
-        let hint = if expected == "a string"
-            && matches!(
-                found,
-                Unexpected::Bool(_)
-                    | Unexpected::Signed(_)
-                    | Unexpected::Unsigned(_)
-                    | Unexpected::Float(_)
-            ) {
+        let hint = if expected != "a string" {
+            ""
+        } else if matches!(found, Unexpected::Bool(_)) {
+            " (put it in quotes: YAML takes y, n, yes, no, on and off for booleans)"
+        } else if matches!(
+            found,
+            Unexpected::Signed(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
+        ) {
             " (put it in quotes)"
         } else {
             ""

@@ -202,7 +202,8 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
         .pointer("/metadata/name")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let known = (!name.is_empty()).then(|| ObjectRef {
+    // A name that cannot be one would only swell the message.
+    let known = (1..=LONGEST_NAME).contains(&name.len()).then(|| ObjectRef {
         kind,
         name: name.to_owned(),
     });
@@ -246,6 +247,10 @@ fn envelope<'de, S: Deserialize<'de> + Default>(
     let Envelope { metadata, spec, .. } = decode::decode(value)?;
     Ok(Object { metadata, spec })
 }
+
+/// Longest name of an object, in bytes (RFC 1123 subdomain, as Kubernetes has
+/// it).
+const LONGEST_NAME: usize = 253;
 
 const KINDS: &str = "HostEndpoint, GlobalNetworkPolicy or FelixConfiguration";
 

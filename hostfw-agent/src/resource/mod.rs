@@ -19,7 +19,10 @@ mod scalar;
 mod syntax;
 mod tree;
 
-use serde::Serialize;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use crate::model::{Kind, ObjectRef};
@@ -130,6 +133,19 @@ impl Resource {
     /// If the value is not an object of one of the kinds, strictly.
     pub fn from_value(value: &Value) -> Result<Self, ResourceError> {
         document::object(value).map_err(|failure| failure.in_document(1, 1))
+    }
+}
+
+impl Serialize for Resource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Resource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::from_value(&value).map_err(de::Error::custom)
     }
 }
 

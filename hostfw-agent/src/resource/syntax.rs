@@ -8,7 +8,7 @@
 
 use serde_json::Value;
 
-use super::tree::Strict;
+use super::{decode::quote, tree::Strict};
 
 /// A document as a tree.
 pub(super) struct Tree {
@@ -18,6 +18,7 @@ pub(super) struct Tree {
 }
 
 /// Why a text is neither YAML nor JSON.
+#[derive(Debug)]
 pub(super) struct SyntaxError {
     /// The first is 1.
     pub(super) line: usize,
@@ -114,8 +115,14 @@ impl Chunk<'_> {
     fn read_json(&self, content: &str, trees: &mut Vec<Tree>) -> bool {
         let mut values = serde_json::Deserializer::from_str(content).into_iter::<Strict>();
         let mut first = true;
+        let (mut offset, mut line) = (0, self.line);
         loop {
-            let line = self.line_of_next(content, values.byte_offset());
+            // Counted on from the value before: all over again would be
+            // quadratic.
+            let rest = &content[values.byte_offset()..];
+            let next = content.len() - rest.trim_start().len();
+            line += content[offset..next].matches('\n').count();
+            offset = next;
             match values.next() {
                 None => return true,
                 Some(Ok(Strict(value))) => trees.push(Tree {
@@ -133,13 +140,6 @@ impl Chunk<'_> {
             }
             first = false;
         }
-    }
-
-    /// The line of the next character that is not white space.
-    fn line_of_next(&self, content: &str, offset: usize) -> usize {
-        let rest = &content[offset..];
-        let next = offset + rest.len() - rest.trim_start().len();
-        self.line + content[..next].matches('\n').count()
     }
 
     fn json_error(&self, error: &serde_json::Error) -> SyntaxError {
@@ -162,19 +162,51 @@ impl Chunk<'_> {
             legacy_octal_numbers: true,
             reject_unsupported_tags: true,
             with_snippet: false,
+            // A list of some ten thousand policies is a lot, but no attack.
+            // Aliases are another matter: they multiply.
+            budget: serde_saphyr::budget! {
+                max_nodes: 2_000_000,
+                max_events: 8_000_000,
+            },
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: 100_000,
+            },
         };
         match serde_saphyr::from_str_with_options::<Strict>(self.text, options) {
             Ok(Strict(value)) => Ok(value),
-            Err(error) => {
-                let (line, column) = error.location().map_or((1, 1), |location| {
-                    (location.line() as usize, location.column() as usize)
-                });
-                Err(SyntaxError {
-                    line: self.line + line.saturating_sub(1),
-                    column: column.max(1),
-                    message: error.to_string(),
-                })
+            Err(error) => Err(self.yaml_error(&error)),
+        }
+    }
+
+    fn yaml_error(&self, error: &serde_saphyr::Error) -> SyntaxError {
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a foreign enum of some seventy variants"
+        )]
+        let message = match error {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("duplicate mapping key {}", quote(key))
             }
+            serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+                format!("expected a finite number, found {value}")
+            }
+            serde_saphyr::Error::Budget { breach, .. } => {
+                format!("larger or deeper than any resource ({breach:?})")
+            }
+            other => {
+                let full = other.to_string();
+                // The position is given apart, counted over the whole text.
+                let position = format!(" at line {line}, column {column}");
+                full.strip_suffix(&position).unwrap_or(&full).to_owned()
+            }
+        };
+        SyntaxError {
+            line: self.line + line.saturating_sub(1),
+            column: column.max(1),
+            message,
         }
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Pure: everything that it knows comes in as arguments.
 
+#![forbid(unsafe_code)]
+
 mod addresses;
 #[cfg(test)]
 mod fixture;

@@ -92,21 +92,24 @@ impl FileContents {
     #[must_use]
     pub fn is_only(&self, object: &ObjectRef) -> bool {
         match (&self.objects[..], &self.errors[..]) {
-            ([only], []) => only.resource.object_ref() == *object,
+            ([only], []) => is(&only.resource, object),
             ([], [only]) => only.object.as_ref() == Some(object),
             _ => false,
         }
     }
 
     fn means(&self, object: &ObjectRef) -> bool {
-        self.objects
-            .iter()
-            .any(|other| other.resource.object_ref() == *object)
+        self.objects.iter().any(|other| is(&other.resource, object))
             || self
                 .errors
                 .iter()
                 .any(|error| error.object.as_ref() == Some(object))
     }
+}
+
+/// Without a copy of the name, for it is asked of every object of the store.
+fn is(resource: &Resource, object: &ObjectRef) -> bool {
+    resource.kind() == object.kind && resource.metadata().name == object.name
 }
 
 fn is_blank(text: &str) -> bool {

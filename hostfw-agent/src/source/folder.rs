@@ -10,7 +10,7 @@ use std::{
 pub const MAX_FILES: usize = 16_384;
 
 /// How many bytes one file may hold.
-pub const MAX_FILE_BYTES: u64 = 4 << 20;
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// How many bytes all files of a folder may hold together.
 pub const MAX_TOTAL_BYTES: u64 = 256 << 20;
@@ -265,7 +265,7 @@ mod tests {
         let error = |index: usize| snapshot.files[index].content.clone().unwrap_err();
         assert!(error(0).contains("UTF-8") && error(0).contains("byte 1"));
         assert!(snapshot.files[1].content.is_ok());
-        assert!(error(2).contains("at most 4194304 bytes"));
+        assert!(error(2).contains("at most 16777216 bytes"));
         assert!(error(3).contains("No such file"));
     }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Snapshot, SourceError, atomic,
-    contents::Contents,
+    MAX_FILE_BYTES, Snapshot, SourceError, atomic,
+    contents::{Contents, FileContents},
     read_folder,
     stamp::{self, Conflict},
     yaml::{self, YamlError},
@@ -105,6 +105,22 @@ pub enum StoreError {
         object: ObjectRef,
         /// Its file.
         file: String,
+    },
+    /// Its file is a link: what it leads to is not the store's own.
+    #[error("{object}: file {file} of the store is a link: change what it leads to")]
+    Link {
+        /// The object.
+        object: ObjectRef,
+        /// Its file.
+        file: String,
+    },
+    /// Its file would be too large to be read again.
+    #[error("{object}: expected at most {MAX_FILE_BYTES} bytes of YAML, found {bytes}")]
+    TooLarge {
+        /// The object.
+        object: ObjectRef,
+        /// How many bytes it would take.
+        bytes: usize,
     },
     /// It cannot be written down.
     #[error("{object}: {error}")]
@@ -241,6 +257,12 @@ impl Writer {
                 files: foreign,
             });
         }
+        if fs::symlink_metadata(self.folder.join(&own)).is_ok_and(|found| found.is_symlink()) {
+            return Err(StoreError::Link {
+                object: object.clone(),
+                file: own,
+            });
+        }
         let Some(file) = self.contents.file(&own) else {
             return Ok(Stored::Absent);
         };
@@ -277,13 +299,31 @@ impl Writer {
     fn put(&mut self, resource: Resource) -> Result<(), StoreError> {
         let object = resource.object_ref();
         let file = file_name(&object)?;
-        let text = yaml::to_yaml(&resource.to_value())
-            .map_err(|error| StoreError::Yaml { object, error })?;
+        let mut value = resource.to_value();
+        yaml::shorten_numbers(&mut value);
+        let text = match yaml::render(&value) {
+            Ok(text) => text,
+            Err(error) => return Err(StoreError::Yaml { object, error }),
+        };
+        if text.len() as u64 > MAX_FILE_BYTES {
+            let bytes = text.len();
+            return Err(StoreError::TooLarge { object, bytes });
+        }
+        if !is_read_as(&text, &resource) {
+            let error = YamlError::Differs;
+            return Err(StoreError::Yaml { object, error });
+        }
         let path = self.folder.join(&file);
         atomic::write(&path, text.as_bytes()).map_err(|error| StoreError::Io { path, error })?;
         self.contents.put(file, resource);
         Ok(())
     }
+}
+
+/// What is stored must be what was validated, as the agent reads it.
+fn is_read_as(text: &str, resource: &Resource) -> bool {
+    let read = FileContents::parse(text);
+    read.errors.is_empty() && matches!(&read.objects[..], [only] if only.resource == *resource)
 }
 
 fn check(stored: &Resource, input: &Resource) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! Values as YAML text.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// A value cannot be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -13,13 +13,13 @@ pub enum YamlError {
     Differs,
 }
 
-/// The value as a YAML document, without a `---` line. It is known to be read
-/// back as the same value.
+/// The value as a YAML document, without a `---` line. Whoever relies on it has
+/// to read it back: see [`to_yaml`].
 ///
 /// # Errors
 ///
-/// If there is no such text.
-pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+/// If the serializer refuses it.
+pub fn render(value: &Value) -> Result<String, YamlError> {
     let options = serde_saphyr::ser_options! {
         // Folded selectors are hard to read, and to search for.
         prefer_block_scalars: false,
@@ -29,11 +29,49 @@ pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let read: Value = serde_saphyr::from_str(&text).map_err(|_| YamlError::Differs)?;
+    Ok(text)
+}
+
+/// The value as a YAML document that is known to be read back as the same
+/// value.
+///
+/// # Errors
+///
+/// If there is no such text.
+pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+    let text = render(value)?;
+    let options = serde_saphyr::options! {
+        // As resources are read.
+        legacy_octal_numbers: true,
+        // The text is our own.
+        budget: None,
+    };
+    let read: Value =
+        serde_saphyr::from_str_with_options(&text, options).map_err(|_| YamlError::Differs)?;
     if read == *value {
         Ok(text)
     } else {
         Err(YamlError::Differs)
+    }
+}
+
+/// Writes whole numbers without a fraction, as users do: `order: 10`, although
+/// an order may be `10.5`.
+pub fn shorten_numbers(value: &mut Value) {
+    /// Up to here every whole number is exactly a float.
+    const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64())
+                && float.fract() == 0.0
+                && float.abs() <= EXACT
+            {
+                *number = Number::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(shorten_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -80,6 +118,28 @@ mod tests {
             "é",
             "has(a) && b == 'c'",
             "\t",
+            "010",
+            "0o10",
+            "1_000",
+            "1:30",
+            ".inf",
+            ".nan",
+            "+1",
+            "-",
+            "=",
+            "<<",
+            "y",
+            "NO",
+            "0b1",
+            "é: #",
+            "\u{feff}",
+            "\u{2028}",
+            "\r\n",
+            "\u{85}",
+            "12e03",
+            "0.0.0.0/0",
+            "::/0",
+            "fe80::1",
         ] {
             let value = json!({ "key": text, text: ["x", text] });
             let yaml = to_yaml(&value);
@@ -98,5 +158,12 @@ mod tests {
     fn keys_numbers_and_empty_lists_are_kept() {
         let value = json!({ "order": 10.5, "a": [], "b": {}, "n": null, "big": u64::MAX });
         to_yaml(&value).unwrap();
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let mut value = json!({ "a": [10.0, -1.0, 10.5, 1e300], "b": 7 });
+        shorten_numbers(&mut value);
+        assert_eq!(value, json!({ "a": [10, -1, 10.5, 1e300], "b": 7 }));
     }
 }

@@ -33,17 +33,17 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
     if !spec.profiles.is_empty() {
         findings.not_enforced(
             "spec.profiles",
-            "profiles",
+            "profile policy",
             "an empty list",
-            format!("{} profiles", spec.profiles.len()),
+            format!("a list of {}", spec.profiles.len()),
         );
     }
     if !spec.ports.is_empty() {
         findings.not_enforced(
             "spec.ports",
-            "ports (named ports)",
+            "named-port matching",
             "an empty list",
-            format!("{} ports", spec.ports.len()),
+            format!("a list of {}", spec.ports.len()),
         );
     }
     HostEndpoint {

@@ -30,7 +30,15 @@ impl fmt::Display for ValidationError {
 /// A conversion goes on after a finding, with whatever value is at hand: the
 /// result is thrown away if there is any finding.
 #[derive(Default)]
-pub(super) struct Findings(Vec<ValidationError>);
+pub(super) struct Findings {
+    errors: Vec<ValidationError>,
+    /// Findings beyond those that are kept.
+    more: usize,
+}
+
+/// Findings that are told one by one: nobody reads more, and an object can
+/// have a million.
+pub(super) const MOST_ERRORS: usize = 100;
 
 impl Findings {
     pub(super) fn invalid(
@@ -39,12 +47,20 @@ impl Findings {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) {
-        self.0.push(ValidationError {
+        self.push(ValidationError {
             field: field.into(),
             expected: expected.into(),
             found: found.into(),
             not_enforced: None,
         });
+    }
+
+    fn push(&mut self, error: ValidationError) {
+        if self.errors.len() < MOST_ERRORS {
+            self.errors.push(error);
+        } else {
+            self.more += 1;
+        }
     }
 
     pub(super) fn not_enforced(
@@ -54,7 +70,7 @@ impl Findings {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) {
-        self.0.push(ValidationError {
+        self.push(ValidationError {
             field: field.into(),
             expected: expected.into(),
             found: found.into(),
@@ -78,10 +94,19 @@ impl Findings {
     }
 
     pub(super) fn into_result<T>(self, value: T) -> Result<T, Vec<ValidationError>> {
-        if self.0.is_empty() {
+        let Self { mut errors, more } = self;
+        if more > 0 {
+            errors.push(ValidationError {
+                field: "spec".to_owned(),
+                expected: "no further errors".to_owned(),
+                found: format!("{more} more"),
+                not_enforced: None,
+            });
+        }
+        if errors.is_empty() {
             Ok(value)
         } else {
-            Err(self.0)
+            Err(errors)
         }
     }
 }

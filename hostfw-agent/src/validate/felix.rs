@@ -1,7 +1,10 @@
 //! `FelixConfiguration`.
 
 use super::{
-    Findings, endpoint::is_interface_name, felix_fields::is_felix_field, metadata::is_subdomain,
+    Findings,
+    endpoint::is_interface_name,
+    felix_fields::is_felix_field,
+    metadata::{is_subdomain, plain},
     net, protocol,
 };
 use crate::{
@@ -27,13 +30,18 @@ pub(super) fn convert(
         );
     }
     let spec = &object.spec;
-    for field in spec.others.keys() {
+    for (field, value) in &spec.others {
         if is_felix_field(field) {
+            // What says nothing is as good as absent: Calico itself writes
+            // `bpfLogLevel: ""`.
+            if value.is_null() || value.as_str() == Some("") {
+                continue;
+            }
             findings.not_enforced(format!("spec.{field}"), field, "nothing", "a value");
         } else {
             findings.invalid(
-                "spec",
-                "failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+                format!("spec.{}", plain(field)),
+                "one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
                  interfaceExclude or disableConntrackInvalidCheck",
                 format!("the unknown field {}", quote(field)),
             );

@@ -59,7 +59,7 @@ const QUALIFIED_NAME: &str = "keys like name or example.org/name (letters, digit
                               '.', a letter or digit at either end, at most 63 characters)";
 
 /// A key in a field path: as it is, if it can be.
-fn plain(key: &str) -> String {
+pub(super) fn plain(key: &str) -> String {
     if is_qualified_name(key) {
         key.to_owned()
     } else {

@@ -151,7 +151,7 @@ fn stage(spec: &GlobalNetworkPolicySpec, types: &[PolicyType], findings: &mut Fi
             findings.invalid(
                 "spec.egress",
                 "no egress rules, for preDNAT is true",
-                format!("{} rules", spec.egress.len()),
+                format!("a list of {}", spec.egress.len()),
             );
         } else if types.contains(&PolicyType::Egress) {
             findings.invalid("spec.types", "Ingress alone, for preDNAT is true", "Egress");

@@ -181,6 +181,25 @@ fn object_in_two_files_is_left_to_the_administrator() {
 }
 
 #[test]
+fn link_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("elsewhere");
+    fs::write(&target, yaml::to_yaml(&policy("a", 1).to_value()).unwrap()).unwrap();
+    let link = folder.path().join(OWN);
+    for target in [target, folder.path().join("dangling")] {
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let mut writer = Writer::lock(folder.path()).unwrap();
+        for error in [
+            writer.apply(policy("a", 2)).unwrap_err(),
+            writer.delete(&reference("a"), None).unwrap_err(),
+        ] {
+            assert!(matches!(error, StoreError::Link { .. }), "{error}");
+        }
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
 fn broken_file_of_the_object_can_be_mended_or_removed() {
     let folder = tempfile::tempdir().unwrap();
     let wrong_type = yaml::to_yaml(&policy("a", 1).to_value())
@@ -239,6 +258,31 @@ fn longest_names_have_a_file_each() {
     assert_eq!(names(folder.path()).len(), 2);
     let too_long = reference(&"a".repeat(254));
     assert!(matches!(file_name(&too_long), Err(StoreError::Name { .. })));
+}
+
+#[test]
+fn object_that_could_not_be_read_again_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::lock(folder.path()).unwrap();
+    let mut resource = policy("a", 1);
+    resource
+        .metadata_mut()
+        .annotations
+        .insert("note".to_owned(), "x".repeat(17 << 20));
+    let error = writer.apply(resource).unwrap_err().to_string();
+    assert!(error.contains("at most 16777216 bytes"), "{error}");
+    assert!(names(folder.path()).is_empty());
+
+    let mut resource = policy("a", 1);
+    let Resource::GlobalNetworkPolicy(policy) = &mut resource else {
+        panic!("not a policy");
+    };
+    policy.spec.order = Some(f64::NAN);
+    assert!(matches!(
+        writer.apply(resource),
+        Err(StoreError::Yaml { .. })
+    ));
+    assert!(names(folder.path()).is_empty());
 }
 
 #[test]

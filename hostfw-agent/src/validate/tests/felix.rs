@@ -1,0 +1,119 @@
+use super::*;
+use crate::model::Failsafe;
+
+#[test]
+fn settings_of_felix() {
+    let all = settings(&felix(
+        "failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: SCTP, port: 1, net: \
+         10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,tap', \
+         interfaceExclude: 'kube-ipvs0,dummy0', disableConntrackInvalidCheck: true",
+    ));
+    assert_eq!(all.node, None);
+    assert_eq!(
+        all.failsafe_inbound,
+        Some(vec![
+            Failsafe {
+                protocol: 6,
+                port: 22,
+                net: None
+            },
+            Failsafe {
+                protocol: 132,
+                port: 1,
+                net: "10.0.0.0/8".parse().ok()
+            }
+        ])
+    );
+    assert_eq!(all.failsafe_outbound, Some(Vec::new()));
+    assert_eq!(all.disable_invalid_check, Some(true));
+    assert_eq!(
+        all.workload_prefixes,
+        Some(vec!["cali".to_owned(), "tap".to_owned()])
+    );
+    assert_eq!(
+        all.excluded_interfaces,
+        Some(vec!["kube-ipvs0".to_owned(), "dummy0".to_owned()])
+    );
+    let none = settings(&resource("FelixConfiguration", "node.node1.example", ""));
+    assert_eq!(
+        none,
+        model::FelixSettings {
+            node: Some("node1.example".to_owned()),
+            failsafe_inbound: None,
+            failsafe_outbound: None,
+            disable_invalid_check: None,
+            workload_prefixes: None,
+            excluded_interfaces: None,
+        }
+    );
+    // As Calico writes it.
+    assert_eq!(
+        settings(&felix("bpfLogLevel: '', ipipMTU: null")),
+        settings(&felix(""))
+    );
+    refused(
+        &resource("FelixConfiguration", "global", ""),
+        &["metadata.name: expected default or node.<name of a node>, found \"global\""],
+    );
+}
+
+#[test]
+fn settings_that_are_refused() {
+    for (spec, expected) in [
+        (
+            "bpfEnabled: true",
+            "spec.bpfEnabled: bpfEnabled is not enforced by this release: expected nothing, found \
+             a value",
+        ),
+        (
+            "logPrefix: x",
+            "spec.logPrefix: logPrefix is not enforced by this release: expected nothing, found a \
+             value",
+        ),
+        (
+            "failsafeInboundHostPort: []",
+            "spec.failsafeInboundHostPort: expected one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+             interfaceExclude or disableConntrackInvalidCheck, found the unknown field \
+             \"failsafeInboundHostPort\"",
+        ),
+        (
+            "failsafeInboundHostPorts: [{protocol: tcp, port: 22}]",
+            "spec.failsafeInboundHostPorts[0].protocol: expected TCP, UDP or SCTP, found \"tcp\"",
+        ),
+        (
+            "failsafeOutboundHostPorts: [{protocol: TCP, port: 0}]",
+            "spec.failsafeOutboundHostPorts[0].port: expected a port from 1 to 65535, found 0",
+        ),
+        (
+            "failsafeOutboundHostPorts: [{protocol: TCP, port: 65536}]",
+            "spec.failsafeOutboundHostPorts[0].port: expected a port from 1 to 65535, found 65536",
+        ),
+        (
+            "failsafeInboundHostPorts: [{protocol: TCP, port: 1, net: 10.0.0.1}]",
+            "spec.failsafeInboundHostPorts[0].net: expected a CIDR with a prefix length, as \
+             10.0.0.1/32, found \"10.0.0.1\"",
+        ),
+        (
+            "interfaceExclude: '/^veth/,a'",
+            "spec.interfaceExclude: a regular expression is not enforced by this release: \
+             expected names separated by commas, found \"/^veth/\"",
+        ),
+        (
+            "interfacePrefix: ''",
+            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
+             and '-', at most 15 characters each), found \"\"",
+        ),
+        (
+            "interfacePrefix: 'cali, tap'",
+            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
+             and '-', at most 15 characters each), found \" tap\"",
+        ),
+    ] {
+        refused(&felix(spec), &[expected]);
+    }
+    let many = vec!["{protocol: TCP, port: 1}"; 1025].join(",");
+    refused(
+        &felix(&format!("failsafeInboundHostPorts: [{many}]")),
+        &["spec.failsafeInboundHostPorts: expected at most 1024 ports, found 1025"],
+    );
+}

@@ -1,0 +1,272 @@
+mod endpoint;
+mod felix;
+mod metadata;
+mod policy;
+mod rule;
+
+use super::*;
+use crate::resource::parse_documents;
+
+/// An object with this name and this spec in flow style.
+fn resource(kind: &str, name: &str, spec: &str) -> Resource {
+    with_metadata(kind, &format!("name: {name}"), spec)
+}
+
+#[track_caller]
+fn with_metadata(kind: &str, metadata: &str, spec: &str) -> Resource {
+    let text = format!(
+        "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{{metadata}}}\n\
+         spec: {{{spec}}}\n"
+    );
+    let mut documents = parse_documents(&text);
+    match documents.remove(0).result {
+        Ok(mut resources) => resources.remove(0),
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+fn gnp(spec: &str) -> Resource {
+    resource("GlobalNetworkPolicy", "p", spec)
+}
+
+fn hep(spec: &str) -> Resource {
+    resource("HostEndpoint", "h", spec)
+}
+
+fn felix(spec: &str) -> Resource {
+    resource("FelixConfiguration", "default", spec)
+}
+
+/// A policy that is valid but for what this rule brings.
+fn rule(rule: &str) -> Resource {
+    gnp(&format!("egress: [{{{rule}}}]"))
+}
+
+#[track_caller]
+fn valid(resource: &Resource) -> Object {
+    validate(resource).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+#[track_caller]
+fn policy(resource: &Resource) -> model::Policy {
+    let value = valid(resource);
+    let Object::Policy(policy) = value else {
+        panic!("another kind: {value:?}");
+    };
+    policy
+}
+
+#[track_caller]
+fn egress_rule(text: &str) -> model::Rule {
+    policy(&rule(text)).egress.expect("egress rules").remove(0)
+}
+
+#[track_caller]
+fn endpoint(resource: &Resource) -> model::HostEndpoint {
+    let value = valid(resource);
+    let Object::HostEndpoint(endpoint) = value else {
+        panic!("another kind: {value:?}");
+    };
+    endpoint
+}
+
+#[track_caller]
+fn settings(resource: &Resource) -> model::FelixSettings {
+    let value = valid(resource);
+    let Object::Settings(settings) = value else {
+        panic!("another kind: {value:?}");
+    };
+    settings
+}
+
+/// The object is refused with exactly these messages.
+#[track_caller]
+fn refused(resource: &Resource, expected: &[&str]) {
+    match validate(resource) {
+        Ok(object) => panic!("{object:#?} instead of {expected:#?}"),
+        Err(errors) => {
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn all_errors_of_an_object_come_at_once() {
+    refused(
+        &gnp(
+            "tier: t, selector: '(', preDNAT: true, ingress: [{action: Pass, protocol: tcp}, \
+             {action: Allow, source: {nets: [10.0.0.1, 'x']}}]",
+        ),
+        &[
+            "spec.tier: another tier is not enforced by this release: expected default, found \"t\"",
+            "spec.ingress[0].action: Pass is not enforced by this release: expected Allow, Deny \
+             or Log, found Pass",
+            "spec.ingress[0].protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number \
+             from 1 to 255, found \"tcp\"",
+            "spec.ingress[1].source.nets[0]: expected a CIDR with a prefix length, as 10.0.0.1/32, \
+             found \"10.0.0.1\"",
+            "spec.ingress[1].source.nets[1]: expected a CIDR, as 10.0.0.0/8 or fd00::/8, found \
+             \"x\"",
+            "spec.applyOnForward: expected true, for preDNAT is true, found nothing",
+            "spec.selector: expected a label name, 'has(', 'all()', 'global()', '!' or '(' at \
+             character 2, found the end in \"(\"",
+        ],
+    );
+}
+
+#[test]
+fn not_every_one_of_many_errors_is_told() {
+    let rules = vec!["{action: Pass}"; 1000].join(",");
+    let errors = validate(&gnp(&format!("egress: [{rules}]"))).expect_err("no tiers");
+    assert_eq!(errors.len(), 101);
+    assert_eq!(errors[99].field, "spec.egress[99].action");
+    assert_eq!(
+        errors[100].to_string(),
+        "spec: expected no further errors, found 900 more"
+    );
+}
+
+#[test]
+fn hostile_objects_give_short_messages() {
+    const MANY: usize = 1 << 20;
+    for resource in [
+        gnp(&format!(
+            "selector: '{}', egress: [{{action: Allow}}]",
+            "(".repeat(MANY)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{selector: '{}'}}",
+            "(".repeat(MANY)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{nets: ['{}']}}",
+            "1".repeat(MANY)
+        )),
+        rule(&format!("action: Allow, protocol: '{}'", "1".repeat(MANY))),
+        rule(&format!(
+            "action: Allow, protocol: TCP, source: {{ports: ['{}']}}",
+            "1:".repeat(MANY)
+        )),
+        felix(&format!("interfacePrefix: '{}'", "a".repeat(MANY))),
+        hep(&format!(
+            "node: n1, interfaceName: '{}'",
+            "\u{1F600}".repeat(MANY / 4)
+        )),
+        resource(
+            "HostEndpoint",
+            &"a".repeat(MANY),
+            "node: n1, interfaceName: e",
+        ),
+    ] {
+        let errors = validate(&resource).expect_err("nonsense");
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().len() < 1200, "{}", errors[0]);
+    }
+}
+
+#[test]
+fn a_model_is_sorted_by_name() {
+    const E: &str = "egress: [{action: Allow}]";
+    let objects = [
+        resource("GlobalNetworkPolicy", "b", E),
+        resource("HostEndpoint", "b", "node: n1, interfaceName: e"),
+        resource("FelixConfiguration", "node.a", ""),
+        resource("GlobalNetworkPolicy", "a", E),
+        resource("FelixConfiguration", "default", ""),
+        resource("HostEndpoint", "a", "node: n1, interfaceName: e"),
+    ];
+    let model = assemble(objects.iter().map(valid));
+    let names: Vec<_> = model.policies.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let names: Vec<_> = model.endpoints.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let nodes: Vec<_> = model.settings.iter().map(|s| s.node.as_deref()).collect();
+    assert_eq!(nodes, [None, Some("a")]);
+}
+
+/// Damages a text in a few places. The numbers come from a generator with a
+/// fixed start, so that a failure can be had again.
+fn damage(text: &str, random: &mut impl FnMut(usize) -> usize) -> String {
+    const PIECES: [&str; 24] = [
+        "",
+        " ",
+        "\n",
+        "\t",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "- ",
+        "---\n",
+        "&a ",
+        "*a",
+        "!!",
+        "|",
+        "\u{1F600}",
+        "\0",
+        "null",
+        "-1",
+        "1e400",
+        "(",
+    ];
+    let mut characters: Vec<char> = text.chars().collect();
+    for _ in 0..=random(4) {
+        let at = random(characters.len());
+        let end = (at + random(3)).min(characters.len());
+        characters.splice(at..end, PIECES[random(PIECES.len())].chars());
+    }
+    characters.into_iter().collect()
+}
+
+#[test]
+fn damaged_texts_do_not_panic() {
+    let seed = "\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: p, labels: {a: b}}
+spec:
+  order: 10
+  selector: \"has(a) && !(b in {'c', 'd'}) || e starts with 'f'\"
+  egress:
+  - {action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}
+  - action: Deny
+    protocol: 6
+    source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], notPorts: [1, '2:3']}
+    destination: {notSelector: g ends with 'h'}
+---
+{\"apiVersion\": \"projectcalico.org/v3\", \"kind\": \"HostEndpoint\", \"metadata\": {\"name\": \"h\"},
+ \"spec\": {\"node\": \"n\", \"expectedIPs\": [\"fd00::1\"]}}
+";
+    let mut state = 1_u64;
+    // Knuth's MMIX generator; its upper bits are the good ones.
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("31 bits") % below
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..1_000 {
+        for document in parse_documents(&damage(seed, &mut random)) {
+            match document.result {
+                Ok(resources) => {
+                    for resource in &resources {
+                        accepted += usize::from(validate(resource).is_ok());
+                        assert_eq!(
+                            Resource::from_value(&resource.to_value()).as_ref(),
+                            Ok(resource)
+                        );
+                    }
+                }
+                Err(error) => refused += usize::from(!error.to_string().is_empty()),
+            }
+        }
+    }
+    // Both ways are taken: the damage is neither too light nor too heavy.
+    assert!(accepted > 250 && refused > 250, "{accepted}, {refused}");
+}

@@ -1,0 +1,327 @@
+//! Flows: which packets follow an earlier decision.
+
+use aya_ebpf::{bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
+use hostfw_common::{
+    conntrack::{
+        FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, Flow, FlowKey, FragmentKey,
+        STAMP_INTERVAL_NS, timeout,
+    },
+    endpoint::Family,
+    verdict::Direction,
+};
+
+use crate::{
+    maps::{CONFIRMED, FRAGMENTS, HALF_OPEN},
+    packet::Packet,
+    parse::{self, Headers, Parsed, protocol},
+};
+
+/// What conntrack knows of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Tracked {
+    /// Of a flow that both sides have sent in.
+    Established,
+    /// An ICMP error about a known flow.
+    Related,
+    /// Of no flow that policy need not see.
+    New,
+    /// Of no possible flow.
+    Invalid,
+}
+
+/// Nanoseconds of the coarse monotonic clock: exact to a tick, and cheap.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: takes nothing, gives a number.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+mod tcp {
+    pub(super) const FIN: u8 = 0x01;
+    pub(super) const SYN: u8 = 0x02;
+    pub(super) const RST: u8 = 0x04;
+    pub(super) const PSH: u8 = 0x08;
+    pub(super) const ACK: u8 = 0x10;
+    pub(super) const URG: u8 = 0x20;
+    pub(super) const ECE: u8 = 0x40;
+    pub(super) const CWR: u8 = 0x80;
+
+    /// Whether a segment can have these flags: the combinations that Linux
+    /// takes for valid (net/netfilter/nf_conntrack_proto_tcp.c,
+    /// `tcp_valid_flags`).
+    #[inline(always)]
+    pub(super) fn valid(flags: u8) -> bool {
+        const SYN_URG: u8 = SYN | URG;
+        const SYN_ACK: u8 = SYN | ACK;
+        const RST_ACK: u8 = RST | ACK;
+        const FIN_ACK: u8 = FIN | ACK;
+        const FIN_ACK_URG: u8 = FIN | ACK | URG;
+        const ACK_URG: u8 = ACK | URG;
+        matches!(
+            flags & !(PSH | ECE | CWR),
+            SYN | SYN_URG | SYN_ACK | RST | RST_ACK | FIN_ACK | FIN_ACK_URG | ACK | ACK_URG
+        )
+    }
+}
+
+/// ICMP messages that are queries or their answers, as `(request, reply)`.
+mod icmp {
+    use hostfw_common::endpoint::Family;
+
+    /// The request's type if `kind` is a query's, and whether it is the
+    /// request (net/netfilter/nf_conntrack_proto_icmp.c and _icmpv6.c).
+    #[inline(always)]
+    pub(super) fn query(family: Family, kind: u8) -> Option<(u8, bool)> {
+        match (family, kind) {
+            (Family::V4, 8 | 13 | 15 | 17) | (Family::V6, 128) => Some((kind, true)),
+            (Family::V4, 0) => Some((8, false)),
+            (Family::V4, 14) => Some((13, false)),
+            (Family::V4, 16) => Some((15, false)),
+            (Family::V4, 18) => Some((17, false)),
+            (Family::V6, 129) => Some((128, false)),
+            _ => None,
+        }
+    }
+
+    /// Whether the message is an error, which quotes a packet (RFC 1122
+    /// section 3.2.2, RFC 4443 section 2.1).
+    #[inline(always)]
+    pub(super) fn is_error(family: Family, kind: u8) -> bool {
+        match family {
+            Family::V4 => matches!(kind, 3 | 4 | 5 | 11 | 12),
+            Family::V6 => kind < 128,
+        }
+    }
+}
+
+/// The key of a packet's flow; `None` if the packet is of a kind that makes no
+/// flows.
+#[inline(always)]
+pub(crate) fn key(headers: &Headers, direction: Direction) -> Option<FlowKey> {
+    let (source_port, destination_port) = if headers.is_icmp() {
+        let (request, is_request) = icmp::query(headers.family(), headers.destination_port[0])?;
+        if is_request {
+            (headers.source_port, [request, 0])
+        } else {
+            ([request, 0], headers.source_port)
+        }
+    } else {
+        (headers.source_port, headers.destination_port)
+    };
+    let protocol = headers.protocol;
+    let _pad = [0; 3];
+    Some(match direction {
+        Direction::Ingress => FlowKey {
+            remote: headers.source,
+            local: headers.destination,
+            remote_port: source_port,
+            local_port: destination_port,
+            protocol,
+            _pad,
+        },
+        Direction::Egress => FlowKey {
+            remote: headers.destination,
+            local: headers.source,
+            remote_port: destination_port,
+            local_port: source_port,
+            protocol,
+            _pad,
+        },
+    })
+}
+
+/// Nanoseconds of silence after which a flow is forgotten.
+#[inline(always)]
+fn lifetime(protocol: u8, state: u8, confirmed: bool) -> u64 {
+    match protocol {
+        protocol::TCP if state & FLOW_RESET != 0 => timeout::TCP_RESET,
+        protocol::TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => timeout::TCP_FIN,
+        protocol::TCP if confirmed => timeout::TCP_ESTABLISHED,
+        protocol::TCP => timeout::TCP_HALF_OPEN,
+        protocol::UDP | protocol::UDPLITE if confirmed => timeout::UDP_CONFIRMED,
+        protocol::UDP | protocol::UDPLITE => timeout::UDP_HALF_OPEN,
+        protocol::ICMP | protocol::ICMPV6 => timeout::ICMP,
+        protocol::SCTP if confirmed => timeout::SCTP_CONFIRMED,
+        _ => timeout::GENERIC,
+    }
+}
+
+#[inline(always)]
+fn alive(flow: &Flow, protocol: u8, confirmed: bool, now: u64) -> bool {
+    now.wrapping_sub(flow.last_seen) < lifetime(protocol, flow.state, confirmed)
+        // The coarse clock of another CPU may be a tick behind the stamp.
+        || flow.last_seen > now
+}
+
+/// The state of a TCP flow after a segment from its opener or its answerer.
+#[inline(always)]
+fn next_state(state: u8, protocol: u8, flags: u8, from_opener: bool) -> u8 {
+    if protocol != protocol::TCP {
+        return state;
+    }
+    if flags & tcp::RST != 0 {
+        return state | FLOW_RESET;
+    }
+    // A reset with a wrong sequence number ends nothing: if more follows, the
+    // flow goes on.
+    let state = state & !FLOW_RESET;
+    if flags & tcp::FIN == 0 {
+        state
+    } else if from_opener {
+        state | FLOW_FIN_OPENER
+    } else {
+        state | FLOW_FIN_ANSWER
+    }
+}
+
+/// Looks a packet up, and brings its flow up to date.
+#[inline(always)]
+pub(crate) fn track(packet: &Packet, headers: &Headers, direction: Direction, now: u64) -> Tracked {
+    if headers.is_icmp() && icmp::is_error(headers.family(), headers.destination_port[0]) {
+        track_error(packet, headers, direction, now)
+    } else {
+        track_flow(headers, direction, now)
+    }
+}
+
+#[inline(never)]
+fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
+    let flags = headers.tcp_flags;
+    if headers.protocol == protocol::TCP && !tcp::valid(flags) {
+        return Tracked::Invalid;
+    }
+    let Some(key) = key(headers, direction) else {
+        return Tracked::New;
+    };
+    if let Some(flow) = CONFIRMED.get_ptr_mut(key) {
+        // SAFETY: the pointer stays valid for the run of the program; that
+        // other CPUs write the same words at the same time costs at worst a
+        // time stamp.
+        let flow = unsafe { &mut *flow };
+        let ended = flow.state & FLOW_RESET != 0
+            || flow.state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER)
+                == FLOW_FIN_OPENER | FLOW_FIN_ANSWER;
+        let reopens =
+            headers.protocol == protocol::TCP && flags & (tcp::SYN | tcp::ACK) == tcp::SYN && ended;
+        if alive(flow, headers.protocol, true, now) && !reopens {
+            let from_opener = flow.opened_by == direction as u8;
+            let state = next_state(flow.state, headers.protocol, flags, from_opener);
+            // Writing makes the line travel between CPUs: only when needed.
+            if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+                flow.state = state;
+                flow.last_seen = now;
+            }
+            return Tracked::Established;
+        }
+        let _ = CONFIRMED.remove(key);
+        return Tracked::New;
+    }
+    let Some(flow) = HALF_OPEN.get_ptr_mut(key) else {
+        return Tracked::New;
+    };
+    // SAFETY: as above.
+    let flow = unsafe { &*flow };
+    if flow.opened_by == direction as u8 || !alive(flow, headers.protocol, false, now) {
+        return Tracked::New;
+    }
+    let confirmed = Flow {
+        last_seen: now,
+        opened_by: flow.opened_by,
+        state: next_state(flow.state, headers.protocol, flags, false),
+        _pad: [0; 6],
+    };
+    let _ = CONFIRMED.insert(key, confirmed, u64::from(BPF_ANY));
+    let _ = HALF_OPEN.remove(key);
+    Tracked::Established
+}
+
+/// An ICMP error belongs to the flow of the packet that it quotes, which went
+/// the other way.
+#[inline(never)]
+fn track_error(packet: &Packet, headers: &Headers, direction: Direction, now: u64) -> Tracked {
+    let mut quoted = Headers::EMPTY;
+    match parse::parse_quoted(packet, headers, &mut quoted) {
+        Parsed::Ip => {}
+        Parsed::NotIp | Parsed::Truncated | Parsed::Malformed => return Tracked::Invalid,
+    }
+    if matches!(quoted.fragment(), parse::Fragment::Later) {
+        return Tracked::Invalid;
+    }
+    let Some(key) = key(&quoted, direction.opposite()) else {
+        return Tracked::Invalid;
+    };
+    // SAFETY: read only, while the program runs.
+    let confirmed = unsafe { CONFIRMED.get(key) };
+    if confirmed.is_some_and(|flow| alive(flow, quoted.protocol, true, now)) {
+        return Tracked::Related;
+    }
+    // SAFETY: as above.
+    let half_open = unsafe { HALF_OPEN.get(key) };
+    if half_open.is_some_and(|flow| {
+        flow.opened_by == direction.opposite() as u8 && alive(flow, quoted.protocol, false, now)
+    }) {
+        return Tracked::Related;
+    }
+    Tracked::Invalid
+}
+
+/// Remembers a packet that was allowed and opens a flow, so that an answer is
+/// known as one.
+#[inline(never)]
+pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
+    let Some(key) = key(headers, direction) else {
+        return 0;
+    };
+    let opened_by = direction as u8;
+    if let Some(flow) = HALF_OPEN.get_ptr_mut(key) {
+        // SAFETY: the pointer stays valid for the run of the program.
+        let flow = unsafe { &mut *flow };
+        if flow.opened_by == opened_by {
+            if now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+                flow.last_seen = now;
+            }
+            return 0;
+        }
+    }
+    let flow = Flow {
+        last_seen: now,
+        opened_by,
+        state: next_state(0, headers.protocol, headers.tcp_flags, true),
+        _pad: [0; 6],
+    };
+    let _ = HALF_OPEN.insert(key, flow, u64::from(BPF_ANY));
+    1
+}
+
+#[inline(always)]
+fn fragment_key(headers: &Headers, direction: Direction) -> FragmentKey {
+    FragmentKey {
+        source: headers.source,
+        destination: headers.destination,
+        identification: headers.identification,
+        protocol: match headers.family() {
+            Family::V4 => headers.protocol,
+            Family::V6 => 0,
+        },
+        direction: direction as u8,
+        _pad: [0; 2],
+    }
+}
+
+/// Remembers that the first fragment of a datagram was allowed.
+#[inline(never)]
+pub(crate) fn record_fragment(headers: &Headers, direction: Direction, now: u64) -> u32 {
+    let key = fragment_key(headers, direction);
+    let _ = FRAGMENTS.insert(key, now, u64::from(BPF_ANY));
+    0
+}
+
+/// Whether the first fragment of this later one's datagram was allowed.
+#[inline(never)]
+pub(crate) fn follows_fragment(headers: &Headers, direction: Direction, now: u64) -> bool {
+    let key = fragment_key(headers, direction);
+    // SAFETY: read only, while the program runs.
+    let seen = unsafe { FRAGMENTS.get(key) };
+    seen.is_some_and(|at| now.wrapping_sub(*at) < timeout::FRAGMENT || *at > now)
+}

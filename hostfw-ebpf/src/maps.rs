@@ -1,0 +1,87 @@
+//! The maps. Their names are those of [`hostfw_common::names`].
+
+use aya_ebpf::{
+    bindings::BPF_F_INNER_MAP,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use hostfw_common::{
+    conntrack::{Flow, FlowKey, FragmentKey},
+    counter::{COUNTER_SLOTS, Counter},
+    endpoint::Endpoint,
+    event::Event,
+    failsafe::{FailsafeV4, FailsafeV6},
+    limits::{CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS},
+    policy::{Row, RuleEntry},
+    prefix::{PrefixV4, PrefixV6, Service},
+};
+
+/// Two slots for every per-generation map. What stands here as inner map is a
+/// template: the agent puts in maps as large as the generation needs. For
+/// arrays that takes a flag, since the verifier otherwise relies on their size.
+type PerGeneration<M> = ArrayOfMaps<M, 2>;
+const SIZE_VARIES: usize = BPF_F_INNER_MAP as usize;
+
+#[btf_map]
+pub(crate) static ACTIVE: Array<u64, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static ENDPOINTS: PerGeneration<HashMap<u32, Endpoint, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static PREFIXES_V4: PerGeneration<LpmTrie<PrefixV4, u32, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static PREFIXES_V6: PerGeneration<LpmTrie<PrefixV6, u32, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static SERVICES: PerGeneration<LpmTrie<Service, u32, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static ROWS: PerGeneration<Array<Row, 1, SIZE_VARIES>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static RULES: PerGeneration<Array<RuleEntry, 1, SIZE_VARIES>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static FAILSAFES_V4: PerGeneration<LpmTrie<FailsafeV4, u32, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static FAILSAFES_V6: PerGeneration<LpmTrie<FailsafeV6, u32, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static HALF_OPEN: LruHashMap<FlowKey, Flow, { HALF_OPEN_FLOWS as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static CONFIRMED: LruHashMap<FlowKey, Flow, { CONFIRMED_FLOWS as usize }> =
+    LruHashMap::new();
+
+/// The value is the time at which the first fragment was allowed.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { FRAGMENTED_DATAGRAMS as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
+
+/// The number of the generation in force. Read once for a packet, so that all
+/// its look-ups are in the tables of the same generation.
+#[inline(always)]
+pub(crate) fn generation() -> u64 {
+    match ACTIVE.get_ptr(0) {
+        // SAFETY: an aligned word of an array map, which is never freed while
+        // the program runs. Volatile: read once, and not again later.
+        Some(word) => unsafe { word.read_volatile() },
+        None => 0,
+    }
+}
+
+/// The slot of a generation's maps.
+#[inline(always)]
+pub(crate) const fn slot(generation: u64) -> u32 {
+    (generation & 1) as u32
+}

@@ -1,0 +1,66 @@
+//! What the programs tell user space: counters, and events one by one.
+
+use hostfw_common::{
+    counter,
+    endpoint::EndpointId,
+    event::Event,
+    policy::RuleEntry,
+    verdict::{Direction, Reason},
+};
+
+use crate::{
+    maps::{COUNTERS, EVENTS},
+    parse::Headers,
+};
+
+/// Counts a packet.
+#[inline(always)]
+pub(crate) fn count(direction: Direction, reason: Reason, bytes: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter::slot(direction, reason)) {
+        // SAFETY: this CPU's own slot; programs at one hook do not interrupt
+        // each other, and a count lost to another hook's does no harm.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += bytes;
+        }
+    }
+}
+
+/// Where a rule with action Log was met.
+pub(crate) struct Origin {
+    pub(crate) generation: u64,
+    pub(crate) now: u64,
+    pub(crate) interface: u32,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) direction: Direction,
+}
+
+/// Reports that a rule with action Log matched. Lost if nobody reads the ring
+/// buffer and it is full.
+#[inline(always)]
+pub(crate) fn log(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return;
+    };
+    let port = if headers.is_icmp() {
+        [0; 2]
+    } else {
+        headers.source_port
+    };
+    entry.write(Event {
+        time: origin.now,
+        generation: origin.generation,
+        interface: origin.interface,
+        endpoint: origin.endpoint,
+        rule: *rule,
+        source: headers.source,
+        destination: headers.destination,
+        source_port: port,
+        destination_port: headers.destination_port,
+        protocol: headers.protocol,
+        family: headers.family,
+        direction: origin.direction as u8,
+        _pad: 0,
+    });
+    entry.submit(0);
+}
