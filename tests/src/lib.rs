@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod echo;
 pub mod expectations;
 pub mod netns;
+pub mod packet;
 pub mod probe;
 pub mod report;
 pub mod sandbox;

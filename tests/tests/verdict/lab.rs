@@ -1,0 +1,297 @@
+//! The loaded programs, to be asked for verdicts.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, OnceLock},
+};
+
+use aya::{
+    maps::{HashMap, Map, MapData},
+    programs::{Program, TestRun as _, TestRunOptions},
+};
+use hostfw_agent::{
+    attach::{Dataplane, Options},
+    compile::{compile, image::Image},
+    model::{Interface, Model},
+    resource::parse_documents,
+    select::select,
+    validate::{assemble, validate},
+};
+use hostfw_common::{
+    ABI_VERSION,
+    conntrack::{Flow, FlowKey, FragmentKey},
+    names,
+    verdict::{Direction, Reason, Verdict},
+};
+use hostfw_tests::packet::Packet;
+
+/// The interface that packets of a test run cross: the loopback interface of
+/// the namespace, whose index is always 1.
+pub(crate) const INTERFACE: u32 = 1;
+
+/// Which program judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Incoming, at XDP.
+    Xdp,
+    /// Incoming, at TC.
+    TcIn,
+    /// Sent by a local process.
+    TcOut,
+    /// Forwarded: came in through another interface.
+    TcForward,
+}
+
+impl Hook {
+    /// Both programs that judge what comes in.
+    pub(crate) const INGRESS: [Self; 2] = [Self::Xdp, Self::TcIn];
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => names::PROGRAM_XDP,
+            Self::TcIn => names::PROGRAM_TC_INGRESS,
+            Self::TcOut | Self::TcForward => names::PROGRAM_TC_EGRESS,
+        }
+    }
+
+    pub(crate) fn direction(self) -> Direction {
+        match self {
+            Self::Xdp | Self::TcIn => Direction::Ingress,
+            Self::TcOut | Self::TcForward => Direction::Egress,
+        }
+    }
+}
+
+/// The loaded programs and their maps.
+pub(crate) struct Lab {
+    dataplane: Dataplane,
+    root: PathBuf,
+}
+
+/// The lab, for one test at a time; `None` outside of the sandbox.
+pub(crate) fn lab(test: &str) -> Option<MutexGuard<'static, Lab>> {
+    static LAB: OnceLock<Mutex<Lab>> = OnceLock::new();
+    if std::env::var_os("HOSTFW_SANDBOX").is_none_or(|value| value != "1") {
+        println!("{test}: skipped: needs the sandbox of cargo xtask test");
+        return None;
+    }
+    let lab = LAB.get_or_init(|| Mutex::new(Lab::open()));
+    // A test that failed left nothing that `forget` and `enforce` do not
+    // replace.
+    let lab = lab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    lab.forget();
+    Some(lab)
+}
+
+impl Lab {
+    fn open() -> Self {
+        let mounted = Command::new("sh")
+            .args([
+                "-c",
+                "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf",
+            ])
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        let root = PathBuf::from(format!("/sys/fs/bpf/hostfw-verdict-{}", std::process::id()));
+        let dataplane = Dataplane::open(&Options::new(&root)).unwrap();
+        Self { dataplane, root }
+    }
+
+    /// Enforces resources as node1 would, whose external interface is the
+    /// lab's.
+    pub(crate) fn enforce(&mut self, yaml: &str) {
+        let model = model(yaml);
+        let selection = select(&model, "node1", &[eth0()]);
+        assert!(!selection.governed.is_empty(), "no endpoint governs eth0");
+        let image = compile(&selection).unwrap();
+        self.switch(&image);
+    }
+
+    pub(crate) fn switch(&mut self, image: &Image) {
+        self.dataplane.switch(image).unwrap();
+    }
+
+    fn map(&self, name: &str) -> MapData {
+        MapData::from_pin(self.root.join(format!("v{ABI_VERSION}/maps/{name}"))).unwrap()
+    }
+
+    fn flows(&self, name: &str) -> HashMap<MapData, FlowKey, Flow> {
+        Map::LruHashMap(self.map(name)).try_into().unwrap()
+    }
+
+    /// Forgets all flows and fragments.
+    pub(crate) fn forget(&self) {
+        for name in [names::HALF_OPEN, names::CONFIRMED] {
+            let mut flows = self.flows(name);
+            let keys: Vec<_> = flows.keys().collect::<Result<_, _>>().unwrap();
+            for key in keys {
+                flows.remove(&key).unwrap();
+            }
+        }
+        let mut fragments: HashMap<_, FragmentKey, u64> =
+            Map::LruHashMap(self.map(names::FRAGMENTS))
+                .try_into()
+                .unwrap();
+        let keys: Vec<_> = fragments.keys().collect::<Result<_, _>>().unwrap();
+        for key in keys {
+            fragments.remove(&key).unwrap();
+        }
+    }
+
+    /// Whether flows can be made to look that old: time stamps count from the
+    /// machine's start.
+    pub(crate) fn can_age(&self, nanoseconds: u64) -> bool {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        seconds * 1e9 > nanoseconds as f64
+    }
+
+    /// Makes all flows look as if their last packet was so long ago.
+    pub(crate) fn age(&self, nanoseconds: u64) {
+        for name in [names::HALF_OPEN, names::CONFIRMED] {
+            let mut flows = self.flows(name);
+            let all: Vec<_> = flows.iter().collect::<Result<_, _>>().unwrap();
+            for (key, mut flow) in all {
+                flow.last_seen = flow.last_seen.saturating_sub(nanoseconds);
+                flows.insert(key, flow, 0).unwrap();
+            }
+        }
+    }
+
+    /// How many flows are half-open, and how many confirmed.
+    pub(crate) fn flow_counts(&self) -> (usize, usize) {
+        (
+            self.flows(names::HALF_OPEN).keys().count(),
+            self.flows(names::CONFIRMED).keys().count(),
+        )
+    }
+
+    /// Events since the last call.
+    pub(crate) fn events(&mut self) -> Vec<hostfw_common::event::Event> {
+        let mut ring = aya::maps::RingBuf::try_from(Map::RingBuf(self.map(names::EVENTS))).unwrap();
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            assert_eq!(item.len(), size_of::<hostfw_common::event::Event>());
+            // SAFETY: as long as an Event, and any bytes are one.
+            events.push(unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) });
+        }
+        events
+    }
+
+    /// What the program says of the bytes, and the reason that it counted.
+    pub(crate) fn judge_bytes(&self, hook: Hook, bytes: &[u8]) -> (Verdict, Reason) {
+        let before = self.counts(hook.direction());
+        let verdict = self.run(hook, bytes);
+        let after = self.counts(hook.direction());
+        let reasons: Vec<Reason> = after
+            .iter()
+            .zip(&before)
+            .filter(|((_, after), (_, before))| after > before)
+            .map(|((reason, _), _)| *reason)
+            .collect();
+        let reason = match reasons[..] {
+            [] => Reason::NoEndpoint,
+            [reason] => reason,
+            _ => panic!("one packet counted for {reasons:?}"),
+        };
+        assert_eq!(reason.verdict(), verdict, "{reason:?} at {hook:?}");
+        (verdict, reason)
+    }
+
+    /// The reason for what happens to the packet.
+    pub(crate) fn judge(&self, hook: Hook, packet: &Packet) -> Reason {
+        self.judge_bytes(hook, &packet.build()).1
+    }
+
+    fn run(&self, hook: Hook, bytes: &[u8]) -> Verdict {
+        let mut options = TestRunOptions::new();
+        // XDP test runs want the room that a driver leaves behind a frame, and
+        // a frame of at least an Ethernet header.
+        options.data_in = Some(bytes);
+        let context = skb_context(if hook == Hook::TcForward {
+            INTERFACE
+        } else {
+            0
+        });
+        let program = self.dataplane.program(hook.program()).unwrap();
+        let answer = match program {
+            Program::Xdp(program) => program.test_run(options),
+            Program::SchedClassifier(program) => {
+                options.ctx_in = Some(&context);
+                program.test_run(options)
+            }
+            other => panic!("{other:?}"),
+        };
+        let answer = answer
+            .unwrap_or_else(|error| panic!("{hook:?} of {} bytes: {error}", bytes.len()))
+            .return_value;
+        match (hook, answer) {
+            (Hook::Xdp, 2) => Verdict::Pass,
+            (Hook::Xdp, 1) => Verdict::Drop,
+            // TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h).
+            (Hook::TcIn | Hook::TcOut | Hook::TcForward, u32::MAX) => Verdict::Pass,
+            (Hook::TcIn | Hook::TcOut | Hook::TcForward, 2) => Verdict::Drop,
+            (hook, answer) => panic!("{hook:?} answered {answer}"),
+        }
+    }
+
+    fn counts(&self, direction: Direction) -> Vec<(Reason, u64)> {
+        let counters = self.dataplane.counters().unwrap();
+        Reason::ALL
+            .iter()
+            .map(|reason| {
+                let packets = counters
+                    .iter()
+                    .filter(|(at, of, _)| *at == direction && of == reason)
+                    .map(|(_, _, counter)| counter.packets)
+                    .sum();
+                (*reason, packets)
+            })
+            .collect()
+    }
+}
+
+/// `struct __sk_buff` (linux/bpf.h) with the interface that the packet came in
+/// through, 0 for none.
+fn skb_context(ingress_ifindex: u32) -> [u8; 192] {
+    const INGRESS_IFINDEX: usize = 36;
+    const IFINDEX: usize = 40;
+    let mut context = [0; 192];
+    context[INGRESS_IFINDEX..][..4].copy_from_slice(&ingress_ifindex.to_ne_bytes());
+    context[IFINDEX..][..4].copy_from_slice(&INTERFACE.to_ne_bytes());
+    context
+}
+
+/// node1's external interface, under the index of the lab's.
+pub(crate) fn eth0() -> Interface {
+    Interface {
+        index: INTERFACE,
+        name: "eth0".to_owned(),
+        addresses: vec![ip("10.240.0.11"), ip("fd00:10:240::11")],
+        link_header: true,
+        loopback: false,
+        up: true,
+    }
+}
+
+pub(crate) fn model(yaml: &str) -> Model {
+    assemble(parse_documents(yaml).into_iter().flat_map(|document| {
+        document
+            .result
+            .unwrap()
+            .iter()
+            .map(|resource| validate(resource).unwrap())
+            .collect::<Vec<_>>()
+    }))
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}

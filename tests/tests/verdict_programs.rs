@@ -1,0 +1,15 @@
+//! Packet in, verdict out: the loaded programs in test runs of the kernel,
+//! with no interface and no traffic.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in what serves tests, a panic is a failed test"
+)]
+
+mod verdict {
+    mod flows;
+    mod fragments;
+    mod lab;
+    mod parsing;
+    mod policy;
+    mod random;
+}
