@@ -23,6 +23,7 @@ fn flows_from_before_the_first_enforcement_survive_it() -> Result<()> {
     cluster.settle()?;
     let none: Vec<String> = Vec::new();
     assert_eq!(probing.differences(Step::Endpoints)?, none);
+    assert_eq!(cluster.take_notes(), none, "agents died");
     Ok(())
 }
 

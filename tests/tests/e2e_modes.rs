@@ -33,6 +33,7 @@ fn enforce(flags: [&str; 2], ingress: [Option<&str>; 2], egress: &str) -> Result
     }
     let none: Vec<String> = Vec::new();
     assert_eq!(probing.differences(Step::NodePort)?, none, "{arguments:?}");
+    assert_eq!(cluster.take_notes(), none, "agents died");
     Ok(())
 }
 

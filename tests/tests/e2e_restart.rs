@@ -78,6 +78,7 @@ fn enforcement_outlives_the_agents_and_the_next_take_over_without_a_gap() -> Res
     cluster.apply_example("4-special-label.yaml")?;
     cluster.settle()?;
     assert_eq!(probing.differences(Step::SpecialLabel)?, none, "changed");
+    assert_eq!(cluster.take_notes(), none, "agents died");
     Ok(())
 }
 
@@ -101,8 +102,13 @@ fn detaching_opens_everything_and_leaves_nothing() -> Result<()> {
         assert!(programs(&topology, node)?.contains("eth0"), "{node}");
     }
     cluster.stop_agents()?;
-    cluster.detach()?;
-    assert_eq!(probing.differences(Step::Nothing)?, none);
+    let (_, answered) = knock(&topology, || {
+        cluster.detach()?;
+        assert_eq!(probing.differences(Step::Nothing)?, none);
+        Ok(())
+    })?;
+    // So knocking would have noticed a gap above.
+    assert!(answered > 100, "only {answered} datagrams were answered");
     for node in NODES {
         let root = cluster::pin_root(node);
         let left = match fs::read_dir(&root) {

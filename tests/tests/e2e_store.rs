@@ -9,7 +9,6 @@ use hostfw_tests::{
     scenario::Probing,
     topology::{Host, Topology},
 };
-use serde_json::Value;
 
 const POLICY: &str = "globalnetworkpolicy.drop-other-ingress.yaml";
 const NODES: [Host; 2] = [Host::Node1, Host::Node2];
@@ -29,33 +28,21 @@ impl<'a> Enforced<'a> {
         Ok(Self { cluster, probing })
     }
 
-    /// Both agents must tell of each of the files, and enforce as before.
+    /// Both agents must have read the store, tell of each of the files, and
+    /// enforce as before.
     fn told_and_unchanged(&mut self, files: &[&str]) -> Result<()> {
         for node in NODES {
-            self.cluster.wait_for_status(node, |status| {
-                status["storeRevision"] == status["enforcedRevision"]
-                    && files.iter().all(|file| tells_of(status, file))
-            })?;
+            let said = self.cluster.wait_for(node)?;
+            assert_eq!(said.status.code(), Some(1), "{}", said.stderr);
+            for file in files {
+                assert!(said.stderr.contains(file), "{file}: {}", said.stderr);
+            }
         }
         let none: Vec<String> = Vec::new();
         assert_eq!(self.probing.differences(Step::NodePort)?, none, "{files:?}");
+        assert_eq!(self.cluster.take_notes(), none, "agents died");
         Ok(())
     }
-
-    fn all_is_well_again(&mut self) -> Result<()> {
-        for node in NODES {
-            self.cluster.wait_for_status(node, |status| {
-                status["problems"].as_array().is_some_and(Vec::is_empty)
-            })?;
-        }
-        self.cluster.settle()
-    }
-}
-
-fn tells_of(status: &Value, file: &str) -> bool {
-    status["problems"]
-        .as_array()
-        .is_some_and(|problems| problems.iter().any(|one| one.to_string().contains(file)))
 }
 
 fn read(file: &Path) -> Result<String> {
@@ -84,7 +71,7 @@ fn files_that_are_no_resources_change_nothing() -> Result<()> {
     for file in ["half.yaml", "invalid.yaml", "unreadable.yaml"] {
         fs::remove_file(store.join(file))?;
     }
-    enforced.all_is_well_again()
+    enforced.cluster.settle()
 }
 
 #[test]
@@ -114,7 +101,7 @@ fn a_policy_whose_file_is_spoilt_stays_in_force_even_over_a_restart() -> Result<
 
     fs::remove_file(&file)?;
     fs::write(&file, policy)?;
-    enforced.all_is_well_again()
+    enforced.cluster.settle()
 }
 
 #[test]
@@ -131,7 +118,7 @@ fn of_two_files_with_the_same_object_neither_replaces_what_is_in_force() -> Resu
         fs::write(store.join(second), &opening)?;
         enforced.told_and_unchanged(&[POLICY, second])?;
         fs::remove_file(store.join(second))?;
-        enforced.all_is_well_again()?;
+        enforced.cluster.settle()?;
     }
     Ok(())
 }

@@ -118,15 +118,13 @@ Look at its maps:
     find_files(&cluster::pin_root(node), &mut pins)
         .with_context(|| cluster::pin_root(node).display().to_string())?;
     pins.sort();
-    for pin in pins.iter().filter(|pin| is_map(pin)) {
+    // Links are pinned too.
+    pins.retain(|pin| !pin.iter().any(|part| part == "links"));
+    for pin in pins {
         text += &format!("  {enter} bpftool map dump pinned {}\n", pin.display());
     }
     text += &format!("Remove it:\n  kill {pid}\n");
     Ok(text)
-}
-
-fn is_map(pin: &Path) -> bool {
-    pin.iter().any(|part| part == "maps")
 }
 
 fn find_files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! What an administrator does: apply, look, wait.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read as _, Seek as _, Write as _},
     os::unix::net::UnixStream,
     process::{Command, ExitStatus, Stdio},
@@ -114,21 +114,34 @@ impl Cluster<'_> {
     ///
     /// If that takes too long, or says that something is wrong.
     pub fn settle(&mut self) -> Result<()> {
-        let give_up = Instant::now() + SETTLE;
         for node in [Host::Node1, Host::Node2] {
-            self.settle_node(node, give_up)
-                .with_context(|| format!("log of {node}'s agent:\n{}", tail(&log(node))))?;
+            let output = self.wait_for(node)?;
+            ensure!(
+                output.status.success(),
+                "hostfwctl status --wait for {node}: {}: {}\nlog of its agent:\n{}",
+                output.status,
+                output.stderr.trim(),
+                tail(&log(node))
+            );
         }
         Ok(())
     }
 
-    fn settle_node(&mut self, node: Host, give_up: Instant) -> Result<()> {
+    /// Waits until the agent of this node enforces what the store holds as far
+    /// as it is valid: what `hostfwctl status --wait` then says.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be run, or does not return.
+    pub fn wait_for(&mut self, node: Host) -> Result<Output> {
+        let give_up = Instant::now() + SETTLE;
+        let [mut stdout, mut stderr] = [tempfile::tempfile()?, tempfile::tempfile()?];
         let mut child = self
             .ctl_command(node)
             .args(["status", "--wait"])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(stdout.try_clone()?)
+            .stderr(stderr.try_clone()?)
             .spawn()
             .with_context(|| self.binaries.ctl.display().to_string())?;
         let status = loop {
@@ -139,18 +152,15 @@ impl Cluster<'_> {
             if Instant::now() > give_up {
                 child.kill()?;
                 child.wait()?;
-                bail!("{node} does not enforce the store within {SETTLE:?}");
+                bail!("hostfwctl status --wait does not return within {SETTLE:?}");
             }
             thread::sleep(Duration::from_millis(10));
         };
-        if !status.success() {
-            let said = child.wait_with_output()?.stderr;
-            bail!(
-                "hostfwctl status --wait for {node}: {status}: {}",
-                String::from_utf8_lossy(&said).trim()
-            );
-        }
-        Ok(())
+        Ok(Output {
+            status,
+            stdout: read_back(&mut stdout)?,
+            stderr: read_back(&mut stderr)?,
+        })
     }
 
     /// The status document of a node's agent.
@@ -167,29 +177,11 @@ impl Cluster<'_> {
         stream.read_to_string(&mut answer)?;
         Ok(serde_json::from_str(&answer)?)
     }
+}
 
-    /// Waits until the status of a node's agent is as wanted, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// If it is not after some seconds: with the last one.
-    pub fn wait_for_status(
-        &mut self,
-        node: Host,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
-        let give_up = Instant::now() + SETTLE;
-        loop {
-            self.tend()?;
-            let status = self.status(node);
-            match status {
-                Ok(status) if wanted(&status) => return Ok(status),
-                Ok(status) if Instant::now() > give_up => {
-                    bail!("status of {node} did not become what was awaited: {status:#}");
-                }
-                Err(error) if Instant::now() > give_up => return Err(error),
-                Ok(_) | Err(_) => thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
+fn read_back(file: &mut File) -> Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
