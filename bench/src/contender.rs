@@ -45,7 +45,7 @@ impl Hook {
 
 /// hostfw on `hf0`, until dropped.
 pub(crate) struct Hostfw {
-    plane: Option<Dataplane>,
+    plane: Option<Box<Dataplane>>,
 }
 
 const PIN_ROOT: &str = "/sys/fs/bpf/bench";
@@ -69,7 +69,9 @@ impl Hostfw {
             Hook::Clsact => HookKind::Clsact,
         };
         ensure!(found == expected, "expected {expected:?}, found {found:?}");
-        Ok(Self { plane: Some(plane) })
+        Ok(Self {
+            plane: Some(Box::new(plane)),
+        })
     }
 }
 
