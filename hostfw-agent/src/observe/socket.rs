@@ -22,8 +22,9 @@ const MODE: u32 = 0o660;
 /// A request is a short line.
 const MAX_REQUEST_BYTES: u64 = 4096;
 /// A client that does not send its request, or does not take its answer, is
-/// let go after this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// let go after this long. The agent answers between two passes, so this is
+/// longer than a pass over a very large store takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Clients served at the same time; more wait in the kernel's queue.
 const MAX_CLIENTS: usize = 32;
 
