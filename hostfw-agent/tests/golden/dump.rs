@@ -103,6 +103,13 @@ fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -
             rule.index
         )?;
     }
+    if table.flags & TABLE_HAS_LOG != 0 {
+        let row = &image.rows[table.log_row as usize];
+        let rules: Vec<usize> = (0..row.words.len() * 64)
+            .filter(|rule| row.contains(*rule))
+            .collect();
+        writeln!(text, "    only log: row {} {rules:?}", table.log_row)?;
+    }
     addresses(text, image, family, "source", table.source())?;
     addresses(text, image, family, "destination", table.destination())?;
     services(text, image, "service", table.source())?;
