@@ -11,7 +11,7 @@ mod record;
 mod throughput;
 mod wire;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -45,8 +45,17 @@ struct Effort {
     seconds: f64,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
     ensure!(
         sandbox::inside(),
         "run `cargo xtask bench`: programs are attached here"

@@ -147,9 +147,12 @@ fn setup() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpus = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     format!(
-        "- Linux {}\n- {cpus} CPUs, {model}\n- load before: {}\n",
+        "- Linux {}\n- {cpus} CPUs, {model}\n- load average at the end: {}\n",
         read("/proc/sys/kernel/osrelease").trim(),
         read("/proc/loadavg").trim()
     )

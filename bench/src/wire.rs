@@ -1,7 +1,7 @@
 //! Two interfaces back to back: `hf0` here, which is protected, and `hf1` in a
 //! namespace of its own, which sends.
 
-use std::{fs, io, process::Command};
+use std::{io, process::Command};
 
 use anyhow::{Context as _, Result};
 use hostfw_agent::model::Interface;
@@ -38,15 +38,11 @@ impl Wire {
         sender
             .run(|| enable_gro(THERE))?
             .context("switching GRO on")?;
-        let index = |text: String| text.trim().parse::<u32>().context("interface index");
-        let class = |name: &str, file: &str| {
-            let path = format!("/sys/class/net/{name}/{file}");
-            fs::read_to_string(&path).with_context(|| path.clone())
-        };
-        let here = index(class(HERE, "ifindex")?)?;
-        let mac = class(HERE, "address")?;
+        let link = link()?;
+        let here = if_index(HERE)?;
+        let mac = link["address"].as_str().context("hardware address")?;
         let mut mac_here = [0; 6];
-        for (byte, text) in mac_here.iter_mut().zip(mac.trim().split(':')) {
+        for (byte, text) in mac_here.iter_mut().zip(mac.split(':')) {
             *byte = u8::from_str_radix(text, 16).context("hardware address")?;
         }
         let there = sender.run(|| if_index(THERE))??;
@@ -97,10 +93,21 @@ impl Wire {
 
     /// Packets that `hf0` has been given so far.
     pub(crate) fn received(&self) -> Result<u64> {
-        let path = format!("/sys/class/net/{HERE}/statistics/rx_packets");
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        text.trim().parse().context("a number of packets")
+        link()?["stats64"]["rx"]["packets"]
+            .as_u64()
+            .context("a number of packets")
     }
+}
+
+/// `hf0` as `ip` describes it: /sys shows the interfaces of the namespace that
+/// it was mounted in.
+fn link() -> Result<serde_json::Value> {
+    let text = netns::run(
+        Command::new("ip").args(["-json", "-stats", "link", "show", HERE]),
+        None,
+    )?;
+    let links: serde_json::Value = serde_json::from_str(&text).context("output of ip")?;
+    Ok(links[0].clone())
 }
 
 fn checksum(header: &[u8]) -> u16 {

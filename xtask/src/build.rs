@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     setup::{self, Need},
-    workspace::Workspace,
+    workspace::{Workspace, show_stderr},
 };
 
 /// Optimised or not. The BPF programs always are.
@@ -97,7 +97,8 @@ pub(crate) fn executables(
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     match profile {
         Profile::Dev => {}
         Profile::Release => {
@@ -110,12 +111,17 @@ pub(crate) fn executables(
     }
     let mut child = command.spawn().context("cannot run cargo build")?;
     let stdout = child.stdout.take().context("cargo's output is piped")?;
+    let stderr = child.stderr.take().map(show_stderr);
     let mut found = Vec::new();
     for line in BufReader::new(stdout).lines() {
         let line = line.context("reading cargo's output")?;
         found.extend(executable(&line));
     }
     let status = child.wait().context("waiting for cargo build")?;
+    if let Some(stderr) = stderr {
+        // It only shows; that it failed to is nothing to fail for.
+        let _ = stderr.join();
+    }
     if !status.success() {
         bail!("cargo build {}: {status}", arguments.join(" "));
     }

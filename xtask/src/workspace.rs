@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsString,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{ChildStderr, Command},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -100,6 +101,39 @@ fn is_executable(file: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
+/// Shows what cargo writes to its piped standard error, without the progress of
+/// the nested build of the BPF programs: cargo takes it for warnings, and
+/// repeats them each time. What really is one, or an error, stays.
+pub(crate) fn show_stderr(stderr: ChildStderr) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line);
+            if !is_nested_progress(&line) {
+                eprintln!("{line}");
+            }
+        }
+    })
+}
+
+fn is_nested_progress(line: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "Compiling",
+        "Finished",
+        "Downloading",
+        "Downloaded",
+        "Locking",
+        "Updating",
+        "Blocking",
+        "Adding",
+        "Fresh",
+    ];
+    line.strip_prefix("warning: hostfw-agent@")
+        .and_then(|rest| rest.split_once(": "))
+        .and_then(|(_, text)| text.split_whitespace().next())
+        .is_some_and(|word| WORDS.contains(&word))
+}
+
 /// Runs a command whose output is for the reader.
 pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = command
@@ -141,6 +175,24 @@ mod tests {
         std::os::unix::fs::symlink(&before, &ours).unwrap();
         workspace.prepend_path(folder.path()).unwrap();
         assert_eq!(workspace.which("sh"), Some(ours));
+    }
+
+    #[test]
+    fn only_progress_is_kept_back() {
+        for line in [
+            "warning: hostfw-agent@0.1.0:    Compiling core v0.0.0 (/x)",
+            "warning: hostfw-agent@0.1.0:     Finished `release` profile",
+        ] {
+            assert!(is_nested_progress(line), "{line}");
+        }
+        for line in [
+            "warning: hostfw-agent@0.1.0: warning: unused variable: `x`",
+            "warning: unused variable: `x`",
+            "   Compiling hostfw-agent v0.1.0",
+            "error: could not compile `hostfw-ebpf`",
+        ] {
+            assert!(!is_nested_progress(line), "{line}");
+        }
     }
 
     #[test]

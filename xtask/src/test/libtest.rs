@@ -124,7 +124,7 @@ impl Parser {
                     .and_then(|rest| rest.strip_suffix(" stdout ----"))
                 {
                     *test = Some(name.to_owned());
-                } else if let Some(reason) = line.strip_prefix("skipped: ")
+                } else if let Some(reason) = skipped(line)
                     && let Some(name) = test.clone()
                 {
                     println!("    {name}: skipped: {reason}");
@@ -184,6 +184,14 @@ impl Parser {
     }
 }
 
+/// The reason behind `skipped: `, which may stand behind the test's name.
+fn skipped(line: &str) -> Option<&str> {
+    let (before, reason) = line.split_once("skipped: ")?;
+    let name = before.strip_suffix(": ").unwrap_or(before);
+    let named = before != name && !name.contains(char::is_whitespace);
+    (named || before.is_empty()).then_some(reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +216,9 @@ successes:
 ---- a::two stdout ----
 skipped: no XDP here
 
+---- b stdout ----
+b: skipped: no TCX here
+
 ---- a::one stdout ----
 not skipped: really ran
 
@@ -224,9 +235,9 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(
             report.count(),
             Count {
-                passed: 2,
+                passed: 1,
                 failed: 0,
-                skipped: 2
+                skipped: 3
             }
         );
         assert_eq!(
@@ -234,7 +245,10 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
             Outcome::Skipped("no XDP here".to_owned())
         );
         assert_eq!(report.tests["a::one"], Outcome::Passed);
-        assert_eq!(report.tests["b"], Outcome::Passed);
+        assert_eq!(
+            report.tests["b"],
+            Outcome::Skipped("no TCX here".to_owned())
+        );
     }
 
     #[test]

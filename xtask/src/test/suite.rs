@@ -19,7 +19,7 @@ use clap::ValueEnum;
 use super::libtest::{Parser, Report};
 use crate::{
     build::Binaries,
-    workspace::{Workspace, output},
+    workspace::{Workspace, output, show_stderr},
 };
 
 /// Tests that run as `cargo test`.
@@ -230,15 +230,14 @@ pub(crate) fn execute(
     limit: Option<Duration>,
 ) -> Result<Report> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    if quiet {
-        command.stderr(Stdio::null());
-    }
+    command.stderr(if quiet { Stdio::null() } else { Stdio::piped() });
     if limit.is_some() {
         // A group of its own, so that the end of a run is the end of all of it.
         command.process_group(0);
     }
     let mut child = command.spawn().context("cannot run cargo test")?;
     let stdout = child.stdout.take().context("cargo's output is piped")?;
+    let stderr = child.stderr.take().map(show_stderr);
     let done = Arc::new(AtomicBool::new(false));
     let timed_out = Arc::new(AtomicBool::new(false));
     let watchdog = limit.map(|limit| {
@@ -272,6 +271,10 @@ pub(crate) fn execute(
         let _ = watchdog.join();
     }
     let status = child.wait().context("waiting for cargo test")?;
+    if let Some(stderr) = stderr {
+        // It only shows; that it failed to is nothing to fail for.
+        let _ = stderr.join();
+    }
     let mut report = parser.finish(status.success());
     if timed_out.load(Ordering::Relaxed) {
         report
