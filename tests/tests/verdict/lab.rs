@@ -222,13 +222,13 @@ impl Lab {
             0
         });
         let program = self.dataplane.program(hook.program()).unwrap();
-        let answer = match program {
-            Program::Xdp(program) => program.test_run(options),
-            Program::SchedClassifier(program) => {
-                options.ctx_in = Some(&context);
-                program.test_run(options)
-            }
-            other => panic!("{other:?}"),
+        let answer = if let Program::Xdp(program) = program {
+            program.test_run(options)
+        } else if let Program::SchedClassifier(program) = program {
+            options.ctx_in = Some(&context);
+            program.test_run(options)
+        } else {
+            panic!("{program:?}")
         };
         let answer = answer
             .unwrap_or_else(|error| panic!("{hook:?} of {} bytes: {error}", bytes.len()))
