@@ -9,6 +9,7 @@ mod verdict {
     mod flows;
     mod fragments;
     mod lab;
+    mod maps;
     mod parsing;
     mod policy;
     mod random;

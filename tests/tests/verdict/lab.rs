@@ -114,8 +114,13 @@ impl Lab {
         self.dataplane.switch(image).unwrap();
     }
 
+    /// The folder of pins.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join(format!("v{ABI_VERSION}"))
+    }
+
     fn map(&self, name: &str) -> MapData {
-        MapData::from_pin(self.root.join(format!("v{ABI_VERSION}/maps/{name}"))).unwrap()
+        MapData::from_pin(self.pins().join("maps").join(name)).unwrap()
     }
 
     fn flows(&self, name: &str) -> HashMap<MapData, FlowKey, Flow> {
