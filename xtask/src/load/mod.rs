@@ -5,6 +5,7 @@ mod route;
 mod status;
 
 use std::{
+    ffi::CString,
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -46,7 +47,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Loads, waits for a signal, and takes everything away again.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !Path::new("/sys/class/net").join(&args.interface).exists() {
+    let name = CString::new(args.interface.as_str()).context("the interface's name")?;
+    // SAFETY: a terminated string.
+    if unsafe { libc::if_nametoindex(name.as_ptr()) } == 0 {
         bail!("there is no interface {}", args.interface);
     }
     if !args.resources.exists() {
