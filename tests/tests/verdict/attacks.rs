@@ -2,12 +2,16 @@
 //! what is none of their business.
 
 use hostfw_common::verdict::Reason::{
-    Failsafe, NotIp, OrphanFragment, RuleAllow, RuleDeny, Undecodable,
+    EndpointDefault, Established, Failsafe, Invalid, NotIp, OrphanFragment, Related, RuleAllow,
+    RuleDeny, Undecodable,
 };
-use hostfw_tests::packet::{Packet, flags::SYN};
+use hostfw_tests::packet::{
+    Packet,
+    flags::{ACK, FIN, RST, SYN},
+};
 
 use super::{
-    lab::{Hook, ip, lab, socket},
+    lab::{Hook, Lab, ip, lab, socket},
     policy::{ENDPOINT, egress, pre_dnat},
 };
 
@@ -29,6 +33,21 @@ fn allow_all() -> String {
 
 fn incoming(flags: u8) -> Packet {
     Packet::tcp(socket(CLIENT), socket(SERVER), flags)
+}
+
+fn outgoing(flags: u8) -> Packet {
+    Packet::tcp(socket(SERVER), socket(CLIENT), flags)
+}
+
+/// A connection from outside, opened while it was allowed; nothing is allowed
+/// any more.
+fn closed_behind(lab: &mut Lab) {
+    lab.forget();
+    lab.enforce(&allow_all());
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow);
+    assert_eq!(lab.judge(Hook::TcOut, &outgoing(SYN | ACK)), Established);
+    lab.enforce(&deny_all());
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
 }
 
 /// Puts 802.1Q or 802.1ad tags in front of the ethertype.
@@ -151,4 +170,140 @@ fn fragmented_neighbour_discovery_brings_nothing_along() {
         .hop_limit(255)
         .fragment(2, false, 9);
     assert_eq!(lab.judge(Hook::Xdp, &later), OrphanFragment);
+}
+
+#[test]
+fn an_error_goes_to_the_one_who_sent_what_it_quotes() {
+    let Some(mut lab) = lab("misdirected errors") else {
+        return;
+    };
+    lab.enforce(&outbound_only());
+    let router = ip("198.51.100.1");
+    let query = Packet::udp(socket("10.240.0.11:5000"), socket("198.51.100.7:5353"));
+    assert_eq!(lab.judge(Hook::TcOut, &query), RuleAllow);
+    let to = |address| Packet::icmp_error(router, ip(address), 3, 3, &query);
+    for hook in Hook::INGRESS {
+        assert_eq!(lab.judge(hook, &to("10.240.0.11")), Related);
+        // A pod behind the node, and another address of the node.
+        assert_eq!(lab.judge(hook, &to("192.168.1.5")), Invalid);
+        assert_eq!(lab.judge(hook, &to("10.240.0.12")), Invalid);
+    }
+    let (host, web) = ("[fd00:10:240::11]:5000", "[2001:db8::7]:5353");
+    let query = Packet::udp(socket(host), socket(web));
+    assert_eq!(lab.judge(Hook::TcOut, &query), RuleAllow);
+    let error = Packet::icmp_error(ip("2001:db8::1"), ip("fd00:192::5"), 1, 4, &query);
+    assert_eq!(lab.judge(Hook::Xdp, &error), Invalid);
+    // An error about an error is about no flow.
+    let error = Packet::icmp_error(ip("2001:db8::1"), socket(host).ip(), 1, 4, &query);
+    assert_eq!(lab.judge(Hook::Xdp, &error), Related);
+    let outgoing = Packet::icmp_error(socket(host).ip(), ip("2001:db8::1"), 1, 4, &error);
+    let twice = Packet::icmp_error(ip("2001:db8::1"), socket(host).ip(), 1, 4, &outgoing);
+    assert_eq!(lab.judge(Hook::Xdp, &twice), Invalid);
+}
+
+#[test]
+fn an_identifier_that_looks_like_a_request_opens_no_way_in() {
+    let Some(mut lab) = lab("identifier") else {
+        return;
+    };
+    lab.enforce(&outbound_only());
+    for (host, outside, request, reply) in [
+        ("10.240.0.11", "203.0.113.10", 8, 0),
+        ("fd00:10:240::11", "2001:db8::9", 128, 129),
+    ] {
+        let (host, outside) = (ip(host), ip(outside));
+        // The type and code of a request, where the other side's port is.
+        let identifier = u16::from(request) << 8;
+        let ping = Packet::icmp(host, outside, request, 0, identifier);
+        let pong = Packet::icmp(outside, host, reply, 0, identifier);
+        let attack = Packet::icmp(outside, host, request, 0, identifier);
+        assert_eq!(lab.judge(Hook::TcOut, &ping), RuleAllow);
+        assert_eq!(lab.judge(Hook::Xdp, &attack), RuleDeny, "half-open");
+        assert_eq!(lab.judge(Hook::Xdp, &pong), Established);
+        assert_eq!(lab.judge(Hook::Xdp, &attack), RuleDeny, "confirmed");
+        assert_eq!(lab.judge(Hook::TcOut, &ping), Established);
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_opens_nothing() {
+    let Some(mut lab) = lab("unasked reply") else {
+        return;
+    };
+    // In, anything; out, nothing that is not an answer.
+    lab.enforce(&allow_all());
+    let (host, outside) = (ip("10.240.0.11"), ip("203.0.113.10"));
+    let reply = Packet::icmp(outside, host, 0, 0, 7);
+    assert_eq!(lab.judge(Hook::Xdp, &reply), RuleAllow);
+    let request = Packet::icmp(host, outside, 8, 0, 7);
+    assert_eq!(lab.judge(Hook::TcOut, &request), EndpointDefault);
+    assert_eq!(lab.flow_counts(), (0, 0));
+}
+
+#[test]
+fn a_connection_that_the_host_has_ended_cannot_be_had_again() {
+    let Some(mut lab) = lab("ended by the host") else {
+        return;
+    };
+    // The client says nothing of an end, and begins anew on the same ports.
+    closed_behind(&mut lab);
+    assert_eq!(lab.judge(Hook::TcOut, &outgoing(FIN | ACK)), Established);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleDeny, "after FIN");
+    // It does as if the host's reset were a stray one.
+    closed_behind(&mut lab);
+    assert_eq!(lab.judge(Hook::TcOut, &outgoing(RST)), Established);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleDeny, "after RST");
+}
+
+#[test]
+fn a_forged_end_and_a_forged_beginning_cut_no_connection() {
+    let Some(mut lab) = lab("forged end") else {
+        return;
+    };
+    for forged in [RST, FIN | ACK] {
+        closed_behind(&mut lab);
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(forged)), Established);
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleDeny);
+        // The two who talk do not notice.
+        assert_eq!(lab.judge(Hook::TcOut, &outgoing(ACK)), Established);
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
+    }
+}
+
+#[test]
+fn a_new_connection_inherits_no_end_from_the_last_one() {
+    let Some(mut lab) = lab("inherited end") else {
+        return;
+    };
+    let minute = 60_000_000_000;
+    if !lab.can_age(hostfw_common::conntrack::timeout::TCP_FIN + minute) {
+        println!("skipped: the machine has not been up for that long");
+        return;
+    }
+    let idle = |lab: &mut Lab, what: &str| {
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow, "{what}");
+        assert_eq!(lab.judge(Hook::TcOut, &outgoing(SYN | ACK)), Established);
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
+        lab.enforce(&deny_all());
+        lab.age(hostfw_common::conntrack::timeout::TCP_FIN + minute);
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established, "{what}");
+    };
+    // A retransmission of the last one's end comes after all was forgotten.
+    lab.enforce(&allow_all());
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(FIN | ACK)), RuleAllow);
+    idle(&mut lab, "half-open");
+    // All of the last one is still known.
+    lab.forget();
+    lab.enforce(&allow_all());
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow);
+    for (hook, packet) in [
+        (Hook::TcOut, outgoing(SYN | ACK)),
+        (Hook::Xdp, incoming(FIN | ACK)),
+        (Hook::TcOut, outgoing(FIN | ACK)),
+    ] {
+        assert_eq!(lab.judge(hook, &packet), Established);
+    }
+    idle(&mut lab, "confirmed");
 }
