@@ -26,6 +26,27 @@ impl Address {
         ])
     }
 
+    /// Whether this is an IPv4 address, mapped.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        let [a, b, c, _] = self.words();
+        a | b == 0 && c == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+    }
+
+    /// The address in words, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 4] {
+        let a = &self.0;
+        [
+            u32::from_ne_bytes([a[0], a[1], a[2], a[3]]),
+            u32::from_ne_bytes([a[4], a[5], a[6], a[7]]),
+            u32::from_ne_bytes([a[8], a[9], a[10], a[11]]),
+            u32::from_ne_bytes([a[12], a[13], a[14], a[15]]),
+        ]
+    }
+
     /// The IPv4 address, if the address is a mapped one.
     #[inline(always)]
     #[must_use]
@@ -61,10 +82,14 @@ pub struct FlowKey {
 pub const FLOW_FIN_OPENER: u8 = 1 << 0;
 /// A FIN was seen from the side that answered.
 pub const FLOW_FIN_ANSWER: u8 = 1 << 1;
-/// The last packet was a RST.
+/// The other side sent a RST, and neither side anything since. It may be a
+/// forged one, so whatever follows speaks against it.
 pub const FLOW_RESET: u8 = 1 << 2;
 /// The flow was taken over from the kernel's own tables, not seen to open.
 pub const FLOW_ADOPTED: u8 = 1 << 3;
+/// The node's side sent a RST, and nothing since. What the other side sends
+/// does not speak against it.
+pub const FLOW_RESET_HERE: u8 = 1 << 4;
 
 /// Value of [`HALF_OPEN`](crate::names::HALF_OPEN) and
 /// [`CONFIRMED`](crate::names::CONFIRMED).

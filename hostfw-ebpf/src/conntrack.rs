@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
 use hostfw_common::{
     conntrack::{
-        FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, Flow, FlowKey, FragmentKey,
+        FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE, Flow, FlowKey, FragmentKey,
         STAMP_INTERVAL_NS, timeout,
     },
     endpoint::Family,
@@ -131,11 +131,32 @@ pub(crate) fn key(headers: &Headers, direction: Direction) -> Option<FlowKey> {
     })
 }
 
+/// Whether the packet can be the first of its flow. All can but the answers to
+/// ICMP queries.
+#[inline(always)]
+fn can_open(headers: &Headers) -> bool {
+    !headers.is_icmp()
+        || matches!(
+            icmp::query(headers.family(), headers.destination_port[0]),
+            Some((_, true))
+        )
+}
+
+/// Whether the packet asks for a new connection.
+#[inline(always)]
+fn is_syn(headers: &Headers) -> bool {
+    headers.protocol == protocol::TCP && headers.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+}
+
+const RESET: u8 = FLOW_RESET | FLOW_RESET_HERE;
+/// Some sign that the flow is about to end, or has ended.
+const ENDING: u8 = FLOW_FIN_OPENER | FLOW_FIN_ANSWER | RESET;
+
 /// Nanoseconds of silence after which a flow is forgotten.
 #[inline(always)]
 fn lifetime(protocol: u8, state: u8, confirmed: bool) -> u64 {
     match protocol {
-        protocol::TCP if state & FLOW_RESET != 0 => timeout::TCP_RESET,
+        protocol::TCP if state & RESET != 0 => timeout::TCP_RESET,
         protocol::TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => timeout::TCP_FIN,
         protocol::TCP if confirmed => timeout::TCP_ESTABLISHED,
         protocol::TCP => timeout::TCP_HALF_OPEN,
@@ -156,16 +177,26 @@ fn alive(flow: &Flow, protocol: u8, confirmed: bool, now: u64) -> bool {
 
 /// The state of a TCP flow after a segment from its opener or its answerer.
 #[inline(always)]
-fn next_state(state: u8, protocol: u8, flags: u8, from_opener: bool) -> u8 {
-    if protocol != protocol::TCP {
+fn next_state(state: u8, headers: &Headers, direction: Direction, from_opener: bool) -> u8 {
+    if headers.protocol != protocol::TCP {
         return state;
     }
+    let flags = headers.tcp_flags;
     if flags & tcp::RST != 0 {
-        return state | FLOW_RESET;
+        return state
+            | match direction {
+                Direction::Ingress => FLOW_RESET,
+                Direction::Egress => FLOW_RESET_HERE,
+            };
     }
     // A reset with a wrong sequence number ends nothing: if more follows, the
-    // flow goes on.
-    let state = state & !FLOW_RESET;
+    // flow goes on. Unless it was the node's, which knows its own numbers: then
+    // the other side cannot bring the flow back to life.
+    let state = state
+        & match direction {
+            Direction::Ingress => !FLOW_RESET,
+            Direction::Egress => !RESET,
+        };
     if flags & tcp::FIN == 0 {
         state
     } else if from_opener {
@@ -175,20 +206,35 @@ fn next_state(state: u8, protocol: u8, flags: u8, from_opener: bool) -> u8 {
     }
 }
 
+/// Whether the packet quotes another one, of which more bytes must be readable
+/// than of the packet's own headers.
+#[inline(always)]
+pub(crate) fn quotes(headers: &Headers) -> bool {
+    headers.is_icmp() && icmp::is_error(headers.family(), headers.destination_port[0])
+}
+
 /// Looks a packet up, and brings its flow up to date.
 #[inline(always)]
 pub(crate) fn track(packet: &Packet, headers: &Headers, direction: Direction, now: u64) -> Tracked {
-    if headers.is_icmp() && icmp::is_error(headers.family(), headers.destination_port[0]) {
+    if quotes(headers) {
         track_error(packet, headers, direction, now)
     } else {
         track_flow(headers, direction, now)
     }
 }
 
+/// Whether a packet belongs to the flow that its key has found. ICMP queries
+/// come from the side that opened it, and answers from the other: an
+/// identifier may be any number, so also the one that stands for a request, and
+/// then the keys of both sides' queries are the same.
+#[inline(always)]
+fn fits(headers: &Headers, from_opener: bool) -> bool {
+    !headers.is_icmp() || can_open(headers) == from_opener
+}
+
 #[inline(never)]
 fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
-    let flags = headers.tcp_flags;
-    if headers.protocol == protocol::TCP && !tcp::valid(flags) {
+    if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
         return Tracked::Invalid;
     }
     let Some(key) = key(headers, direction) else {
@@ -199,36 +245,43 @@ fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
         // other CPUs write the same words at the same time costs at worst a
         // time stamp.
         let flow = unsafe { &mut *flow };
-        let ended = flow.state & FLOW_RESET != 0
-            || flow.state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER)
-                == FLOW_FIN_OPENER | FLOW_FIN_ANSWER;
-        let reopens =
-            headers.protocol == protocol::TCP && flags & (tcp::SYN | tcp::ACK) == tcp::SYN && ended;
-        if alive(flow, headers.protocol, true, now) && !reopens {
-            let from_opener = flow.opened_by == direction as u8;
-            let state = next_state(flow.state, headers.protocol, flags, from_opener);
-            // Writing makes the line travel between CPUs: only when needed.
-            if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
-                flow.state = state;
-                flow.last_seen = now;
-            }
-            return Tracked::Established;
+        if !alive(flow, headers.protocol, true, now) {
+            let _ = CONFIRMED.remove(key);
+            return Tracked::New;
         }
-        let _ = CONFIRMED.remove(key);
-        return Tracked::New;
+        // Somebody wants a new connection in the place of one that ends: for
+        // policy to say. The old one stays if it says no, for SYN and what
+        // looked like an end may both be forged.
+        if is_syn(headers) && flow.state & ENDING != 0 {
+            return Tracked::New;
+        }
+        let from_opener = flow.opened_by == direction as u8;
+        if !fits(headers, from_opener) {
+            return Tracked::New;
+        }
+        let state = next_state(flow.state, headers, direction, from_opener);
+        // Writing makes the line travel between CPUs: only when needed.
+        if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+            flow.state = state;
+            flow.last_seen = now;
+        }
+        return Tracked::Established;
     }
     let Some(flow) = HALF_OPEN.get_ptr_mut(key) else {
         return Tracked::New;
     };
     // SAFETY: as above.
     let flow = unsafe { &*flow };
-    if flow.opened_by == direction as u8 || !alive(flow, headers.protocol, false, now) {
+    if flow.opened_by == direction as u8
+        || !fits(headers, false)
+        || !alive(flow, headers.protocol, false, now)
+    {
         return Tracked::New;
     }
     let confirmed = Flow {
         last_seen: now,
         opened_by: flow.opened_by,
-        state: next_state(flow.state, headers.protocol, flags, false),
+        state: next_state(flow.state, headers, direction, false),
         _pad: [0; 6],
     };
     let _ = CONFIRMED.insert(key, confirmed, u64::from(BPF_ANY));
@@ -237,7 +290,7 @@ fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
 }
 
 /// An ICMP error belongs to the flow of the packet that it quotes, which went
-/// the other way.
+/// the other way: so it is for the one who sent that.
 #[inline(never)]
 fn track_error(packet: &Packet, headers: &Headers, direction: Direction, now: u64) -> Tracked {
     let mut quoted = Headers::EMPTY;
@@ -245,7 +298,9 @@ fn track_error(packet: &Packet, headers: &Headers, direction: Direction, now: u6
         Parsed::Ip => {}
         Parsed::NotIp | Parsed::Truncated | Parsed::Malformed => return Tracked::Invalid,
     }
-    if matches!(quoted.fragment(), parse::Fragment::Later) {
+    if matches!(quoted.fragment(), parse::Fragment::Later)
+        || quoted.source.words() != headers.destination.words()
+    {
         return Tracked::Invalid;
     }
     let Some(key) = key(&quoted, direction.opposite()) else {
@@ -273,12 +328,24 @@ pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
     let Some(key) = key(headers, direction) else {
         return 0;
     };
+    if !can_open(headers) {
+        return 0;
+    }
+    if is_syn(headers) {
+        // Of a flow that ends, see `track_flow`: the new one is none of it.
+        let _ = CONFIRMED.remove(key);
+    }
     let opened_by = direction as u8;
+    let state = next_state(0, headers, direction, true);
     if let Some(flow) = HALF_OPEN.get_ptr_mut(key) {
         // SAFETY: the pointer stays valid for the run of the program.
         let flow = unsafe { &mut *flow };
         if flow.opened_by == opened_by {
-            if now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+            // What was seen of an earlier flow says nothing of this one.
+            let anew = is_syn(headers) || !alive(flow, headers.protocol, false, now);
+            let state = if anew { state } else { flow.state };
+            if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+                flow.state = state;
                 flow.last_seen = now;
             }
             return 0;
@@ -287,7 +354,7 @@ pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
     let flow = Flow {
         last_seen: now,
         opened_by,
-        state: next_state(0, headers.protocol, headers.tcp_flags, true),
+        state,
         _pad: [0; 6],
     };
     let _ = HALF_OPEN.insert(key, flow, u64::from(BPF_ANY));

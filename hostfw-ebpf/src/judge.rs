@@ -35,6 +35,9 @@ pub(crate) struct Hook {
     pub(crate) interface: u32,
     /// The packet came in through an interface and now goes out.
     pub(crate) forwarded: bool,
+    /// The frame is of a VLAN, whose tag the kernel has taken off and keeps
+    /// apart.
+    pub(crate) of_vlan: bool,
     /// Length of the packet.
     pub(crate) bytes: u64,
 }
@@ -47,7 +50,7 @@ pub(crate) fn judge(
     hook: &Hook,
     packet: &Packet,
     headers: &mut Headers,
-    pull: impl FnOnce() -> Option<Packet>,
+    pull: impl Fn() -> Option<Packet>,
 ) -> Reason {
     let generation = generation();
     let Some(endpoint) = endpoint(generation, hook.interface) else {
@@ -71,10 +74,13 @@ fn judge_governed(
     hook: &Hook,
     packet: &Packet,
     headers: &mut Headers,
-    pull: impl FnOnce() -> Option<Packet>,
+    pull: impl Fn() -> Option<Packet>,
     generation: u64,
     endpoint: &Endpoint,
 ) -> Reason {
+    if hook.of_vlan {
+        return Reason::NotIp;
+    }
     let direction = hook.direction;
     let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
@@ -106,6 +112,11 @@ fn judge_governed(
     }
     if is_neighbour_discovery(headers) {
         return Reason::NeighbourDiscovery;
+    }
+    if conntrack::quotes(headers)
+        && let Some(longer) = pull()
+    {
+        packet = longer;
     }
     let tracked = conntrack::track(&packet, headers, direction, now);
     let reason = match tracked {

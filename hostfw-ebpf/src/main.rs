@@ -25,7 +25,11 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
-use crate::{judge::Hook, packet::Packet, parse::Headers};
+use crate::{
+    judge::Hook,
+    packet::{MAX_OFFSET, Packet},
+    parse::{Headers, VLAN_ID},
+};
 
 /// Judges what comes in, natively in the driver or generically.
 #[xdp(frags)]
@@ -36,6 +40,7 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         direction: Direction::Ingress,
         interface: ctx.ingress_ifindex() as u32,
         forwarded: false,
+        of_vlan: false,
         // SAFETY: the context is the one that the kernel passed in.
         bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
     };
@@ -70,14 +75,22 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     let mut headers = Headers::EMPTY;
     let packet = Packet::new(ctx.data(), ctx.data_end());
     // SAFETY: the context is the one that the kernel passed in.
-    let (interface, ingress_interface) =
-        unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).ingress_ifindex) };
+    let (interface, ingress_interface, tagged, tag) = unsafe {
+        let skb = ctx.skb.skb;
+        (
+            (*skb).ifindex,
+            (*skb).ingress_ifindex,
+            (*skb).vlan_present != 0,
+            (*skb).vlan_tci,
+        )
+    };
     let hook = Hook {
         direction,
         interface,
         // 0 means that the packet did not come in through any interface, so a
         // local process sent it (or the kernel itself).
         forwarded: matches!(direction, Direction::Egress) && ingress_interface != 0,
+        of_vlan: tagged && tag & u32::from(VLAN_ID) != 0,
         bytes: u64::from(ctx.len()),
     };
     let reason = judge::judge(&hook, &packet, &mut headers, || pull(ctx));
@@ -96,9 +109,9 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     }
 }
 
-/// Bytes of a packet that parsing can need: link header, VLAN tags, the
-/// longest IPv4 header or a few IPv6 extensions, and a quoted packet.
-const PULL_BYTES: u32 = 512;
+/// Bytes of a packet that parsing can need: up to the last place where a header
+/// may begin, and such a header.
+const PULL_BYTES: u32 = MAX_OFFSET as u32 + 64;
 
 /// Makes the beginning of a packet linear, if it is not: in a socket buffer the
 /// headers may lie in pages that a program cannot read directly.
@@ -109,12 +122,13 @@ fn pull(ctx: &TcContext) -> Option<Packet> {
     if linear >= length as usize || linear >= PULL_BYTES as usize {
         return None;
     }
-    ctx.pull_data(if length < PULL_BYTES {
+    // If it fails, all is as before, but for the verifier: the old pointers are
+    // void either way.
+    let _ = ctx.pull_data(if length < PULL_BYTES {
         length
     } else {
         PULL_BYTES
-    })
-    .ok()?;
+    });
     Some(Packet::new(ctx.data(), ctx.data_end()))
 }
 

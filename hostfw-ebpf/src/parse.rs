@@ -15,16 +15,15 @@ pub(crate) mod protocol {
     pub(crate) const UDPLITE: u8 = 136;
 }
 
-/// IPv6 extension headers (IANA), as far as they can be skipped.
+/// IPv6 extension headers (IANA) that Linux skips on its way to the transport
+/// protocol. Mobility, HIP and Shim6 are not among them: to Linux they are what
+/// the packet carries, whatever may follow.
 mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
     pub(super) const FRAGMENT: u8 = 44;
     pub(super) const AUTHENTICATION: u8 = 51;
     pub(super) const DESTINATION: u8 = 60;
-    pub(super) const MOBILITY: u8 = 135;
-    pub(super) const HIP: u8 = 139;
-    pub(super) const SHIM6: u8 = 140;
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -32,7 +31,10 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// Bits of a VLAN tag that hold the VLAN; the rest is priority (IEEE 802.1Q).
-const VLAN_ID: u16 = 0x0fff;
+pub(crate) const VLAN_ID: u16 = 0x0fff;
+/// Priority tags that are looked behind. Linux takes off as many as there are;
+/// what has more than one is made to deceive.
+const MAX_PRIORITY_TAGS: usize = 2;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,7 +230,10 @@ fn parse_frame(packet: &Packet, link_header: bool, headers: &mut Headers) -> Par
     };
     let mut ethertype = u16::from_be_bytes(ethernet.ethertype);
     let mut offset = size_of::<Ethernet>();
-    if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
+    for _ in 0..MAX_PRIORITY_TAGS {
+        if !is_tag(ethertype) {
+            break;
+        }
         let Some([tag, inner]) = packet.read::<[[u8; 2]; 2]>(offset) else {
             return Parsed::Truncated;
         };
@@ -243,8 +248,14 @@ fn parse_frame(packet: &Packet, link_header: bool, headers: &mut Headers) -> Par
     match ethertype {
         ETHERTYPE_IPV4 => parse_ipv4(packet, offset, true, headers),
         ETHERTYPE_IPV6 => parse_ipv6(packet, offset, true, headers),
+        _ if is_tag(ethertype) => Parsed::Malformed,
         _ => Parsed::NotIp,
     }
+}
+
+#[inline(always)]
+const fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ)
 }
 
 /// Parses the packet that an ICMP error quotes: at least its IP header and
@@ -318,6 +329,11 @@ fn parse_ipv6(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers
     headers.family = Family::V6 as u8;
     headers.source = address(ip.source);
     headers.destination = address(ip.destination);
+    // On no wire (draft-itojun-v6ops-v4mapped-harmful): to conntrack the packet
+    // would be one of an IPv4 flow.
+    if headers.source.is_mapped() || headers.destination.is_mapped() {
+        return Parsed::Malformed;
+    }
     headers.hop_limit = ip.hop_limit;
     headers.fragment = Fragment::Whole as u8;
     let payload_length = usize::from(u16::from_be_bytes(ip.payload_length));
@@ -325,16 +341,12 @@ fn parse_ipv6(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers
     let mut next = ip.next_header;
     let mut at = start;
     let mut extensions = 0;
+    let mut fragment_headers = 0;
     // One round more than there may be extension headers: the last one sees
     // that a transport header follows.
     while extensions <= MAX_EXTENSION_HEADERS {
         let length = match next {
-            extension::HOP_BY_HOP
-            | extension::ROUTING
-            | extension::DESTINATION
-            | extension::MOBILITY
-            | extension::HIP
-            | extension::SHIM6 => {
+            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => {
                 let Some([following, units]) = packet.read::<[u8; 2]>(at) else {
                     return Parsed::Truncated;
                 };
@@ -353,6 +365,12 @@ fn parse_ipv6(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers
                 let Some(fragment) = packet.read::<FragmentHeader>(at) else {
                     return Parsed::Truncated;
                 };
+                // One within another is made to deceive: which of the two would
+                // later ones follow?
+                fragment_headers = packet.veil().draw(fragment_headers + 1);
+                if fragment_headers != 1 {
+                    return Parsed::Malformed;
+                }
                 next = fragment.next_header;
                 let offset_flags = u16::from_be_bytes(fragment.offset_flags);
                 headers.identification = fragment.identification;

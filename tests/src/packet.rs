@@ -103,6 +103,13 @@ impl Packet {
         packet
     }
 
+    /// With more bytes at the end.
+    #[must_use]
+    pub fn payload(mut self, bytes: &[u8]) -> Self {
+        self.payload.extend(bytes);
+        self
+    }
+
     /// With another TTL or hop limit than 64.
     #[must_use]
     pub fn hop_limit(mut self, hop_limit: u8) -> Self {

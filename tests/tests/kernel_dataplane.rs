@@ -12,4 +12,5 @@ mod kernel {
     mod bench;
     mod generations;
     mod takeover;
+    mod wire;
 }

@@ -6,6 +6,7 @@
 )]
 
 mod verdict {
+    mod attacks;
     mod flows;
     mod fragments;
     mod lab;

@@ -184,6 +184,21 @@ pub(super) fn candidates(
     }
 }
 
+/// Takes native XDP from the hooks of an interface with members, and says why.
+/// Drivers of such interfaces (bonding, hv_netvsc) run the program on the
+/// members, where it is told the member's index, by which it finds no endpoint
+/// and lets everything pass.
+pub(super) fn without_native(kinds: &mut Vec<HookKind>, members: bool) -> Option<String> {
+    if !members {
+        return None;
+    }
+    kinds.retain(|kind| *kind != HookKind::XdpNative);
+    Some(format!(
+        "{}: would take the packets for those of the interface's members",
+        HookKind::XdpNative
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +251,20 @@ mod tests {
             false,
         );
         assert!(kinds.iter().all(|kind| !kind.is_xdp()));
+    }
+
+    #[test]
+    fn an_interface_with_members_has_no_native_xdp_even_if_asked_for() {
+        for (choice, left) in [(IngressChoice::Auto, 3), (IngressChoice::XdpNative, 0)] {
+            let all = candidates(Direction::Ingress, choice, TcChoice::Auto, true);
+            let mut kinds = all.clone();
+            assert_eq!(without_native(&mut kinds, false), None);
+            assert_eq!(kinds, all);
+            let reason = without_native(&mut kinds, true).unwrap();
+            assert!(reason.starts_with("native xdp: "), "{reason}");
+            assert_eq!(kinds.len(), left);
+            assert!(!kinds.contains(&HookKind::XdpNative));
+        }
     }
 
     #[test]

@@ -8,7 +8,11 @@ use hostfw_common::{
     verdict::Direction,
 };
 
-use super::{Attachment, Dataplane, DataplaneError, Hook, HookKind, hook::candidates, links};
+use super::{
+    Attachment, Dataplane, DataplaneError, Hook, HookKind,
+    hook::{candidates, without_native},
+    links, traffic_control,
+};
 use crate::{
     maps::{bpf, pins::Pins},
     model::Interface,
@@ -173,13 +177,23 @@ impl Dataplane {
         direction: Direction,
     ) -> Result<Hook, DataplaneError> {
         let ifindex = interface.index;
-        let wanted = candidates(
+        let mut wanted = candidates(
             direction,
             self.options.ingress,
             self.options.tc,
             interface.link_header,
         );
         let mut tried = Vec::new();
+        if wanted.contains(&HookKind::XdpNative) {
+            let members = traffic_control::may_have_members(ifindex).map_err(|error| {
+                DataplaneError::Kernel {
+                    action: "look for members of",
+                    ifindex,
+                    error: error.to_string(),
+                }
+            })?;
+            tried.extend(without_native(&mut wanted, members));
+        }
         let mut old = self.current(ifindex, direction)?;
         if let Some(current) = &old
             && wanted.contains(&current.kind)
@@ -191,6 +205,8 @@ impl Dataplane {
                         self.fallbacks
                             .entry((ifindex, direction))
                             .or_insert_with(|| "as an earlier agent has attached it".to_owned());
+                    } else if let Some(reason) = tried.pop() {
+                        self.fallbacks.entry((ifindex, direction)).or_insert(reason);
                     }
                     return Ok(self.described(ifindex, direction, kind));
                 }

@@ -187,6 +187,9 @@ fn own_filter(message: &[u8]) -> Option<Filter> {
 
 /// `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 
@@ -211,13 +214,40 @@ fn xdp_mode_of(message: &[u8]) -> Option<XdpMode> {
 
 /// How an interface's XDP program runs, if it has one.
 pub(super) fn xdp_mode(ifindex: u32) -> io::Result<Option<XdpMode>> {
+    link(ifindex, xdp_mode_of)
+}
+
+fn is_bond_of(message: &[u8]) -> Option<bool> {
+    let info = attribute(message.get(IFINFOMSG..)?, IFLA_LINKINFO)?;
+    Some(attribute(info, IFLA_INFO_KIND)? == b"bond\0")
+}
+
+/// Whether other interfaces are members of this one, or may be: a bond need not
+/// have any yet.
+pub(super) fn may_have_members(ifindex: u32) -> io::Result<bool> {
+    let mut found = link(ifindex, is_bond_of)?.unwrap_or(false);
+    Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; IFINFOMSG]).send(
+        libc::NETLINK_ROUTE,
+        |message| {
+            found |= master_of(&message.payload) == Some(ifindex);
+        },
+    )?;
+    Ok(found)
+}
+
+fn master_of(message: &[u8]) -> Option<u32> {
+    u32_at(attribute(message.get(IFINFOMSG..)?, IFLA_MASTER)?, 0)
+}
+
+/// What `read` finds in the kernel's description of an interface.
+fn link<T>(ifindex: u32, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
     let mut header = [0; IFINFOMSG];
     header[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-    let mut mode = None;
+    let mut found = None;
     Request::new(libc::RTM_GETLINK, 0, &header).send(libc::NETLINK_ROUTE, |message| {
-        mode = mode.or_else(|| xdp_mode_of(&message.payload));
+        found = found.take().or_else(|| read(&message.payload));
     })?;
-    Ok(mode)
+    Ok(found)
 }
 
 /// The indices of all interfaces.
@@ -285,6 +315,30 @@ mod tests {
         assert_eq!(xdp_mode_of(&link(2)), Some(XdpMode::Generic));
         assert_eq!(xdp_mode_of(&link(0)), None);
         assert_eq!(xdp_mode_of(&[0; IFINFOMSG]), None);
+    }
+
+    #[test]
+    fn a_bond_is_known_by_its_kind() {
+        let link = |kind: &[u8]| {
+            let mut bytes = vec![0; IFINFOMSG];
+            let info = attribute_bytes(IFLA_INFO_KIND, kind);
+            bytes.extend(attribute_bytes(IFLA_LINKINFO, &info));
+            bytes
+        };
+        assert_eq!(is_bond_of(&link(b"bond\0")), Some(true));
+        assert_eq!(is_bond_of(&link(b"bond_slave\0")), Some(false));
+        assert_eq!(is_bond_of(&link(b"veth\0")), Some(false));
+        assert_eq!(is_bond_of(&[0; IFINFOMSG]), None);
+    }
+
+    #[test]
+    fn a_member_names_its_master() {
+        let mut member = vec![0; IFINFOMSG];
+        member.extend(attribute_bytes(IFLA_MASTER, &7_u32.to_ne_bytes()));
+        assert_eq!(master_of(&member), Some(7));
+        assert_eq!(master_of(&[0; IFINFOMSG]), None);
+        // The loopback interface is there, and nobody's master.
+        assert!(!may_have_members(1).unwrap());
     }
 
     #[test]

@@ -121,6 +121,33 @@ fn the_loopback_has_no_native_xdp_and_says_so() {
 }
 
 #[test]
+fn an_interface_with_members_gets_no_native_xdp() {
+    if !sandboxed("members") {
+        return;
+    }
+    let root = Root::new("members");
+    let (mut bridge, member) = (veth("x0"), veth("x1"));
+    run("ip link add xb type bridge && ip link set x1 master xb && ip link set xb up");
+    bridge.index = json("ip -j link show dev xb")[0]["ifindex"]
+        .as_u64()
+        .unwrap() as u32;
+    bridge.name = "xb".to_owned();
+    let mut dataplane = root.open();
+    dataplane.switch(&image(1)).unwrap();
+    let attachment = dataplane.attach(&bridge).unwrap();
+    assert_eq!(attachment.ingress.kind, HookKind::Tcx);
+    let reason = attachment.ingress.fallback.clone().unwrap();
+    assert!(reason.contains("members"), "{reason}");
+    // A new agent says so, too.
+    drop(dataplane);
+    let mut dataplane = root.open();
+    assert_eq!(dataplane.attach(&bridge).unwrap(), attachment);
+    // A member itself is an interface like any other.
+    let attachment = dataplane.attach(&member).unwrap();
+    assert_eq!(attachment.ingress.kind, HookKind::XdpNative);
+}
+
+#[test]
 fn another_choice_replaces_the_hook() {
     if !sandboxed("change") {
         return;

@@ -282,7 +282,6 @@ fn a_closed_flow_can_be_opened_again_only_by_policy() {
         }
         lab.enforce(&deny_all());
         assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleDeny);
-        assert_eq!(lab.flow_counts(), (0, 0));
     }
 }
 
