@@ -37,6 +37,12 @@ pub async fn run<D: Dataplane>(
             biased;
             () = &mut stop => return,
             Some(reply) = requests.recv() => {
+                // What was stored before the question belongs to the answer:
+                // else the object's old version would be told as enforced.
+                if store.has_changed() {
+                    failures = 0;
+                    next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+                }
                 // Fails if the client went away meanwhile.
                 let _ = reply.send(reconciler.status());
                 continue;

@@ -348,6 +348,25 @@ async fn the_loop_follows_store_and_interfaces_until_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_status_is_of_the_store_as_it_was_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    running.status().await;
+    for generation in 3..20 {
+        let text = ENDPOINT.replace("generation: 3", &format!("generation: {generation}"));
+        fs::write(store.join("hep.yaml"), text).unwrap();
+        let status = running.status().await;
+        let hep = &status.objects[0];
+        assert_eq!(hep.stored_generation, Some(generation));
+        assert_eq!(hep.enforced_generation, Some(generation));
+        assert_eq!(hep.state, ObjectState::Enforced);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_store_that_is_lost_opens_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");

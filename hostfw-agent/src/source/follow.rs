@@ -160,6 +160,13 @@ impl Follower {
         }
     }
 
+    /// Whether the folder has changed since that was told last, quiet or not;
+    /// which then counts as told.
+    pub fn has_changed(&mut self) -> bool {
+        self.drain();
+        self.burst.take().is_some()
+    }
+
     /// Takes in what has happened so far, without waiting, and gives the names
     /// of the files that it happened to.
     ///

@@ -41,6 +41,17 @@ async fn a_file_that_is_written_moved_or_removed_is_told() {
 }
 
 #[tokio::test]
+async fn a_change_can_be_asked_for_before_it_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    assert!(!follower.has_changed());
+    fs::write(folder.path().join("a.yaml"), "one").unwrap();
+    assert!(follower.has_changed());
+    assert!(!follower.has_changed());
+    stays_quiet(&mut follower, Duration::from_millis(200)).await;
+}
+
+#[tokio::test]
 async fn a_burst_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut follower = Follower::new(folder.path()).unwrap();
