@@ -11,7 +11,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use hostfw_agent::{
     attach::{self, Dataplane, IngressChoice, Options, TcChoice},
@@ -28,7 +28,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing::info;
+use tracing::{info, level_filters::LevelFilter};
 use tracing_subscriber::EnvFilter;
 
 /// Enforces Calico host endpoint policy on this node with eBPF.
@@ -194,7 +194,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         anyhow::anyhow!("state folder {}: {error}", arguments.state_dir.display())
     })?;
 
-    // First of all: this finds out whether another agent is at work.
+    // First of all: both find out whether another agent is at work, the socket
+    // without leaving anything behind if so.
+    let socket = ControlSocket::bind(&arguments.socket)?;
     let mut dataplane = Dataplane::open(&Options {
         ingress: arguments.ingress,
         tc: arguments.tc,
@@ -203,7 +205,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let socket = ControlSocket::bind(&arguments.socket)?;
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
@@ -250,23 +251,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let level = &arguments.log_level;
-    let directives = if arguments.bpf_log == BpfLog::Off {
-        level.clone()
-    } else {
-        // The programs' modules begin with `hostfw`, and so does the agent's
-        // name, whose longer directive wins.
-        let own = level
-            .split(',')
-            .find(|part| !part.contains('='))
-            .unwrap_or("info");
-        format!(
-            "hostfw={},hostfw_agent={own},{level}",
-            arguments.bpf_log.name()
-        )
-    };
-    let filter = EnvFilter::try_new(&directives)
-        .with_context(|| format!("log level {level:?}"))
-        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let filter = EnvFilter::try_new(log_directives(level, arguments.bpf_log)?)
+        .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
@@ -276,6 +262,27 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// The directives of the log, the programs' among them.
+fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
+    let bare = || level.split(',').filter(|part| !part.contains('='));
+    // Taken for the name of a module, a misspelt level would silence the log.
+    if let Some(found) = bare().find(|part| part.parse::<LevelFilter>().is_err()) {
+        bail!(
+            "log level {level:?}: expected off, error, warn, info, debug or trace, found {found:?}"
+        );
+    }
+    if bpf_log == BpfLog::Off {
+        return Ok(level.to_owned());
+    }
+    // The programs' modules begin with `hostfw`, and so does the agent's name,
+    // whose longer directive wins.
+    let own = bare().next().unwrap_or("info");
+    Ok(format!(
+        "hostfw={},hostfw_agent={own},{level}",
+        bpf_log.name()
+    ))
 }
 
 fn require_root() -> anyhow::Result<()> {
@@ -324,6 +331,27 @@ mod tests {
         assert_eq!(arguments.tc, TcChoice::Auto);
         assert_eq!(arguments.bpf_log, BpfLog::Off);
         assert!(!arguments.detach && arguments.interface.is_empty());
+    }
+
+    #[test]
+    fn log_levels_are_checked() {
+        let directives = |level| log_directives(level, BpfLog::Off).map_err(|e| e.to_string());
+        for fine in [
+            "info",
+            "OFF",
+            "warn,hostfw_agent::reconcile=debug",
+            "a=info",
+        ] {
+            assert_eq!(directives(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["banana", "info,hostfw_agent", "information"] {
+            let error = directives(wrong).unwrap_err();
+            assert!(error.contains("expected off, error"), "{error}");
+        }
+        assert_eq!(
+            log_directives("warn,x=info", BpfLog::Debug).unwrap(),
+            "hostfw=debug,hostfw_agent=warn,warn,x=info"
+        );
     }
 
     #[test]
