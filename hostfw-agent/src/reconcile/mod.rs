@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use self::enforce::{Enforcer, Outcome};
 use crate::{
-    accept::{self, Accepted, LoadError},
+    accept::{self, Accepted, LoadError, Problem},
     compile::compile,
     model::Interface,
     observe::{
@@ -41,6 +41,7 @@ use crate::{
     source::{
         Snapshot,
         follow::{FollowError, create_folder},
+        is_resource_file,
     },
 };
 
@@ -70,6 +71,8 @@ pub struct Reconciler<D> {
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
     read_error: Option<String>,
+    /// Its files that someone is writing, which count as they were before.
+    being_written: BTreeSet<String>,
     /// What the store asks for.
     latest: Accepted,
     /// What is in force.
@@ -108,6 +111,7 @@ impl<D: Dataplane> Reconciler<D> {
             names,
             snapshot: None,
             read_error: None,
+            being_written: BTreeSet::new(),
             latest: enforced.clone(),
             enforced,
             first_held: FirstHeld::default(),
@@ -269,6 +273,31 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforced = candidate.clone();
     }
 
+    /// What is wrong with the store, and what it takes time for.
+    fn problems(&self) -> Vec<Problem> {
+        let waiting = self
+            .being_written
+            .iter()
+            .filter(|name| is_resource_file(name))
+            // A new one is among them already: there is nothing before it.
+            .filter(|name| {
+                let known = |problem: &Problem| problem.file.as_ref() == Some(name);
+                !self.latest.problems.iter().any(known)
+            })
+            .map(|name| Problem {
+                file: Some(name.clone()),
+                object: None,
+                message: "someone is writing it: what it held before counts until it is closed"
+                    .to_owned(),
+            });
+        self.latest
+            .problems
+            .iter()
+            .cloned()
+            .chain(waiting)
+            .collect()
+    }
+
     fn tell_problems(&self, candidate: &Accepted) {
         let known: BTreeSet<_> = self.latest.problems.iter().collect();
         for problem in candidate.problems.iter().filter(|p| !known.contains(p)) {
@@ -318,7 +347,7 @@ impl<D: Dataplane> Reconciler<D> {
             error: self.read_error.clone().or_else(|| self.error.clone()),
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
-            problems: problem_statuses(&self.latest.problems),
+            problems: problem_statuses(&self.problems()),
             counters: counter_statuses(counters),
         }
     }

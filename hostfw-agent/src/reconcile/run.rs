@@ -43,6 +43,7 @@ pub async fn run<D: Dataplane>(
                     failures = 0;
                     next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
                 }
+                reconciler.being_written = store.being_written();
                 // Fails if the client went away meanwhile.
                 let _ = reply.send(reconciler.status());
                 continue;
@@ -71,6 +72,7 @@ fn pass<D: Dataplane>(
         .map(|read| keep_last(read, reconciler.snapshot.as_ref(), &halves))
         .map_err(|error| error.to_string());
     reconciler.take_read(read);
+    reconciler.being_written = store.being_written();
 
     let interfaces = interfaces.borrow_and_update().clone();
     let wait = if reconciler.reconcile(&interfaces) {

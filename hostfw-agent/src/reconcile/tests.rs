@@ -424,11 +424,14 @@ async fn a_file_that_is_being_written_is_what_it_was() {
         })
         .await;
     assert_eq!(status.objects.len(), 2);
-    assert_eq!(status.problems, []);
+    assert_eq!(status.problems.len(), 1);
+    assert_eq!(status.problems[0].file.as_deref(), Some("hep.yaml"));
+    assert!(status.problems[0].message.contains("writing"));
 
     drop(file);
-    running
+    let status = running
         .wait_for("the rest counts", |status| status.objects.len() == 1)
         .await;
+    assert_eq!(status.problems, []);
     running.stop().await;
 }
