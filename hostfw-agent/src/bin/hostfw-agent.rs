@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::bail;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use hostfw_agent::{
     attach::{self, Dataplane, IngressChoice, Options, TcChoice},
     interfaces,
@@ -76,7 +76,12 @@ struct Arguments {
 
     /// Name of this node in HostEndpoints [default: the host name in lower
     /// case]
-    #[arg(long, env = "HOSTFW_NODE", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "HOSTFW_NODE",
+        value_name = "NAME",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     node: Option<String>,
 
     /// Hook for incoming packets: auto, xdp-native, xdp-generic or tc
@@ -371,5 +376,7 @@ mod tests {
         assert_eq!(arguments.ingress, IngressChoice::XdpGeneric);
         assert_eq!(arguments.bpf_log as u8, 4);
         assert!(Arguments::try_parse_from(["hostfw-agent", "--tc", "xdp"]).is_err());
+        // An empty name would govern nothing, and open everything.
+        assert!(Arguments::try_parse_from(["hostfw-agent", "--node", ""]).is_err());
     }
 }
