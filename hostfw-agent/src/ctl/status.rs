@@ -102,6 +102,13 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
             writeln!(output, "  {}", problem(one))?;
         }
     }
+    if !status.warnings.is_empty() {
+        writeln!(output, "\nWarnings:")?;
+        for one in &status.warnings {
+            let line = format!("{}: {}", one.object, one.message);
+            writeln!(output, "  {}", one_line(&line))?;
+        }
+    }
     if !status.objects.is_empty() {
         writeln!(output)?;
         objects(&status.objects).write(output)?;

@@ -29,12 +29,13 @@ use self::enforce::{Enforcer, Outcome};
 use crate::{
     accept::{self, Accepted, LoadError, Problem},
     compile::compile,
+    lint::Warning,
     model::Interface,
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
-        objects::{FirstHeld, object_statuses, problem_statuses},
+        objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         status::{EndpointStatus, Status},
     },
     select::{Selection, select},
@@ -73,6 +74,8 @@ pub struct Reconciler<D> {
     read_error: Option<String>,
     /// Its files that someone is writing, which count as they were before.
     being_written: BTreeSet<String>,
+    /// What is valid in it, and probably not meant.
+    warnings: Vec<Warning>,
     /// What the store asks for.
     latest: Accepted,
     /// What is in force.
@@ -112,6 +115,7 @@ impl<D: Dataplane> Reconciler<D> {
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
+            warnings: Vec::new(),
             latest: enforced.clone(),
             enforced,
             first_held: FirstHeld::default(),
@@ -172,6 +176,7 @@ impl<D: Dataplane> Reconciler<D> {
             None => self.enforced.clone(),
         };
         self.tell_problems(&candidate);
+        self.tell_warnings(candidate.warnings());
         self.names.set_interfaces(
             interfaces
                 .iter()
@@ -317,6 +322,13 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
+    fn tell_warnings(&mut self, warnings: Vec<Warning>) {
+        for warning in warnings.iter().filter(|w| !self.warnings.contains(w)) {
+            warn!(object = %warning.about, "{}", warning.message);
+        }
+        self.warnings = warnings;
+    }
+
     fn set_error(&mut self, error: Option<String>) {
         if self.error != error {
             match &error {
@@ -348,6 +360,7 @@ impl<D: Dataplane> Reconciler<D> {
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
             problems: problem_statuses(&self.problems()),
+            warnings: warning_statuses(&self.warnings),
             counters: counter_statuses(counters),
         }
     }

@@ -347,6 +347,23 @@ async fn the_loop_follows_store_and_interfaces_until_it_is_stopped() {
     running.stop().await;
 }
 
+#[test]
+fn what_is_probably_not_meant_is_told_as_long_as_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let ignored = policy("deny", 1).replace("spec:", "spec:\n  types: [Egress]");
+    let ignored = ignored.replace("  preDNAT: true\n  applyOnForward: true\n", "");
+    it.take_read(Ok(snapshot(&[("a.yaml", &ignored)])));
+    assert!(it.reconcile(&[]));
+    let warnings = it.status().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].object, "GlobalNetworkPolicy(deny)");
+    assert!(warnings[0].message.contains("no effect"), "{warnings:?}");
+    it.take_read(Ok(snapshot(&[])));
+    assert!(it.reconcile(&[]));
+    assert_eq!(it.status().warnings, []);
+}
+
 #[tokio::test]
 async fn a_status_is_of_the_store_as_it_was_when_asked() {
     let folder = tempfile::tempdir().unwrap();
