@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    lint::{self, Warning},
     model::{Model, ObjectRef},
     resource::Resource,
     source::{Snapshot, contents::Contents},
@@ -83,6 +84,15 @@ impl Accepted {
     #[must_use]
     pub fn model(&self) -> Model {
         validate::assemble(self.objects.iter().map(|object| object.object.clone()))
+    }
+
+    /// What is valid, and yet probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let resources = self.objects.iter().map(|object| &object.resource);
+        let mut warnings = lint::lint(&self.model());
+        warnings.extend(resources.flat_map(lint::lint_resource));
+        warnings
     }
 
     /// The object of this kind and name, if it is in force.

@@ -11,8 +11,8 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
-use clap::{Parser, ValueEnum};
+use anyhow::bail;
+use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use hostfw_agent::{
     attach::{self, Dataplane, IngressChoice, Options, TcChoice},
     interfaces,
@@ -28,7 +28,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing::info;
+use tracing::{info, level_filters::LevelFilter};
 use tracing_subscriber::EnvFilter;
 
 /// Enforces Calico host endpoint policy on this node with eBPF.
@@ -76,7 +76,12 @@ struct Arguments {
 
     /// Name of this node in HostEndpoints [default: the host name in lower
     /// case]
-    #[arg(long, env = "HOSTFW_NODE", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "HOSTFW_NODE",
+        value_name = "NAME",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     node: Option<String>,
 
     /// Hook for incoming packets: auto, xdp-native, xdp-generic or tc
@@ -194,7 +199,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         anyhow::anyhow!("state folder {}: {error}", arguments.state_dir.display())
     })?;
 
-    // First of all: this finds out whether another agent is at work.
+    // First of all: both find out whether another agent is at work, the socket
+    // without leaving anything behind if so.
+    let socket = ControlSocket::bind(&arguments.socket)?;
     let mut dataplane = Dataplane::open(&Options {
         ingress: arguments.ingress,
         tc: arguments.tc,
@@ -203,7 +210,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let socket = ControlSocket::bind(&arguments.socket)?;
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
@@ -250,23 +256,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let level = &arguments.log_level;
-    let directives = if arguments.bpf_log == BpfLog::Off {
-        level.clone()
-    } else {
-        // The programs' modules begin with `hostfw`, and so does the agent's
-        // name, whose longer directive wins.
-        let own = level
-            .split(',')
-            .find(|part| !part.contains('='))
-            .unwrap_or("info");
-        format!(
-            "hostfw={},hostfw_agent={own},{level}",
-            arguments.bpf_log.name()
-        )
-    };
-    let filter = EnvFilter::try_new(&directives)
-        .with_context(|| format!("log level {level:?}"))
-        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let filter = EnvFilter::try_new(log_directives(level, arguments.bpf_log)?)
+        .map_err(|error| anyhow::anyhow!("log level {level:?}: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
@@ -276,6 +267,27 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// The directives of the log, the programs' among them.
+fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
+    let bare = || level.split(',').filter(|part| !part.contains('='));
+    // Taken for the name of a module, a misspelt level would silence the log.
+    if let Some(found) = bare().find(|part| part.parse::<LevelFilter>().is_err()) {
+        bail!(
+            "log level {level:?}: expected off, error, warn, info, debug or trace, found {found:?}"
+        );
+    }
+    if bpf_log == BpfLog::Off {
+        return Ok(level.to_owned());
+    }
+    // The programs' modules begin with `hostfw`, and so does the agent's name,
+    // whose longer directive wins.
+    let own = bare().next().unwrap_or("info");
+    Ok(format!(
+        "hostfw={},hostfw_agent={own},{level}",
+        bpf_log.name()
+    ))
 }
 
 fn require_root() -> anyhow::Result<()> {
@@ -327,6 +339,27 @@ mod tests {
     }
 
     #[test]
+    fn log_levels_are_checked() {
+        let directives = |level| log_directives(level, BpfLog::Off).map_err(|e| e.to_string());
+        for fine in [
+            "info",
+            "OFF",
+            "warn,hostfw_agent::reconcile=debug",
+            "a=info",
+        ] {
+            assert_eq!(directives(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["banana", "info,hostfw_agent", "information"] {
+            let error = directives(wrong).unwrap_err();
+            assert!(error.contains("expected off, error"), "{error}");
+        }
+        assert_eq!(
+            log_directives("warn,x=info", BpfLog::Debug).unwrap(),
+            "hostfw=debug,hostfw_agent=warn,warn,x=info"
+        );
+    }
+
+    #[test]
     fn interfaces_repeat_and_choices_are_checked() {
         let arguments = Arguments::try_parse_from([
             "hostfw-agent",
@@ -343,5 +376,7 @@ mod tests {
         assert_eq!(arguments.ingress, IngressChoice::XdpGeneric);
         assert_eq!(arguments.bpf_log as u8, 4);
         assert!(Arguments::try_parse_from(["hostfw-agent", "--tc", "xdp"]).is_err());
+        // An empty name would govern nothing, and open everything.
+        assert!(Arguments::try_parse_from(["hostfw-agent", "--node", ""]).is_err());
     }
 }

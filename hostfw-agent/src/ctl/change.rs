@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     accept::{self, Accepted},
-    lint::{self, Warning},
+    lint::Warning,
     model::{Kind, ObjectRef},
     resource::Resource,
     source::store::{Change, StoreError, Writer},
@@ -274,6 +274,5 @@ fn change<T: Subject>(
 
 /// What is probably not meant, in the whole store.
 fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
-    let valid = accept::accept(&writer.snapshot()?, &Accepted::default());
-    Ok(lint::lint(&valid.model()))
+    Ok(accept::accept(&writer.snapshot()?, &Accepted::default()).warnings())
 }

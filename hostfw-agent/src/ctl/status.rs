@@ -102,6 +102,13 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
             writeln!(output, "  {}", problem(one))?;
         }
     }
+    if !status.warnings.is_empty() {
+        writeln!(output, "\nWarnings:")?;
+        for one in &status.warnings {
+            let line = format!("{}: {}", one.object, one.message);
+            writeln!(output, "  {}", one_line(&line))?;
+        }
+    }
     if !status.objects.is_empty() {
         writeln!(output)?;
         objects(&status.objects).write(output)?;
@@ -199,15 +206,20 @@ fn endpoints(endpoints: &[EndpointStatus]) -> Table {
 fn conditions(endpoints: &[EndpointStatus]) -> Vec<String> {
     let mut lines = Vec::new();
     for endpoint in endpoints {
+        // A `*` endpoint governs several.
+        let about = match &endpoint.interface {
+            Some(interface) => format!("{} ({interface})", endpoint.name),
+            None => endpoint.name.clone(),
+        };
         for (direction, hook) in [("ingress", &endpoint.ingress), ("egress", &endpoint.egress)] {
             if let Some(fallback) = hook.as_ref().and_then(|hook| hook.fallback.as_ref()) {
-                lines.push(format!("{}: {direction}: {fallback}", endpoint.name));
+                lines.push(format!("{about}: {direction}: {fallback}"));
             }
         }
         for condition in endpoint.conditions.iter().filter(|one| !one.status) {
             lines.push(format!(
-                "{}: {} is false ({}): {}",
-                endpoint.name, condition.kind, condition.reason, condition.message
+                "{about}: {} is false ({}): {}",
+                condition.kind, condition.reason, condition.message
             ));
         }
     }
@@ -301,8 +313,8 @@ mod tests {
         assert!(at("bad ") < at("fine "));
         at("xdp/generic");
         at("a,b");
-        at("ep: ingress: no native XDP");
-        at("NormalIngressEnforced is false (NotInThisRelease): only pre-DNAT");
+        at("ep (eth0): ingress: no native XDP");
+        at("ep (eth0): NormalIngressEnforced is false (NotInThisRelease): only pre-DNAT");
 
         let mut shown = Vec::new();
         text(&status, Some("newer"), &mut shown).unwrap();

@@ -22,7 +22,11 @@ impl Validate {
     ) -> Result<(), CtlError> {
         let mut input = Input::read(&self.files, &mut streams.input);
         let objects = input.validate();
-        for warning in lint::lint(&validate::assemble(objects)) {
+        let mut warnings = lint::lint(&validate::assemble(objects));
+        for item in &input.items {
+            warnings.extend(lint::lint_resource(&item.resource));
+        }
+        for warning in warnings {
             writeln!(streams.warnings, "Warning: {warning}")?;
         }
         if !input.errors.is_empty() {

@@ -90,6 +90,8 @@ fn pending(status: &Status, wanted: &str) -> Option<String> {
                 pending.push(format!("{}({}) is pending", object.kind, object.name));
             }
         }
+        // Among them is what the agent waits for.
+        pending.extend(status.problems.iter().map(super::status::problem));
     }
     (!pending.is_empty()).then(|| pending.join("; "))
 }
@@ -143,6 +145,16 @@ mod tests {
         assert_eq!(pending(&enforced("a"), "a"), None);
         let other = pending(&enforced("a"), "b").unwrap();
         assert!(other.contains("expected revision b"), "{other}");
+        let waiting = Status {
+            problems: vec![Problem {
+                file: Some("a.yaml".to_owned()),
+                object: None,
+                message: "someone is writing it".to_owned(),
+            }],
+            ..enforced("a")
+        };
+        let waiting = pending(&waiting, "b").unwrap();
+        assert!(waiting.contains("a.yaml: someone"), "{waiting}");
         let failed = Status {
             error: Some("too many rules".to_owned()),
             ..enforced("a")

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{ObjectState, ObjectStatus, Problem};
+use super::status::{ObjectState, ObjectStatus, Problem, Warning};
 use crate::{
     accept::{self, Accepted, AcceptedObject, Stored},
+    lint,
     model::ObjectRef,
 };
 
@@ -93,6 +94,18 @@ pub fn problem_statuses(problems: &[accept::Problem]) -> Vec<Problem> {
             file: problem.file.clone(),
             object: problem.object.as_ref().map(ToString::to_string),
             message: problem.message.clone(),
+        })
+        .collect()
+}
+
+/// Warnings for the status, in the order in which they come.
+#[must_use]
+pub fn warning_statuses(warnings: &[lint::Warning]) -> Vec<Warning> {
+    warnings
+        .iter()
+        .map(|warning| Warning {
+            object: warning.about.to_string(),
+            message: warning.message.clone(),
         })
         .collect()
 }

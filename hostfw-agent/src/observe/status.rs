@@ -27,6 +27,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// What is wrong with the store, by file or object.
     pub problems: Vec<Problem>,
+    /// What is enforced, and yet probably not meant.
+    pub warnings: Vec<Warning>,
     /// Packets and bytes so far.
     pub counters: Vec<CounterStatus>,
 }
@@ -118,6 +120,16 @@ pub struct Problem {
     /// `Kind(name)`, where it could be told.
     pub object: Option<String>,
     /// What was expected and what was found.
+    pub message: String,
+}
+
+/// Something that is valid and probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Warning {
+    /// `Kind(name)`.
+    pub object: String,
+    /// What happens, and what to do if it is not meant.
     pub message: String,
 }
 

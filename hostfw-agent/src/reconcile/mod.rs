@@ -27,20 +27,22 @@ use tracing::{error, info, warn};
 
 use self::enforce::{Enforcer, Outcome};
 use crate::{
-    accept::{self, Accepted, LoadError},
+    accept::{self, Accepted, LoadError, Problem},
     compile::compile,
+    lint::Warning,
     model::Interface,
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
-        objects::{FirstHeld, object_statuses, problem_statuses},
+        objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         status::{EndpointStatus, Status},
     },
     select::{Selection, select},
     source::{
         Snapshot,
         follow::{FollowError, create_folder},
+        is_resource_file,
     },
 };
 
@@ -70,6 +72,10 @@ pub struct Reconciler<D> {
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
     read_error: Option<String>,
+    /// Its files that someone is writing, which count as they were before.
+    being_written: BTreeSet<String>,
+    /// What is valid in it, and probably not meant.
+    warnings: Vec<Warning>,
     /// What the store asks for.
     latest: Accepted,
     /// What is in force.
@@ -108,6 +114,8 @@ impl<D: Dataplane> Reconciler<D> {
             names,
             snapshot: None,
             read_error: None,
+            being_written: BTreeSet::new(),
+            warnings: Vec::new(),
             latest: enforced.clone(),
             enforced,
             first_held: FirstHeld::default(),
@@ -168,6 +176,7 @@ impl<D: Dataplane> Reconciler<D> {
             None => self.enforced.clone(),
         };
         self.tell_problems(&candidate);
+        self.tell_warnings(candidate.warnings());
         self.names.set_interfaces(
             interfaces
                 .iter()
@@ -269,6 +278,31 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforced = candidate.clone();
     }
 
+    /// What is wrong with the store, and what it takes time for.
+    fn problems(&self) -> Vec<Problem> {
+        let waiting = self
+            .being_written
+            .iter()
+            .filter(|name| is_resource_file(name))
+            // A new one is among them already: there is nothing before it.
+            .filter(|name| {
+                let known = |problem: &Problem| problem.file.as_ref() == Some(name);
+                !self.latest.problems.iter().any(known)
+            })
+            .map(|name| Problem {
+                file: Some(name.clone()),
+                object: None,
+                message: "someone is writing it: what it held before counts until it is closed"
+                    .to_owned(),
+            });
+        self.latest
+            .problems
+            .iter()
+            .cloned()
+            .chain(waiting)
+            .collect()
+    }
+
     fn tell_problems(&self, candidate: &Accepted) {
         let known: BTreeSet<_> = self.latest.problems.iter().collect();
         for problem in candidate.problems.iter().filter(|p| !known.contains(p)) {
@@ -286,6 +320,13 @@ impl<D: Dataplane> Reconciler<D> {
         if candidate.problems.is_empty() && !known.is_empty() {
             info!("nothing is wrong with the store any more");
         }
+    }
+
+    fn tell_warnings(&mut self, warnings: Vec<Warning>) {
+        for warning in warnings.iter().filter(|w| !self.warnings.contains(w)) {
+            warn!(object = %warning.about, "{}", warning.message);
+        }
+        self.warnings = warnings;
     }
 
     fn set_error(&mut self, error: Option<String>) {
@@ -318,7 +359,8 @@ impl<D: Dataplane> Reconciler<D> {
             error: self.read_error.clone().or_else(|| self.error.clone()),
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
-            problems: problem_statuses(&self.latest.problems),
+            problems: problem_statuses(&self.problems()),
+            warnings: warning_statuses(&self.warnings),
             counters: counter_statuses(counters),
         }
     }

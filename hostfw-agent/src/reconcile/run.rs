@@ -37,6 +37,13 @@ pub async fn run<D: Dataplane>(
             biased;
             () = &mut stop => return,
             Some(reply) = requests.recv() => {
+                // What was stored before the question belongs to the answer:
+                // else the object's old version would be told as enforced.
+                if store.has_changed() {
+                    failures = 0;
+                    next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+                }
+                reconciler.being_written = store.being_written();
                 // Fails if the client went away meanwhile.
                 let _ = reply.send(reconciler.status());
                 continue;
@@ -65,6 +72,7 @@ fn pass<D: Dataplane>(
         .map(|read| keep_last(read, reconciler.snapshot.as_ref(), &halves))
         .map_err(|error| error.to_string());
     reconciler.take_read(read);
+    reconciler.being_written = store.being_written();
 
     let interfaces = interfaces.borrow_and_update().clone();
     let wait = if reconciler.reconcile(&interfaces) {

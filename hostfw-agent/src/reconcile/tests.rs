@@ -347,6 +347,42 @@ async fn the_loop_follows_store_and_interfaces_until_it_is_stopped() {
     running.stop().await;
 }
 
+#[test]
+fn what_is_probably_not_meant_is_told_as_long_as_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let ignored = policy("deny", 1).replace("spec:", "spec:\n  types: [Egress]");
+    let ignored = ignored.replace("  preDNAT: true\n  applyOnForward: true\n", "");
+    it.take_read(Ok(snapshot(&[("a.yaml", &ignored)])));
+    assert!(it.reconcile(&[]));
+    let warnings = it.status().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].object, "GlobalNetworkPolicy(deny)");
+    assert!(warnings[0].message.contains("no effect"), "{warnings:?}");
+    it.take_read(Ok(snapshot(&[])));
+    assert!(it.reconcile(&[]));
+    assert_eq!(it.status().warnings, []);
+}
+
+#[tokio::test]
+async fn a_status_is_of_the_store_as_it_was_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let running = Running::start(reconciler(&folder, Fake::default()));
+    running.status().await;
+    for generation in 3..20 {
+        let text = ENDPOINT.replace("generation: 3", &format!("generation: {generation}"));
+        fs::write(store.join("hep.yaml"), text).unwrap();
+        let status = running.status().await;
+        let hep = &status.objects[0];
+        assert_eq!(hep.stored_generation, Some(generation));
+        assert_eq!(hep.enforced_generation, Some(generation));
+        assert_eq!(hep.state, ObjectState::Enforced);
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_store_that_is_lost_opens_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -405,11 +441,14 @@ async fn a_file_that_is_being_written_is_what_it_was() {
         })
         .await;
     assert_eq!(status.objects.len(), 2);
-    assert_eq!(status.problems, []);
+    assert_eq!(status.problems.len(), 1);
+    assert_eq!(status.problems[0].file.as_deref(), Some("hep.yaml"));
+    assert!(status.problems[0].message.contains("writing"));
 
     drop(file);
-    running
+    let status = running
         .wait_for("the rest counts", |status| status.objects.len() == 1)
         .await;
+    assert_eq!(status.problems, []);
     running.stop().await;
 }

@@ -160,6 +160,13 @@ impl Follower {
         }
     }
 
+    /// Whether the folder has changed since that was told last, quiet or not;
+    /// which then counts as told.
+    pub fn has_changed(&mut self) -> bool {
+        self.drain();
+        self.burst.take().is_some()
+    }
+
     /// Takes in what has happened so far, without waiting, and gives the names
     /// of the files that it happened to.
     ///
@@ -195,8 +202,8 @@ impl Follower {
         }
     }
 
-    /// Names of the files that someone is writing: changed, not closed yet,
-    /// and not left alone for two seconds.
+    /// Names of the files that someone is writing: changed and not closed yet,
+    /// or just made.
     pub fn being_written(&self) -> BTreeSet<String> {
         self.tracker.being_written()
     }
@@ -210,6 +217,8 @@ impl Follower {
     ) {
         if mask.contains(EventMask::Q_OVERFLOW) {
             warn!("inotify dropped events; the store is read anew");
+            // Who closed what may be among the dropped ones.
+            self.tracker = Tracker::default();
             self.note(now);
             return;
         }
@@ -323,8 +332,10 @@ fn file_event(mask: EventMask) -> Option<FileEvent> {
         Some(FileEvent::Gone)
     } else if mask.contains(EventMask::ATTRIB) {
         Some(FileEvent::Attributes)
-    } else if mask.intersects(EventMask::CREATE | EventMask::MODIFY) {
+    } else if mask.contains(EventMask::MODIFY) {
         Some(FileEvent::Written)
+    } else if mask.contains(EventMask::CREATE) {
+        Some(FileEvent::Made)
     } else {
         None
     }

@@ -145,3 +145,14 @@ fn usage_errors_end_with_1_and_help_with_0() {
         assert!(done.out.contains("hostfwctl"), "{done:?}");
     }
 }
+
+#[test]
+fn rules_that_types_leave_out_are_warned_of() {
+    let sandbox = Sandbox::new();
+    let input = policy("a", 1) + "  ingress:\n  - action: Deny\n";
+    for verb in ["validate", "apply"] {
+        sandbox
+            .run(&[verb, "-f", "-"], &input)
+            .complains("Warning: GlobalNetworkPolicy(a): spec.ingress has 1 rules");
+    }
+}

@@ -41,6 +41,17 @@ async fn a_file_that_is_written_moved_or_removed_is_told() {
 }
 
 #[tokio::test]
+async fn a_change_can_be_asked_for_before_it_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    assert!(!follower.has_changed());
+    fs::write(folder.path().join("a.yaml"), "one").unwrap();
+    assert!(follower.has_changed());
+    assert!(!follower.has_changed());
+    stays_quiet(&mut follower, Duration::from_millis(200)).await;
+}
+
+#[tokio::test]
 async fn a_burst_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut follower = Follower::new(folder.path()).unwrap();
@@ -84,14 +95,23 @@ async fn draining_tells_of_a_write_without_waiting() {
 }
 
 #[tokio::test]
-async fn a_file_left_open_is_told_after_two_seconds() {
+async fn a_file_is_waited_for_until_its_writer_closes_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut follower = Follower::new(folder.path()).unwrap();
     let mut file = File::create(folder.path().join("a.yaml")).unwrap();
-    file.write_all(b"whole").unwrap();
+    file.write_all(b"half").unwrap();
+    stays_quiet(&mut follower, Duration::from_secs(3)).await;
+    drop(file);
+    changes(&mut follower).await;
+}
+
+#[tokio::test]
+async fn a_link_is_told_although_nobody_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    std::os::unix::fs::symlink("elsewhere", folder.path().join("a.yaml")).unwrap();
     changes(&mut follower).await;
     assert_eq!(follower.being_written(), BTreeSet::new());
-    drop(file);
 }
 
 #[tokio::test]
@@ -125,8 +145,12 @@ async fn an_overflow_of_the_queue_is_a_change() {
     let folder = tempfile::tempdir().unwrap();
     let mut follower = Follower::new(folder.path()).unwrap();
     let descriptor = follower.watch.as_ref().unwrap().descriptor.clone();
+    let name = Some(OsStr::new("a.yaml"));
+    follower.take(EventMask::MODIFY, &descriptor, name, Instant::now());
     follower.take(EventMask::Q_OVERFLOW, &descriptor, None, Instant::now());
     changes(&mut follower).await;
+    // Its end may have been dropped.
+    assert_eq!(follower.being_written(), BTreeSet::new());
 }
 
 #[tokio::test]

@@ -7,14 +7,16 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A file that is open for writing but was left alone for this long counts as
-/// complete: not every writer closes, and a hard link is never closed.
+/// A file that was made but never written to counts as complete after this
+/// long: a link is never closed.
 pub(super) const SETTLED: Duration = Duration::from_secs(2);
 
 /// What happened to a name in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileEvent {
-    /// Made, or written to: `IN_CREATE`, `IN_MODIFY`.
+    /// Made: `IN_CREATE`.
+    Made,
+    /// Written to or truncated: `IN_MODIFY`.
     Written,
     /// Its writer closed it: `IN_CLOSE_WRITE`.
     Closed,
@@ -29,17 +31,22 @@ pub(super) enum FileEvent {
 /// The files that are being written.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
-    /// When each was last written to.
-    writing: BTreeMap<String, Instant>,
+    /// When each was made; `None` once it was written to, for then its writer
+    /// has it open, and will close it.
+    writing: BTreeMap<String, Option<Instant>>,
 }
 
 impl Tracker {
     /// Takes in an event, and says whether the folder is to be read again.
     pub(super) fn take(&mut self, name: &str, event: FileEvent, now: Instant) -> bool {
         match event {
+            // Nothing to read yet: it is told when it is complete.
+            FileEvent::Made => {
+                self.writing.insert(name.to_owned(), Some(now));
+                false
+            }
             FileEvent::Written => {
-                self.writing.insert(name.to_owned(), now);
-                // Nothing to read yet: it is told when it is complete.
+                self.writing.insert(name.to_owned(), None);
                 false
             }
             FileEvent::Closed | FileEvent::MovedIn | FileEvent::Gone => {
@@ -50,17 +57,19 @@ impl Tracker {
         }
     }
 
-    /// Forgets files that were left alone for [`SETTLED`], and says whether
-    /// there were any.
+    /// Forgets files that were made and not written to for [`SETTLED`], and
+    /// says whether there were any.
     pub(super) fn settle(&mut self, now: Instant) -> bool {
         let before = self.writing.len();
-        self.writing.retain(|_, last| *last + SETTLED > now);
+        self.writing
+            .retain(|_, made| made.is_none_or(|made| made + SETTLED > now));
         self.writing.len() != before
     }
 
     /// When [`settle`](Self::settle) will find something.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.writing.values().min().map(|last| *last + SETTLED)
+        let made = self.writing.values().copied().flatten().min();
+        made.map(|made| made + SETTLED)
     }
 
     /// Names of the files that are being written.
@@ -89,17 +98,20 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_does_not_close_is_waited_for_two_seconds_from_its_last_write() {
+    fn a_link_is_complete_after_a_while_but_not_what_is_written() {
         let start = Instant::now();
         let mut tracker = Tracker::default();
+        tracker.take("link.yaml", FileEvent::Made, start);
+        tracker.take("a.yaml", FileEvent::Made, start);
         tracker.take("a.yaml", FileEvent::Written, start);
-        let later = start + Duration::from_secs(1);
-        tracker.take("a.yaml", FileEvent::Written, later);
-        assert_eq!(tracker.deadline(), Some(later + SETTLED));
-        assert!(!tracker.settle(start + SETTLED));
-        assert!(tracker.settle(later + SETTLED));
-        assert_eq!(tracker.being_written(), BTreeSet::new());
-        assert!(!tracker.settle(later + SETTLED));
+        assert_eq!(tracker.deadline(), Some(start + SETTLED));
+        assert!(tracker.settle(start + SETTLED));
+        assert_eq!(
+            tracker.being_written(),
+            BTreeSet::from(["a.yaml".to_owned()])
+        );
+        assert_eq!(tracker.deadline(), None);
+        assert!(!tracker.settle(start + SETTLED * 100));
     }
 
     #[test]
