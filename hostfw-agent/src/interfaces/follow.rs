@@ -239,13 +239,14 @@ async fn sleep_until(deadline: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+    use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
 
     use super::*;
 
     fn link(index: u32, name: &str) -> RouteNetlinkMessage {
         let mut message = LinkMessage::default();
         message.header.index = index;
+        message.header.link_layer_type = LinkLayerType::Ether;
         message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
         RouteNetlinkMessage::NewLink(message)
     }

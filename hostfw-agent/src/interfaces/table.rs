@@ -11,6 +11,8 @@ use rtnetlink::packet_route::{
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
 };
 
+use tracing::warn;
+
 use crate::model::Interface;
 
 /// An interface without its addresses.
@@ -94,13 +96,21 @@ impl Table {
         else {
             return false;
         };
+        let kind = message.header.link_layer_type;
+        let Some(link_header) = link_header(kind) else {
+            // An endpoint that means it is told that there is none: better
+            // than programs that take every frame for something else than IP.
+            warn!(
+                interface = name,
+                ?kind,
+                "frames of this link type cannot be read"
+            );
+            return self.links.remove(&index).is_some();
+        };
         let flags = message.header.flags;
         let link = Link {
             name,
-            link_header: matches!(
-                message.header.link_layer_type,
-                LinkLayerType::Ether | LinkLayerType::Loopback
-            ),
+            link_header,
             loopback: flags.contains(LinkFlags::Loopback),
             up: flags.contains(LinkFlags::Up),
         };
@@ -157,6 +167,29 @@ fn own_address(message: &AddressMessage) -> Option<IpAddr> {
         }
     }
     address
+}
+
+/// Whether frames of the link type begin with an Ethernet header, or with the
+/// IP header; `None` if with something else, as on InfiniBand.
+fn link_header(kind: LinkLayerType) -> Option<bool> {
+    // The enum is another crate's and grows; a type that nobody has looked at
+    // is one that cannot be read.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a non-exhaustive enum of another crate"
+    )]
+    match kind {
+        LinkLayerType::Ether | LinkLayerType::Loopback => Some(true),
+        LinkLayerType::None
+        | LinkLayerType::Rawip
+        | LinkLayerType::Ppp
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
     let (reason, message) = match &inert.reason {
         InertReason::NoSuchInterface(name) => (
             "NoSuchInterface",
-            format!("the node has no interface {name}"),
+            format!("the node has no interface {name} whose packets can be read"),
         ),
         InertReason::NoSuchAddress(addresses) => {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();

@@ -164,3 +164,25 @@ fn on_a_point_to_point_link_the_own_address_counts() {
         ["192.0.2.1".parse::<IpAddr>().unwrap()]
     );
 }
+
+#[test]
+fn links_whose_frames_cannot_be_read_are_left_out() {
+    let mut table = Table::default();
+    for (kind, seen) in [
+        (LinkLayerType::Infiniband, false),
+        (LinkLayerType::Ieee80211Radiotap, false),
+        (LinkLayerType::Ppp, true),
+        (LinkLayerType::Tunnel6, true),
+        (LinkLayerType::Infiniband, false),
+    ] {
+        table.apply(&RouteNetlinkMessage::NewLink(link(
+            7,
+            "x0",
+            kind,
+            LinkFlags::Up,
+        )));
+        let found = table.interfaces();
+        assert_eq!(!found.is_empty(), seen, "{kind:?}");
+        assert!(found.iter().all(|found| !found.link_header), "{kind:?}");
+    }
+}
