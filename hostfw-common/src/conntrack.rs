@@ -14,16 +14,21 @@ use crate::boundary;
 /// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C, align(4))]
-pub struct Address(pub [u8; 16]);
+pub struct Address {
+    /// Network byte order.
+    pub bytes: [u8; 16],
+}
 
 impl Address {
     /// Maps an IPv4 address (RFC 4291 section 2.5.5.2).
     #[inline(always)]
     #[must_use]
     pub const fn from_v4(a: [u8; 4]) -> Self {
-        Self([
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3],
-        ])
+        Self {
+            bytes: [
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3],
+            ],
+        }
     }
 
     /// Whether this is an IPv4 address, mapped.
@@ -38,7 +43,7 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> [u32; 4] {
-        let a = &self.0;
+        let a = &self.bytes;
         [
             u32::from_ne_bytes([a[0], a[1], a[2], a[3]]),
             u32::from_ne_bytes([a[4], a[5], a[6], a[7]]),
@@ -51,7 +56,12 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn v4(&self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+        [
+            self.bytes[12],
+            self.bytes[13],
+            self.bytes[14],
+            self.bytes[15],
+        ]
     }
 }
 

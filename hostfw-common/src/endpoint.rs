@@ -5,7 +5,10 @@ use crate::{boundary, policy::PolicyTable};
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
-pub struct EndpointId(pub u32);
+pub struct EndpointId {
+    /// The number.
+    pub number: u32,
+}
 
 /// The address family of a packet. The numbers index the tables of an
 /// [`Endpoint`].

@@ -12,13 +12,19 @@ use crate::{boundary, limits::ROW_WORDS, verdict::Direction};
 /// Number of a policy within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
-pub struct PolicyId(pub u32);
+pub struct PolicyId {
+    /// The number.
+    pub number: u32,
+}
 
 /// Number of a table: the part of a trie that belongs to one dimension of one
 /// list of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
-pub struct TableId(pub u32);
+pub struct TableId {
+    /// The number.
+    pub number: u32,
+}
 
 /// Some rule of the list has action Log: the packet is looked at a second time
 /// to report them.
@@ -53,7 +59,7 @@ impl PolicyTable {
     #[inline(always)]
     #[must_use]
     pub const fn source(&self) -> u32 {
-        self.table.0
+        self.table.number
     }
 
     /// Table of the destination address (prefix trie) and of the source port
@@ -61,7 +67,7 @@ impl PolicyTable {
     #[inline(always)]
     #[must_use]
     pub const fn destination(&self) -> u32 {
-        self.table.0 + 1
+        self.table.number + 1
     }
 
     /// How many table numbers one list of rules takes.

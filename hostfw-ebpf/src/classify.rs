@@ -74,7 +74,7 @@ fn look_up(table: &PolicyTable, headers: &Headers, generation: u64) -> Option<Ma
                 },
             );
             let source = *prefixes.get(&key)?;
-            key.data.table.0 = table.destination();
+            key.data.table.number = table.destination();
             key.data.address = headers.destination.v4();
             (source, *prefixes.get(&key)?)
         }
@@ -84,12 +84,12 @@ fn look_up(table: &PolicyTable, headers: &Headers, generation: u64) -> Option<Ma
                 TABLE_BITS + 128,
                 PrefixV6 {
                     table: table.table,
-                    address: headers.source.0,
+                    address: headers.source.bytes,
                 },
             );
             let source = *prefixes.get(&key)?;
-            key.data.table.0 = table.destination();
-            key.data.address = headers.destination.0;
+            key.data.table.number = table.destination();
+            key.data.address = headers.destination.bytes;
             (source, *prefixes.get(&key)?)
         }
     };
@@ -104,7 +104,7 @@ fn look_up(table: &PolicyTable, headers: &Headers, generation: u64) -> Option<Ma
         },
     );
     let service = *services.get(&key)?;
-    key.data.table.0 = table.destination();
+    key.data.table.number = table.destination();
     key.data.protocol = 0;
     key.data.port = source_port(headers);
     let source_port = *services.get(&key)?;

@@ -203,7 +203,7 @@ fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool
                 direction,
                 protocol,
                 port,
-                remote: remote.0,
+                remote: remote.bytes,
             };
             trie.get(&Key::new(FAILSAFE_BITS + 128, key)).is_some()
         }),

@@ -73,8 +73,8 @@ pub(crate) struct Headers {
 
 impl Headers {
     pub(crate) const EMPTY: Self = Self {
-        source: Address([0; 16]),
-        destination: Address([0; 16]),
+        source: Address { bytes: [0; 16] },
+        destination: Address { bytes: [0; 16] },
         identification: [0; 4],
         source_port: [0; 2],
         destination_port: [0; 2],
@@ -115,7 +115,7 @@ impl Headers {
         let pair =
             |value: [u8; 2]| (veil.draw(u32::from(u16::from_ne_bytes(value))) as u16).to_ne_bytes();
         for address in [&mut self.source, &mut self.destination] {
-            for chunk in address.0.as_chunks_mut::<4>().0 {
+            for chunk in address.bytes.as_chunks_mut::<4>().0 {
                 *chunk = veil.draw(u32::from_ne_bytes(*chunk)).to_ne_bytes();
             }
         }
@@ -479,6 +479,8 @@ fn mapped([high, low]: [u16; 2]) -> Address {
 
 #[inline(always)]
 fn address(words: [u16; 8]) -> Address {
-    // SAFETY: both are 16 bytes in the same order.
-    Address(unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) })
+    Address {
+        // SAFETY: both are 16 bytes in the same order.
+        bytes: unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) },
+    }
 }

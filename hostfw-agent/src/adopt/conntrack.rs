@@ -159,7 +159,13 @@ fn tuple(bytes: &[u8]) -> Option<Tuple> {
     let address = |v4: u16, v6: u16| {
         attribute(ip, v4)
             .and_then(|bytes| Some(Address::from_v4(bytes.try_into().ok()?)))
-            .or_else(|| attribute(ip, v6).and_then(|bytes| Some(Address(bytes.try_into().ok()?))))
+            .or_else(|| {
+                attribute(ip, v6).and_then(|bytes| {
+                    Some(Address {
+                        bytes: bytes.try_into().ok()?,
+                    })
+                })
+            })
     };
     let protocol = attribute(bytes, CTA_TUPLE_PROTO)?;
     let pair = |kind: u16| attribute(protocol, kind).and_then(|bytes| bytes.try_into().ok());

@@ -22,7 +22,7 @@ pub(super) struct Known {
 /// Whether an address never is on a wire: loopback and unspecified.
 pub(super) fn is_internal(address: &Address) -> bool {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-    let bytes = &address.0;
+    let bytes = &address.bytes;
     if bytes[..12] == MAPPED {
         return bytes[12] == 127 || bytes[12..] == [0; 4];
     }
@@ -52,7 +52,9 @@ mod tests {
             assert!(is_internal(&Address::from_v4(internal)), "{internal:?}");
         }
         assert!(!is_internal(&Address::from_v4([10, 240, 0, 1])));
-        let v6 = |text: &str| Address(text.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        let v6 = |text: &str| Address {
+            bytes: text.parse::<std::net::Ipv6Addr>().unwrap().octets(),
+        };
         assert!(is_internal(&v6("::1")));
         assert!(is_internal(&v6("::")));
         assert!(!is_internal(&v6("fd00::1")));

@@ -63,7 +63,7 @@ fn parse(message: &[u8]) -> Option<Known> {
         let bytes: [u8; 16] = message.get(offset..offset + 16)?.try_into().ok()?;
         match family {
             // A socket of both families has IPv4 addresses mapped, as we do.
-            libc::AF_INET6 => Some(Address(bytes)),
+            libc::AF_INET6 => Some(Address { bytes }),
             libc::AF_INET => Some(Address::from_v4([bytes[0], bytes[1], bytes[2], bytes[3]])),
             _ => None,
         }

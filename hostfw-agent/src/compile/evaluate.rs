@@ -255,7 +255,7 @@ fn rows<'a>(image: &'a Image, table: PolicyTable, packet: &Packet) -> Option<[&'
 fn row_v4(image: &Image, table: u32, address: [u8; 4]) -> Option<u32> {
     longest(32, |length| {
         let key = PrefixV4 {
-            table: TableId(table),
+            table: TableId { number: table },
             address: first_bits(address, length),
         };
         image.prefixes_v4.get(&(TABLE_BITS + length, key))
@@ -265,7 +265,7 @@ fn row_v4(image: &Image, table: u32, address: [u8; 4]) -> Option<u32> {
 fn row_v6(image: &Image, table: u32, address: [u8; 16]) -> Option<u32> {
     longest(128, |length| {
         let key = PrefixV6 {
-            table: TableId(table),
+            table: TableId { number: table },
             address: first_bits(address, length),
         };
         image.prefixes_v6.get(&(TABLE_BITS + length, key))
@@ -277,7 +277,7 @@ fn row_service(image: &Image, table: u32, protocol: u8, port: u16) -> Option<u32
     longest(PROTOCOL_BITS + PORT_BITS, |length| {
         let [protocol, high, low] = first_bits([protocol, high, low], length);
         let key = Service {
-            table: TableId(table),
+            table: TableId { number: table },
             protocol,
             port: [high, low],
             _pad: 0,

@@ -48,12 +48,12 @@ impl Names {
     /// The endpoint of this number.
     #[must_use]
     pub fn endpoint(&self, id: EndpointId) -> Option<&ObjectRef> {
-        self.endpoints.get(id.0 as usize)
+        self.endpoints.get(id.number as usize)
     }
 
     /// The policy of this number.
     #[must_use]
     pub fn policy(&self, id: PolicyId) -> Option<&ObjectRef> {
-        self.policies.get(id.0 as usize)
+        self.policies.get(id.number as usize)
     }
 }

@@ -126,7 +126,9 @@ impl<'a> Compiler<'a> {
             .entry(&governed.endpoint)
             .or_insert_with(|| {
                 names.push(object.clone());
-                EndpointId(names.len() as u32 - 1)
+                EndpointId {
+                    number: names.len() as u32 - 1,
+                }
             });
         let endpoint = Endpoint {
             id,
@@ -235,7 +237,9 @@ impl<'a> Compiler<'a> {
             log_row = self.rows.intern(&logs).map_err(too_many)?;
         }
         let table = PolicyTable {
-            table: TableId(self.next_table),
+            table: TableId {
+                number: self.next_table,
+            },
             first_rule: self.image.rules.len() as u32,
             log_row,
             rule_count,
@@ -251,7 +255,7 @@ impl<'a> Compiler<'a> {
         let [source, destination, service, source_port] = &by_dimension;
         for (number, criteria) in [(table.source(), source), (table.destination(), destination)] {
             let classes = classify(criteria, &mut self.rows).map_err(too_many)?;
-            let found = self.add_addresses(TableId(number), family, &classes);
+            let found = self.add_addresses(TableId { number }, family, &classes);
             if found > Limit::Prefixes.value() {
                 return Err(exceeded(Limit::Prefixes, found, None));
             }
@@ -261,7 +265,7 @@ impl<'a> Compiler<'a> {
             (table.destination(), source_port),
         ] {
             let classes = classify(criteria, &mut self.rows).map_err(too_many)?;
-            let found = self.add_services(TableId(number), &classes);
+            let found = self.add_services(TableId { number }, &classes);
             if found > Limit::Prefixes.value() {
                 return Err(exceeded(Limit::Prefixes, found, None));
             }
@@ -273,7 +277,9 @@ impl<'a> Compiler<'a> {
         let names = &mut self.image.names.policies;
         *self.policy_numbers.entry(&policy.name).or_insert_with(|| {
             names.push(policy_ref(policy));
-            PolicyId(names.len() as u32 - 1)
+            PolicyId {
+                number: names.len() as u32 - 1,
+            }
         })
     }
 

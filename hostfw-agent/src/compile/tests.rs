@@ -147,18 +147,18 @@ fn every_table_has_an_entry_of_length_zero_and_no_two_lists_share_a_number() {
             for number in [table.source(), table.destination()] {
                 numbers.push(number);
                 let key = Service {
-                    table: TableId(number),
+                    table: TableId { number },
                     protocol: 0,
                     port: [0; 2],
                     _pad: 0,
                 };
                 assert!(image.services.contains_key(&(TABLE_BITS, key)));
                 let v4 = PrefixV4 {
-                    table: TableId(number),
+                    table: TableId { number },
                     address: [0; 4],
                 };
                 let v6 = PrefixV6 {
-                    table: TableId(number),
+                    table: TableId { number },
                     address: [0; 16],
                 };
                 assert!(

@@ -40,7 +40,9 @@ mod tests {
     #[test]
     fn a_prefix_key_is_its_length_then_the_key_in_wire_order() {
         let key = PrefixV4 {
-            table: TableId(0x0102_0304),
+            table: TableId {
+                number: 0x0102_0304,
+            },
             address: [10, 240, 0, 0],
         };
         let (keys, rows) = prefixes(&BTreeMap::from([((TABLE_BITS + 16, key), 7)]));

@@ -62,13 +62,13 @@ impl NameBook {
         let endpoint = names
             .and_then(|names| names.endpoint(event.endpoint))
             .map_or_else(
-                || format!("#{}", event.endpoint.0),
+                || format!("#{}", event.endpoint.number),
                 |object| object.name.clone(),
             );
         let policy = names
             .and_then(|names| names.policy(event.rule.policy))
             .map_or_else(
-                || format!("#{}", event.rule.policy.0),
+                || format!("#{}", event.rule.policy.number),
                 |object| object.name.clone(),
             );
         let interface = pages
@@ -176,7 +176,7 @@ fn address(family: u8, address: Address) -> IpAddr {
     if family == Family::V4 as u8 {
         IpAddr::from(address.v4())
     } else {
-        IpAddr::V6(Ipv6Addr::from(address.0))
+        IpAddr::V6(Ipv6Addr::from(address.bytes))
     }
 }
 
@@ -241,8 +241,8 @@ mod tests {
             time: 1,
             generation: 4,
             interface: 2,
-            endpoint: EndpointId(0),
-            rule: RuleEntry::new(PolicyId(1), 3, Action::Log, Direction::Ingress),
+            endpoint: EndpointId { number: 0 },
+            rule: RuleEntry::new(PolicyId { number: 1 }, 3, Action::Log, Direction::Ingress),
             source: Address::from_v4([192, 0, 2, 7]),
             destination: Address::from_v4([10, 240, 0, 1]),
             source_port: 40_000u16.to_be_bytes(),
@@ -311,8 +311,12 @@ mod tests {
     #[test]
     fn an_outgoing_ipv6_ping_has_type_and_code_and_the_normal_stage() {
         let described = book().describe(&Event {
-            source: Address("fd00::1".parse::<Ipv6Addr>().unwrap().octets()),
-            destination: Address("fd00::2".parse::<Ipv6Addr>().unwrap().octets()),
+            source: Address {
+                bytes: "fd00::1".parse::<Ipv6Addr>().unwrap().octets(),
+            },
+            destination: Address {
+                bytes: "fd00::2".parse::<Ipv6Addr>().unwrap().octets(),
+            },
             source_port: [0, 0],
             destination_port: [128, 0],
             protocol: 58,

@@ -48,7 +48,7 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
         writeln!(
             text,
             "interface {index}: {name}, number {}{flags}",
-            endpoint.id.0
+            endpoint.id.number
         )?;
         for (stage, tables) in [("pre-DNAT", endpoint.pre_dnat), ("egress", endpoint.egress)] {
             for family in Family::ALL {
@@ -126,7 +126,7 @@ fn addresses(
     match family {
         Family::V4 => {
             for ((bits, key), row) in &image.prefixes_v4 {
-                if key.table.0 == table {
+                if key.table.number == table {
                     let address = Ipv4Addr::from(key.address);
                     let net = format!("{address}/{}", bits - TABLE_BITS);
                     entry(text, image, dimension, &net, *row)?;
@@ -135,7 +135,7 @@ fn addresses(
         }
         Family::V6 => {
             for ((bits, key), row) in &image.prefixes_v6 {
-                if key.table.0 == table {
+                if key.table.number == table {
                     let address = Ipv6Addr::from(key.address);
                     let net = format!("{address}/{}", bits - TABLE_BITS);
                     entry(text, image, dimension, &net, *row)?;
@@ -148,7 +148,7 @@ fn addresses(
 
 fn services(text: &mut String, image: &Image, dimension: &str, table: u32) -> std::fmt::Result {
     for ((bits, key), row) in &image.services {
-        if key.table.0 == table {
+        if key.table.number == table {
             let service = service(key, bits - TABLE_BITS);
             entry(text, image, dimension, &service, *row)?;
         }

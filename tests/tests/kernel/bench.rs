@@ -126,7 +126,7 @@ pub(super) fn veth(name: &str) -> Interface {
 }
 
 pub(super) fn prefix(address: [u8; 4], length: u32) -> (u32, PrefixV4) {
-    let table = TableId(7);
+    let table = TableId { number: 7 };
     (TABLE_BITS + length, PrefixV4 { table, address })
 }
 
@@ -138,14 +138,16 @@ pub(super) fn image(mark: u16) -> Image {
         endpoints: BTreeMap::from([(
             1,
             Endpoint {
-                id: EndpointId(u32::from(mark)),
+                id: EndpointId {
+                    number: u32::from(mark),
+                },
                 ..Endpoint::default()
             },
         )]),
         prefixes_v4: BTreeMap::from([(prefix([0; 4], 0), 0), (prefix([10, 0, 0, 0], 8), 1)]),
         rows: vec![Row::EMPTY, row],
         rules: vec![RuleEntry::new(
-            PolicyId(3),
+            PolicyId { number: 3 },
             mark,
             Action::Deny,
             Direction::Ingress,

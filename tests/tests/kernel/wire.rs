@@ -133,8 +133,12 @@ fn an_error_whose_quote_lies_in_pages_follows_its_flow() {
     let flows = MapData::from_pin(root.pin("maps", names::CONFIRMED)).unwrap();
     let mut flows: HashMap<_, FlowKey, Flow> = Map::LruHashMap(flows).try_into().unwrap();
     let key = FlowKey {
-        remote: Address(web.octets()),
-        local: Address(host.octets()),
+        remote: Address {
+            bytes: web.octets(),
+        },
+        local: Address {
+            bytes: host.octets(),
+        },
         remote_port: 5353_u16.to_be_bytes(),
         local_port: 5000_u16.to_be_bytes(),
         protocol: 17,

@@ -21,7 +21,7 @@ const EXCEPT: [(&str, &str); 1] = [(names::EVENTS, "a ring buffer has no entries
 const EXPECTED: [(&str, &str); 13] = [
     (names::ACTIVE, "/value"),
     (names::HALF_OPEN, "/value/last_seen"),
-    (names::CONFIRMED, "/key/remote_port"),
+    (names::CONFIRMED, "/key/remote/bytes"),
     (names::FRAGMENTS, "/key/identification"),
     (names::COUNTERS, "/values/0/value/packets"),
     (names::ENDPOINTS, "/value/pre_dnat/0/first_rule"),
@@ -29,7 +29,7 @@ const EXPECTED: [(&str, &str); 13] = [
     (names::PREFIXES_V6, "/key/data/table"),
     (names::SERVICES, "/key/data/protocol"),
     (names::ROWS, "/value/summary"),
-    (names::RULES, "/value/policy"),
+    (names::RULES, "/value/policy/number"),
     (names::FAILSAFES_V4, "/key/data/direction"),
     (names::FAILSAFES_V6, "/key/prefix_len"),
 ];

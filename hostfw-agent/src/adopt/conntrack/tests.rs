@@ -53,7 +53,7 @@ fn v6(last: u8) -> Address {
     let mut address = [0; 16];
     address[..2].copy_from_slice(&[0xfd, 0x09]);
     address[15] = last;
-    Address(address)
+    Address { bytes: address }
 }
 
 fn key(

@@ -46,7 +46,11 @@ fn addresses_of_both_families_are_read() {
     let known = parse(&bytes(V6)).unwrap();
     let (key, _) = known.keys[0];
     assert_eq!(
-        (key.local.0[15], key.remote.0[15], key.local.0[..2].to_vec()),
+        (
+            key.local.bytes[15],
+            key.remote.bytes[15],
+            key.local.bytes[..2].to_vec()
+        ),
         (1, 2, vec![0xfd, 0x09])
     );
     assert_eq!(key.local_port, 45570_u16.to_be_bytes());
