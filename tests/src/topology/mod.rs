@@ -239,9 +239,11 @@ fn settings(namespace: &Namespace, forwarding: bool) -> Result<()> {
         ("ipv6/conf/default/accept_dad", "0"),
         // Probes send echo requests through ping sockets.
         ("ipv4/ping_group_range", "0 2147483647"),
-        // No refusal is held back.
+        // No refusal is held back: of the types in these masks, only 50 at a
+        // time are sent. The empty list takes a line's end, since writing
+        // nothing changes nothing.
         ("ipv4/icmp_ratemask", "0"),
         ("ipv6/icmp/ratelimit", "0"),
-        ("ipv6/icmp/ratemask", ""),
+        ("ipv6/icmp/ratemask", "\n"),
     ])
 }
