@@ -144,8 +144,7 @@ pub mod timeout {
     pub const UDP_CONFIRMED: u64 = 120 * SECOND;
     /// ICMP and ICMPv6 (nf_conntrack_icmp_timeout).
     pub const ICMP: u64 = 30 * SECOND;
-    /// SCTP, answered (nf_conntrack_sctp_timeout_established is 210 s since
-    /// Linux 5.13).
+    /// SCTP, answered (nf_conntrack_sctp_timeout_established).
     pub const SCTP_CONFIRMED: u64 = 210 * SECOND;
     /// Everything else (nf_conntrack_generic_timeout).
     pub const GENERIC: u64 = 600 * SECOND;

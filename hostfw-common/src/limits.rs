@@ -36,11 +36,11 @@ pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
 /// Bytes of the event ring buffer.
 pub const EVENT_BYTES: u32 = 1 << 18;
 
-/// Log rules that one packet reports; those that it matches beyond are counted
-/// only.
+/// Rules with action Log that one packet reports; those that it matches beyond
+/// are not reported. They decide nothing, so no verdict depends on it.
 pub const MAX_LOGS_PER_PACKET: u32 = 8;
 
 /// IPv6 extension headers that are parsed before a packet counts as
-/// undecodable. Linux itself sets no limit below the packet's length; RFC 8504
-/// section 5.3 lets a node limit the chain, 8 is what it suggests.
+/// undecodable. The figure is ours: more than traffic has that means well, and
+/// few enough for the verifier, which follows each.
 pub const MAX_EXTENSION_HEADERS: u32 = 8;
