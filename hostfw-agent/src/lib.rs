@@ -36,6 +36,7 @@ pub mod attach;
 pub mod adopt;
 
 pub mod observe;
+pub mod question;
 
 pub mod ctl;
 

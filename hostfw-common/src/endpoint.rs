@@ -1,6 +1,6 @@
 //! What governs an interface.
 
-use crate::{boundary, policy::PolicyTable};
+use crate::{boundary, policy::PolicyTable, stage::List};
 
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -31,11 +31,16 @@ pub const FLAG_NO_LINK_HEADER: u32 = 1 << 0;
 /// Record flows, judge nothing yet. Set in the generation that precedes the
 /// first enforcement on an interface.
 pub const FLAG_LEARNING: u32 = 1 << 1;
-/// Drop packets that conntrack calls invalid on their way in. Set when some
+/// Drop packets that conntrack calls invalid before DNAT. Set when some
 /// pre-DNAT policy applies and the check is not disabled.
-pub const FLAG_DROP_INVALID_INGRESS: u32 = 1 << 2;
-/// Drop packets of the host that conntrack calls invalid on their way out.
-pub const FLAG_DROP_INVALID_EGRESS: u32 = 1 << 3;
+pub const FLAG_DROP_INVALID_PRE_DNAT: u32 = 1 << 2;
+/// Drop packets that conntrack calls invalid at the forward and normal stages.
+pub const FLAG_DROP_INVALID: u32 = 1 << 3;
+/// The interface is a workload's: the normal stage lets its packets be.
+pub const FLAG_WORKLOAD: u32 = 1 << 4;
+/// The netfilter programs judge what comes in through the interface, so they
+/// record its flows, not the program that sees the wire.
+pub const FLAG_NETFILTER: u32 = 1 << 5;
 
 /// Value of [`ENDPOINTS`](crate::names::ENDPOINTS), whose key is the interface
 /// index.
@@ -46,10 +51,8 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Bits `FLAG_*`.
     pub flags: u32,
-    /// Pre-DNAT ingress policy, by [`Family`].
-    pub pre_dnat: [PolicyTable; 2],
-    /// Normal egress policy of the host's own traffic, by [`Family`].
-    pub egress: [PolicyTable; 2],
+    /// The tables by [`List`], then [`Family`].
+    pub tables: [[PolicyTable; 2]; List::COUNT],
 }
 
-boundary!(EndpointId = 4, Endpoint = 72);
+boundary!(EndpointId = 4, Endpoint = 232);

@@ -31,8 +31,10 @@ pub struct Event {
     pub family: u8,
     /// [`Direction`](crate::verdict::Direction) as a number.
     pub direction: u8,
+    /// [`List`](crate::stage::List) that holds the rule, as a number.
+    pub list: u8,
     /// Zero.
-    pub _pad: u8,
+    pub _pad: [u8; 4],
 }
 
-boundary!(Event = 72);
+boundary!(Event = 80);

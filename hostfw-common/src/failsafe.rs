@@ -1,17 +1,23 @@
-//! Ports that no policy can close.
+//! Ports that no policy can close, and tunnels between nodes.
 
 use crate::boundary;
 
-/// Bits of a fail-safe key in front of its address: direction, protocol, port.
+/// Bits of a fail-safe key in front of its address: class, protocol, port.
 pub const FAILSAFE_BITS: u32 = 32;
+
+/// Class of the entries for tunnels: an entry for the address of each node and
+/// each tunnel's protocol and destination port (0 for protocols without). A
+/// packet belongs to a tunnel if both of its addresses have one.
+pub const CLASS_TUNNEL: u8 = 2;
 
 /// IPv4 fail-safe: a longest-prefix-match key whose first [`FAILSAFE_BITS`]
 /// are matched exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FailsafeV4 {
-    /// [`Direction`](crate::verdict::Direction) as a number.
-    pub direction: u8,
+    /// [`Direction`](crate::verdict::Direction) as a number, or
+    /// [`CLASS_TUNNEL`].
+    pub class: u8,
     /// Protocol number (IANA).
     pub protocol: u8,
     /// Destination port, network byte order.
@@ -25,8 +31,9 @@ pub struct FailsafeV4 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FailsafeV6 {
-    /// [`Direction`](crate::verdict::Direction) as a number.
-    pub direction: u8,
+    /// [`Direction`](crate::verdict::Direction) as a number, or
+    /// [`CLASS_TUNNEL`].
+    pub class: u8,
     /// Protocol number (IANA).
     pub protocol: u8,
     /// Destination port, network byte order.

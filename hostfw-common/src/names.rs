@@ -32,6 +32,15 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of [`Event`](crate::event::Event)s.
 pub const EVENTS: &str = "EVENTS";
 
+/// Array, one entry: what a test run is to believe
+/// ([`Trial`](crate::trial::Trial)).
+pub const TRIAL: &str = "TRIAL";
+/// Array, one entry: the way of the last packet of a test run
+/// ([`Trace`](crate::trial::Trace)).
+pub const TRACE: &str = "TRACE";
+/// Constant of the programs: not 0 in test runs that use the two above.
+pub const TRIAL_MODE: &str = "TRIAL_MODE";
+
 /// The maps of which every generation has its own: arrays of two maps, of
 /// which slot `generation & 1` belongs to the generation.
 pub const PER_GENERATION: [&str; 8] = [

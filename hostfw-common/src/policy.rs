@@ -31,6 +31,9 @@ pub struct TableId {
 pub const TABLE_HAS_LOG: u16 = 1 << 0;
 /// What no rule decides is denied, not passed on.
 pub const TABLE_DEFAULT_DENY: u16 = 1 << 1;
+/// Some rule of the list says where to go on: after it has matched, the list
+/// is searched again from there ([`RuleEntry::next`]).
+pub const TABLE_HAS_JUMP: u16 = 1 << 2;
 
 /// One list of rules: those of one endpoint, stage, direction and family, in
 /// the order in which they are evaluated.
@@ -120,6 +123,22 @@ pub enum Action {
     Deny = 1,
     /// An event is reported, and the next rule is looked at.
     Log = 2,
+    /// The rest of the tier is skipped: the search goes on at
+    /// [`RuleEntry::next`].
+    Pass = 3,
+    /// No rule of a policy, but the end of a tier: the packet is dropped.
+    /// [`RuleEntry::policy`] is the number of the tier.
+    TierDeny = 4,
+    /// Part of a rule of a policy, which does not match after all: the search
+    /// goes on at [`RuleEntry::next`]. It is as if this had not been there.
+    Skip = 5,
+    /// Allow, of a staged policy: an event is reported, and the search goes on
+    /// at [`RuleEntry::next`], behind the policy.
+    StagedAllow = 6,
+    /// Deny, of a staged policy, likewise.
+    StagedDeny = 7,
+    /// Pass, of a staged policy, likewise.
+    StagedPass = 8,
 }
 
 impl Action {
@@ -131,17 +150,33 @@ impl Action {
             0 => Some(Self::Allow),
             1 => Some(Self::Deny),
             2 => Some(Self::Log),
+            3 => Some(Self::Pass),
+            4 => Some(Self::TierDeny),
+            5 => Some(Self::Skip),
+            6 => Some(Self::StagedAllow),
+            7 => Some(Self::StagedDeny),
+            8 => Some(Self::StagedPass),
             _ => None,
         }
+    }
+
+    /// Whether the search goes on at [`RuleEntry::next`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn jumps(self) -> bool {
+        matches!(
+            self,
+            Self::Pass | Self::Skip | Self::StagedAllow | Self::StagedDeny | Self::StagedPass
+        )
     }
 }
 
 /// Value of [`RULES`](crate::names::RULES): what the rule does, and which one
-/// it is.
+/// it is. Several entries in a row may stand for one rule of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct RuleEntry {
-    /// The policy that holds the rule.
+    /// The policy or profile that holds the rule.
     pub policy: PolicyId,
     /// Zero-based index of the rule in its direction's list of the policy.
     pub index: u16,
@@ -149,10 +184,15 @@ pub struct RuleEntry {
     pub action: u8,
     /// [`Direction`] of the list that holds the rule, as a number.
     pub direction: u8,
+    /// Where the search goes on if the action [`jumps`](Action::jumps): the
+    /// number of an entry in its list, or the length of the list.
+    pub next: u16,
+    /// Zero.
+    pub _pad: u16,
 }
 
 impl RuleEntry {
-    /// An entry for a rule.
+    /// An entry for a rule after which the search does not go on elsewhere.
     #[must_use]
     pub const fn new(policy: PolicyId, index: u16, action: Action, direction: Direction) -> Self {
         Self {
@@ -160,6 +200,8 @@ impl RuleEntry {
             index,
             action: action as u8,
             direction: direction as u8,
+            next: 0,
+            _pad: 0,
         }
     }
 }
@@ -169,5 +211,5 @@ boundary!(
     TableId = 4,
     PolicyTable = 16,
     Row = 520,
-    RuleEntry = 8,
+    RuleEntry = 12,
 );

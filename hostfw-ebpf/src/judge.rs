@@ -11,11 +11,12 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
     endpoint::{
-        Endpoint, FLAG_DROP_INVALID_EGRESS, FLAG_DROP_INVALID_INGRESS, FLAG_LEARNING,
+        Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_LEARNING,
         FLAG_NO_LINK_HEADER, Family,
     },
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     policy::{Action, PolicyTable, TABLE_DEFAULT_DENY},
+    stage::List,
     verdict::{Direction, Reason, Verdict},
 };
 
@@ -157,8 +158,8 @@ fn judge_governed(
 #[inline(always)]
 const fn drop_invalid(direction: Direction) -> u32 {
     match direction {
-        Direction::Ingress => FLAG_DROP_INVALID_INGRESS,
-        Direction::Egress => FLAG_DROP_INVALID_EGRESS,
+        Direction::Ingress => FLAG_DROP_INVALID_PRE_DNAT,
+        Direction::Egress => FLAG_DROP_INVALID,
     }
 }
 
@@ -185,13 +186,13 @@ fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool
         Direction::Ingress => headers.source,
         Direction::Egress => headers.destination,
     };
-    let direction = direction as u8;
+    let class = direction as u8;
     let protocol = headers.protocol;
     let port = headers.destination_port;
     match headers.family() {
         Family::V4 => FAILSAFES_V4.get(slot(generation)).is_some_and(|trie| {
             let key = FailsafeV4 {
-                direction,
+                class,
                 protocol,
                 port,
                 remote: remote.v4(),
@@ -200,7 +201,7 @@ fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool
         }),
         Family::V6 => FAILSAFES_V6.get(slot(generation)).is_some_and(|trie| {
             let key = FailsafeV6 {
-                direction,
+                class,
                 protocol,
                 port,
                 remote: remote.bytes,
@@ -214,8 +215,8 @@ fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool
 #[inline(never)]
 fn apply_policy(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
     let tables = match origin.direction {
-        Direction::Ingress => &endpoint.pre_dnat,
-        Direction::Egress => &endpoint.egress,
+        Direction::Ingress => &endpoint.tables[List::PreDnat as usize],
+        Direction::Egress => &endpoint.tables[List::NormalOut as usize],
     };
     let table: &PolicyTable = match headers.family() {
         Family::V4 => &tables[Family::V4 as usize],
@@ -226,7 +227,7 @@ fn apply_policy(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reas
             Some(Action::Allow) => Reason::RuleAllow,
             Some(Action::Deny) => Reason::RuleDeny,
             // The rows that decide have no bits for rules that only log.
-            Some(Action::Log) | None => Reason::BrokenTable,
+            Some(_) | None => Reason::BrokenTable,
         },
         Classified::NoMatch if table.flags & TABLE_DEFAULT_DENY != 0 => Reason::EndpointDefault,
         Classified::NoMatch => Reason::NoMatch,

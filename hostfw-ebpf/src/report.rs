@@ -5,6 +5,7 @@ use hostfw_common::{
     endpoint::EndpointId,
     event::Event,
     policy::RuleEntry,
+    stage::List,
     verdict::{Direction, Reason},
 };
 
@@ -60,7 +61,11 @@ pub(crate) fn log(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
         protocol: headers.protocol,
         family: headers.family,
         direction: origin.direction as u8,
-        _pad: 0,
+        list: match origin.direction {
+            Direction::Ingress => List::PreDnat,
+            Direction::Egress => List::NormalOut,
+        } as u8,
+        _pad: [0; 4],
     });
     entry.submit(0);
 }

@@ -10,6 +10,7 @@ use hostfw_common::{
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     policy::{Action, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
+    stage::List,
     verdict::{Direction, Reason},
 };
 
@@ -118,7 +119,7 @@ pub fn failsafe(image: &Image, direction: Direction, packet: &Packet) -> Option<
             };
             longest(32, |length| {
                 let key = FailsafeV4 {
-                    direction: direction as u8,
+                    class: direction as u8,
                     protocol: packet.protocol,
                     port,
                     remote: first_bits(remote, length),
@@ -136,7 +137,7 @@ pub fn failsafe(image: &Image, direction: Direction, packet: &Packet) -> Option<
             };
             longest(128, |length| {
                 let key = FailsafeV6 {
-                    direction: direction as u8,
+                    class: direction as u8,
                     protocol: packet.protocol,
                     port,
                     remote: first_bits(remote, length),
@@ -155,8 +156,8 @@ fn policy(
     packet: &Packet,
 ) -> Option<Evaluation> {
     let tables = match direction {
-        Direction::Ingress => &endpoint.pre_dnat,
-        Direction::Egress => &endpoint.egress,
+        Direction::Ingress => &endpoint.tables[List::PreDnat as usize],
+        Direction::Egress => &endpoint.tables[List::NormalOut as usize],
     };
     let table = tables[packet.addresses.family() as usize];
     let mut logged = Vec::new();
@@ -179,7 +180,7 @@ fn policy(
             let reason = match Action::from_number(rule.action)? {
                 Action::Allow => Reason::RuleAllow,
                 Action::Deny => Reason::RuleDeny,
-                Action::Log => return None,
+                _ => return None,
             };
             return Some(Evaluation {
                 reason,
@@ -329,7 +330,7 @@ mod tests {
         let mut endpoint = Endpoint::default();
         image.endpoints.insert(2, endpoint);
         assert_eq!(reason(&image), Reason::NoMatch);
-        endpoint.pre_dnat[0].rule_count = 1;
+        endpoint.tables[List::PreDnat as usize][0].rule_count = 1;
         image.endpoints.insert(2, endpoint);
         assert_eq!(reason(&image), Reason::BrokenTable);
     }

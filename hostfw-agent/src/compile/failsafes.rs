@@ -59,7 +59,7 @@ fn add_one(image: &mut Image, direction: Direction, failsafe: &Failsafe, positio
         match family {
             Family::V4 => {
                 let key = FailsafeV4 {
-                    direction,
+                    class: direction,
                     protocol,
                     port,
                     remote: remote.to_v4(),
@@ -68,7 +68,7 @@ fn add_one(image: &mut Image, direction: Direction, failsafe: &Failsafe, positio
             }
             Family::V6 => {
                 let key = FailsafeV6 {
-                    direction,
+                    class: direction,
                     protocol,
                     port,
                     remote: remote.to_v6(),
@@ -108,7 +108,7 @@ mod tests {
             .failsafes_v4
             .iter()
             .map(|((length, key), position)| {
-                (*length, key.direction, key.port, key.remote, *position)
+                (*length, key.class, key.port, key.remote, *position)
             })
             .collect();
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
             .failsafes_v6
             .iter()
             .map(|((length, key), position)| {
-                (*length, key.direction, key.port, key.remote[0], *position)
+                (*length, key.class, key.port, key.remote[0], *position)
             })
             .collect();
         assert_eq!(v6, [(32, 0, [0, 22], 0, 0), (40, 1, [0, 53], 0xfd, 0)]);

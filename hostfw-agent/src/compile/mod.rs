@@ -22,13 +22,14 @@ use std::collections::BTreeMap;
 
 use hostfw_common::{
     endpoint::{
-        Endpoint, EndpointId, FLAG_DROP_INVALID_EGRESS, FLAG_DROP_INVALID_INGRESS,
+        Endpoint, EndpointId, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT,
         FLAG_NO_LINK_HEADER, Family,
     },
     policy::{
         Action, PolicyId, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId,
     },
     prefix::{PrefixV4, PrefixV6, Service, TABLE_BITS},
+    stage::List,
     verdict::Direction,
 };
 
@@ -41,8 +42,8 @@ use self::{
     rule::dimensions,
 };
 use crate::{
-    model::{Kind, ObjectRef},
-    select::{Governed, SelectedPolicy, Selection},
+    model::{Kind, ObjectRef, RuleAction},
+    select::{Governed, SelectedList, SelectedPolicy, Selection},
 };
 
 /// Compiles what a node is to enforce.
@@ -80,16 +81,13 @@ fn endpoint_ref(governed: &Governed) -> ObjectRef {
 }
 
 fn policy_ref(policy: &SelectedPolicy) -> ObjectRef {
-    ObjectRef {
-        kind: Kind::GlobalNetworkPolicy,
-        name: policy.name.clone(),
-    }
+    policy.object.clone()
 }
 
 /// A list of rules that is compiled, and its tables by family.
 struct Compiled<'a> {
     direction: Direction,
-    policies: &'a [SelectedPolicy],
+    selected: &'a SelectedList,
     tables: [PolicyTable; 2],
 }
 
@@ -99,7 +97,7 @@ struct Compiler<'a> {
     rows: Rows,
     next_table: u32,
     endpoint_numbers: BTreeMap<&'a str, EndpointId>,
-    policy_numbers: BTreeMap<&'a str, PolicyId>,
+    policy_numbers: BTreeMap<&'a ObjectRef, PolicyId>,
     compiled: Vec<Compiled<'a>>,
 }
 
@@ -115,9 +113,9 @@ impl<'a> Compiler<'a> {
             flags |= FLAG_NO_LINK_HEADER;
         }
         if !disable_invalid_check {
-            flags |= FLAG_DROP_INVALID_EGRESS;
-            if !governed.pre_dnat.is_empty() {
-                flags |= FLAG_DROP_INVALID_INGRESS;
+            flags |= FLAG_DROP_INVALID;
+            if governed.list(List::PreDnat).has_policy() {
+                flags |= FLAG_DROP_INVALID_PRE_DNAT;
             }
         }
         let names = &mut self.image.names.endpoints;
@@ -130,12 +128,11 @@ impl<'a> Compiler<'a> {
                     number: names.len() as u32 - 1,
                 }
             });
-        let endpoint = Endpoint {
-            id,
-            flags,
-            pre_dnat: self.tables(&object, Direction::Ingress, &governed.pre_dnat)?,
-            egress: self.tables(&object, Direction::Egress, &governed.egress)?,
-        };
+        let mut tables = [[PolicyTable::default(); 2]; List::COUNT];
+        for list in List::ALL {
+            tables[list as usize] = self.tables(&object, list, governed.list(list))?;
+        }
+        let endpoint = Endpoint { id, flags, tables };
         self.image
             .endpoints
             .insert(governed.interface.index, endpoint);
@@ -147,20 +144,21 @@ impl<'a> Compiler<'a> {
     fn tables(
         &mut self,
         object: &ObjectRef,
-        direction: Direction,
-        policies: &'a [SelectedPolicy],
+        list: List,
+        selected: &'a SelectedList,
     ) -> Result<[PolicyTable; 2], CompileError> {
-        let same = |c: &&Compiled<'_>| c.direction == direction && c.policies == policies;
+        let direction = list.direction();
+        let same = |c: &&Compiled<'_>| c.direction == direction && c.selected == selected;
         if let Some(compiled) = self.compiled.iter().find(same) {
             return Ok(compiled.tables);
         }
         let mut tables = [PolicyTable::default(); 2];
         for family in Family::ALL {
-            tables[family as usize] = self.table(object, direction, policies, family)?;
+            tables[family as usize] = self.table(object, direction, selected, family)?;
         }
         self.compiled.push(Compiled {
             direction,
-            policies,
+            selected,
             tables,
         });
         Ok(tables)
@@ -170,7 +168,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         object: &ObjectRef,
         direction: Direction,
-        policies: &'a [SelectedPolicy],
+        selected: &'a SelectedList,
         family: Family,
     ) -> Result<PolicyTable, CompileError> {
         let exceeded = |limit, found, policy: Option<&SelectedPolicy>| CompileError {
@@ -179,26 +177,32 @@ impl<'a> Compiler<'a> {
             object: object.clone(),
             policy: policy.map(policy_ref),
         };
-        // Pre-DNAT policy has no default: what it does not decide goes on.
-        let mut flags = match direction {
-            Direction::Ingress => 0,
-            Direction::Egress => TABLE_DEFAULT_DENY,
+        let mut flags = if selected.default_deny {
+            TABLE_DEFAULT_DENY
+        } else {
+            0
         };
         let mut entries: Vec<RuleEntry> = Vec::new();
         let mut by_dimension: [Vec<Criteria>; 4] = Default::default();
         let mut overflowing = None;
-        for policy in policies {
+        for policy in selected.policies() {
             let number = self.policy_number(policy);
             for (index, rule) in policy.rules.iter().enumerate() {
                 let Some(found) = dimensions(rule, family) else {
                     continue;
                 };
-                if rule.action == Action::Log {
+                let action = match rule.action {
+                    RuleAction::Allow => Action::Allow,
+                    RuleAction::Deny => Action::Deny,
+                    RuleAction::Log => Action::Log,
+                    RuleAction::Pass => Action::Pass,
+                };
+                if action == Action::Log {
                     flags |= TABLE_HAS_LOG;
                 }
                 // A policy has at most 1024 rules in a direction.
                 let index = index as u16;
-                entries.push(RuleEntry::new(number, index, rule.action, direction));
+                entries.push(RuleEntry::new(number, index, action, direction));
                 let found = [
                     found.source,
                     found.destination,
@@ -275,7 +279,7 @@ impl<'a> Compiler<'a> {
 
     fn policy_number(&mut self, policy: &'a SelectedPolicy) -> PolicyId {
         let names = &mut self.image.names.policies;
-        *self.policy_numbers.entry(&policy.name).or_insert_with(|| {
+        *self.policy_numbers.entry(&policy.object).or_insert_with(|| {
             names.push(policy_ref(policy));
             PolicyId {
                 number: names.len() as u32 - 1,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{CtlError, Streams, kind, table::Table};
 use crate::{
     model::{Kind, ObjectRef},
-    resource::{API_VERSION, Resource},
+    resource::{API_VERSION, GlobalNetworkPolicySpec, Resource},
     source::{
         contents::Contents,
         read_folder,
@@ -197,7 +197,13 @@ fn ambiguous(contents: &Contents, shown: &[&Resource]) -> Vec<String> {
 fn table(kind: Kind, shown: &[&Resource], wide: bool) -> Table {
     let (narrow, more): (&[&str], &[&str]) = match kind {
         Kind::HostEndpoint => (&["NAME", "NODE"], &["INTERFACE", "IPS", "PROFILES"]),
-        Kind::GlobalNetworkPolicy => (&["NAME", "TIER"], &["ORDER", "SELECTOR"]),
+        Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => {
+            (&["NAME", "TIER"], &["ORDER", "SELECTOR"])
+        }
+        Kind::GlobalNetworkSet => (&["NAME"], &["NETS"]),
+        Kind::NetworkSet => (&["NAMESPACE", "NAME"], &["NETS"]),
+        Kind::Profile => (&["NAME"], &["LABELS"]),
+        Kind::Tier => (&["NAME", "ORDER"], &[]),
         Kind::FelixConfiguration => (&["NAME"], &["FAILSAFE-INBOUND", "FAILSAFE-OUTBOUND"]),
     };
     let headings = if wide {
@@ -214,6 +220,17 @@ fn table(kind: Kind, shown: &[&Resource], wide: bool) -> Table {
     table
 }
 
+fn policy_cells(name: String, spec: &GlobalNetworkPolicySpec) -> Vec<String> {
+    vec![
+        name,
+        spec.tier.clone().unwrap_or_else(|| "default".to_owned()),
+        spec.order
+            .map(|order| order.to_string())
+            .unwrap_or_default(),
+        spec.selector.clone().unwrap_or_default(),
+    ]
+}
+
 /// The cells of a wide row; a narrow one has the first of them.
 fn cells(resource: &Resource) -> Vec<String> {
     let name = resource.metadata().name.clone();
@@ -228,17 +245,31 @@ fn cells(resource: &Resource) -> Vec<String> {
                 spec.profiles.join(","),
             ]
         }
-        Resource::GlobalNetworkPolicy(policy) => {
-            let spec = &policy.spec;
-            vec![
-                name,
-                spec.tier.clone().unwrap_or_else(|| "default".to_owned()),
-                spec.order
-                    .map(|order| order.to_string())
-                    .unwrap_or_default(),
-                spec.selector.clone().unwrap_or_default(),
-            ]
-        }
+        Resource::GlobalNetworkPolicy(policy) => policy_cells(name, &policy.spec),
+        Resource::StagedGlobalNetworkPolicy(policy) => policy_cells(name, &policy.spec.policy()),
+        Resource::GlobalNetworkSet(set) => vec![name, set.spec.nets.join(",")],
+        Resource::NetworkSet(set) => vec![
+            set.metadata.namespace.clone().unwrap_or_default(),
+            name,
+            set.spec.nets.join(","),
+        ],
+        Resource::Profile(profile) => vec![
+            name,
+            profile
+                .spec
+                .labels_to_apply
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(","),
+        ],
+        Resource::Tier(tier) => vec![
+            name,
+            tier.spec
+                .order
+                .map(|order| order.to_string())
+                .unwrap_or_default(),
+        ],
         Resource::FelixConfiguration(configuration) => {
             let spec = &configuration.spec;
             let list = |ports: &Option<Vec<crate::resource::ProtoPort>>| match ports {

@@ -41,7 +41,13 @@ pub fn lint(model: &Model) -> Vec<Warning> {
 pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
     let messages = match resource {
         Resource::GlobalNetworkPolicy(policy) => rules_outside_types(&policy.spec),
-        Resource::HostEndpoint(_) | Resource::FelixConfiguration(_) => Vec::new(),
+        Resource::StagedGlobalNetworkPolicy(policy) => rules_outside_types(&policy.spec.policy()),
+        Resource::FelixConfiguration(_)
+        | Resource::GlobalNetworkSet(_)
+        | Resource::HostEndpoint(_)
+        | Resource::NetworkSet(_)
+        | Resource::Profile(_)
+        | Resource::Tier(_) => Vec::new(),
     };
     messages
         .into_iter()

@@ -13,6 +13,21 @@ pub struct HostEndpoint {
     pub interface: InterfaceMatch,
     /// Addresses given by the user; empty if none are.
     pub expected_ips: Vec<IpAddr>,
+    /// Names of profiles, in the order in which they are evaluated.
+    pub profiles: Vec<String>,
+    /// Ports that rules may call by name.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A port with a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedPort {
+    /// What rules call it.
+    pub name: String,
+    /// Protocol number: TCP 6, UDP 17 or SCTP 132.
+    pub protocol: u8,
+    /// The port, at least 1.
+    pub port: u16,
 }
 
 /// Which interface an endpoint means (semantics: the interface's name if one

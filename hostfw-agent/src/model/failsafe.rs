@@ -19,6 +19,17 @@ pub struct FelixSettings {
     /// `interfaceExclude`: interfaces that no endpoint governs; `None` if
     /// absent. Exact names, or `/regular expressions/` are refused.
     pub excluded_interfaces: Option<Vec<String>>,
+    /// `vxlanPort`: UDP port of VXLAN; `None` if absent.
+    pub vxlan_port: Option<u16>,
+    /// `wireguardListeningPort`: UDP port of WireGuard over IPv4; `None` if
+    /// absent.
+    pub wireguard_port: Option<u16>,
+    /// `wireguardListeningPortV6`: UDP port of WireGuard over IPv6; `None` if
+    /// absent.
+    pub wireguard_port_v6: Option<u16>,
+    /// `logPrefix`: what an event of a rule with action Log begins with;
+    /// `None` if absent.
+    pub log_prefix: Option<String>,
 }
 
 /// A port that no policy can close.

@@ -10,23 +10,38 @@ mod interface;
 mod object;
 mod order;
 mod policy;
+mod profile;
 mod rule;
+mod set;
+mod tier;
 
-pub use endpoint::{HostEndpoint, InterfaceMatch};
+pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
 pub use failsafe::{Failsafe, FelixSettings};
 pub use interface::Interface;
 pub use object::{Kind, ObjectRef};
 pub use order::Order;
-pub use policy::{Policy, Stage};
-pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleAction};
+pub use policy::{Policy, Stage, StagedAction};
+pub use profile::Profile;
+pub use rule::{
+    Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleAction, ServiceName,
+};
+pub use set::NetworkSet;
+pub use tier::{Tier, TierDefault};
 
 /// All objects that are in force.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     /// Sorted by name.
     pub endpoints: Vec<HostEndpoint>,
-    /// Sorted by name; [`select`](crate::select) puts them in order.
+    /// Enforced ones first, then staged ones, each sorted by name;
+    /// [`select`](crate::select) puts them in order.
     pub policies: Vec<Policy>,
+    /// Sorted by name. Tiers that are always there need not be listed.
+    pub tiers: Vec<Tier>,
+    /// Sorted by namespace (global ones first), then name.
+    pub sets: Vec<NetworkSet>,
+    /// Sorted by name.
+    pub profiles: Vec<Profile>,
     /// Sorted by name.
     pub settings: Vec<FelixSettings>,
 }

@@ -7,16 +7,31 @@ pub enum Kind {
     FelixConfiguration,
     /// `GlobalNetworkPolicy`.
     GlobalNetworkPolicy,
+    /// `GlobalNetworkSet`.
+    GlobalNetworkSet,
     /// `HostEndpoint`.
     HostEndpoint,
+    /// `NetworkSet`, the only kind that lives in a namespace.
+    NetworkSet,
+    /// `Profile`.
+    Profile,
+    /// `StagedGlobalNetworkPolicy`.
+    StagedGlobalNetworkPolicy,
+    /// `Tier`.
+    Tier,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 8] = [
         Self::FelixConfiguration,
         Self::GlobalNetworkPolicy,
+        Self::GlobalNetworkSet,
         Self::HostEndpoint,
+        Self::NetworkSet,
+        Self::Profile,
+        Self::StagedGlobalNetworkPolicy,
+        Self::Tier,
     ];
 
     /// As in a resource's `kind` field.
@@ -25,8 +40,19 @@ impl Kind {
         match self {
             Self::FelixConfiguration => "FelixConfiguration",
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            Self::GlobalNetworkSet => "GlobalNetworkSet",
             Self::HostEndpoint => "HostEndpoint",
+            Self::NetworkSet => "NetworkSet",
+            Self::Profile => "Profile",
+            Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+            Self::Tier => "Tier",
         }
+    }
+
+    /// Whether objects of the kind live in a namespace.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        matches!(self, Self::NetworkSet)
     }
 }
 
@@ -36,12 +62,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Names an object: `HostEndpoint(node1-eth0)`.
+/// Names an object: `HostEndpoint(node1-eth0)`, `NetworkSet(web/partners)`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     /// Kind of the object.
     pub kind: Kind,
-    /// Its `metadata.name`.
+    /// Its `metadata.name`, for a kind that lives in a namespace with
+    /// `namespace/` in front: no name holds a slash.
     pub name: String,
 }
 

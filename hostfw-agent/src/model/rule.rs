@@ -2,7 +2,18 @@ use ipnet::IpNet;
 
 use crate::selector::Selector;
 
-pub use hostfw_common::policy::Action as RuleAction;
+/// What a rule does with a packet that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuleAction {
+    /// The packet passes the stage.
+    Allow,
+    /// The packet is dropped.
+    Deny,
+    /// An event is reported, and the next rule is looked at.
+    Log,
+    /// The rest of the tier is skipped.
+    Pass,
+}
 
 /// A rule: it matches a packet that meets all criteria.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,14 +84,34 @@ pub struct Entity {
     pub nets: Vec<IpNet>,
     /// The address is in none of these.
     pub not_nets: Vec<IpNet>,
-    /// The port is in one of these.
+    /// The port is in one of these, or has one of the names of
+    /// `named_ports`. Both empty means no criterion.
     pub ports: Vec<PortRange>,
+    /// Address, protocol and port are those of an endpoint's port of one of
+    /// these names, of endpoints that the selectors of this side match.
+    pub named_ports: Vec<String>,
     /// The port is in none of these.
     pub not_ports: Vec<PortRange>,
-    /// The address belongs to an object that the selector matches. With
+    /// Address, protocol and port are those of no endpoint's port of one of
+    /// these names.
+    pub not_named_ports: Vec<String>,
+    /// The address belongs to the service: with the port of the service on the
+    /// destination's side, with any on the source's.
+    pub service: Option<ServiceName>,
+    /// The address belongs to an object that the selector matches:
+    /// `selector`, `namespaceSelector` and `serviceAccounts` together. With
     /// `not_selector`, to one object that the one matches and the other does
     /// not.
     pub selector: Option<Selector>,
     /// Without `selector`: the address belongs to no object that this matches.
     pub not_selector: Option<Selector>,
+}
+
+/// Names a Kubernetes Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hostfw_common::stage::List;
+
 use super::status::{Condition, EndpointStatus, HookStatus};
 use crate::{
     model::{InterfaceMatch, Model},
-    select::{Governed, Inert, InertReason, SelectedPolicy, Selection},
+    select::{Governed, Inert, InertReason, SelectedList, Selection},
 };
 
 /// What is known of the kernel side when the conditions are told.
@@ -93,8 +95,8 @@ fn governed_status(
         interface: Some(governed.interface.name.clone()),
         ingress: hooks.map(|(ingress, _)| ingress.clone()),
         egress: hooks.map(|(_, egress)| egress.clone()),
-        pre_dnat_policies: names(&governed.pre_dnat),
-        egress_policies: names(&governed.egress),
+        pre_dnat_policies: names(governed.list(List::PreDnat)),
+        egress_policies: names(governed.list(List::NormalOut)),
         conditions,
     }
 }
@@ -133,10 +135,10 @@ fn programmed(governed: &Governed, facts: &Facts) -> Condition {
 
 fn addresses_known(selection: &Selection, governed: &Governed) -> Condition {
     let applied: BTreeSet<&str> = governed
-        .pre_dnat
+        .lists
         .iter()
-        .chain(&governed.egress)
-        .map(|policy| &*policy.name)
+        .flat_map(SelectedList::policies)
+        .map(|policy| &*policy.object.name)
         .collect();
     let unknown: BTreeSet<String> = selection
         .unknown_addresses
@@ -200,8 +202,10 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
     }
 }
 
-fn names(policies: &[SelectedPolicy]) -> Vec<String> {
-    policies.iter().map(|policy| policy.name.clone()).collect()
+fn names(list: &SelectedList) -> Vec<String> {
+    list.policies()
+        .map(|policy| policy.object.name.clone())
+        .collect()
 }
 
 fn condition(

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    API_VERSION, FelixConfigurationSpec, GlobalNetworkPolicySpec, HostEndpointSpec, Metadata,
+    API_VERSION, HostEndpointSpec, Metadata,
     Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
     syntax::{self, Tree},
@@ -220,16 +220,7 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
             quote(version),
         ));
     }
-    let resource = match kind {
-        Kind::HostEndpoint => envelope::<HostEndpointSpec>(value).map(Resource::HostEndpoint),
-        Kind::GlobalNetworkPolicy => {
-            envelope::<GlobalNetworkPolicySpec>(value).map(Resource::GlobalNetworkPolicy)
-        }
-        Kind::FelixConfiguration => {
-            envelope::<FelixConfigurationSpec>(value).map(Resource::FelixConfiguration)
-        }
-    }
-    .map_err(failed)?;
+    let resource = super::read_kind(kind, value).map_err(failed)?;
     if name.is_empty() {
         return Err(Failure::new(
             None,
@@ -241,7 +232,7 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
     Ok(resource)
 }
 
-fn envelope<'de, S: Deserialize<'de> + Default>(
+pub(super) fn envelope<'de, S: Deserialize<'de> + Default>(
     value: &'de Value,
 ) -> Result<Object<S>, FieldError> {
     let Envelope { metadata, spec, .. } = decode::decode(value)?;
@@ -252,18 +243,14 @@ fn envelope<'de, S: Deserialize<'de> + Default>(
 /// it).
 const LONGEST_NAME: usize = 253;
 
-const KINDS: &str = "HostEndpoint, GlobalNetworkPolicy or FelixConfiguration";
+const KINDS: &str = "HostEndpoint, GlobalNetworkPolicy, StagedGlobalNetworkPolicy, \
+                     GlobalNetworkSet, NetworkSet, Tier, Profile or FelixConfiguration";
 
 /// Kinds of the same API group that a user may well expect to be enforced.
-const KINDS_NOT_ENFORCED: [&str; 9] = [
-    "GlobalNetworkSet",
+const KINDS_NOT_ENFORCED: [&str; 4] = [
     "NetworkPolicy",
-    "NetworkSet",
-    "Profile",
-    "StagedGlobalNetworkPolicy",
     "StagedKubernetesNetworkPolicy",
     "StagedNetworkPolicy",
-    "Tier",
     "WorkloadEndpoint",
 ];
 

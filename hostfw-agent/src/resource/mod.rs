@@ -13,10 +13,13 @@ mod error;
 mod felix;
 mod host_endpoint;
 mod metadata;
+mod network_set;
 mod policy;
+mod profile;
 mod rule;
 mod scalar;
 mod syntax;
+mod tier;
 mod tree;
 
 #[cfg(test)]
@@ -33,12 +36,15 @@ pub use error::{Problem, ResourceError};
 pub use felix::{FelixConfigurationSpec, ProtoPort};
 pub use host_endpoint::{EndpointPort, HostEndpointSpec};
 pub use metadata::Metadata;
-pub use policy::{GlobalNetworkPolicySpec, PolicyType};
+pub use network_set::NetworkSetSpec;
+pub use policy::{GlobalNetworkPolicySpec, PolicyType, StagedGlobalNetworkPolicySpec};
+pub use profile::ProfileSpec;
 pub use rule::{
     Action, EntityRule, HttpMatch, HttpPath, IcmpFields, Rule, RuleMetadata, ServiceAccountMatch,
     ServiceMatch,
 };
 pub use scalar::NumberOrText;
+pub use tier::TierSpec;
 
 /// The `apiVersion` of every resource.
 pub const API_VERSION: &str = "projectcalico.org/v3";
@@ -52,60 +58,92 @@ pub struct Object<S> {
     pub spec: S,
 }
 
-/// A `HostEndpoint`.
-pub type HostEndpoint = Object<HostEndpointSpec>;
-/// A `GlobalNetworkPolicy`.
-pub type GlobalNetworkPolicy = Object<GlobalNetworkPolicySpec>;
-/// A `FelixConfiguration`.
-pub type FelixConfiguration = Object<FelixConfigurationSpec>;
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident: $spec:ty;)+) => {
+        $(
+            #[doc = concat!("A `", stringify!($kind), "`.")]
+            pub type $kind = Object<$spec>;
+        )+
 
-/// An object of any kind.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Resource {
-    /// Makes an interface of a node something that policies apply to.
-    HostEndpoint(HostEndpoint),
-    /// Rules for the endpoints that its selector matches.
-    GlobalNetworkPolicy(GlobalNetworkPolicy),
+        /// An object of any kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Resource {
+            $($(#[$doc])* $kind($kind),)+
+        }
+
+        impl Resource {
+            /// Its kind.
+            #[must_use]
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)+
+                }
+            }
+
+            /// Its metadata.
+            #[must_use]
+            pub const fn metadata(&self) -> &Metadata {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)+
+                }
+            }
+
+            /// Its metadata, to be changed.
+            pub const fn metadata_mut(&mut self) -> &mut Metadata {
+                match self {
+                    $(Self::$kind(object) => &mut object.metadata,)+
+                }
+            }
+
+            fn written(&self) -> (Value, Value) {
+                match self {
+                    $(Self::$kind(object) => written(object),)+
+                }
+            }
+        }
+
+        /// Reads an object of a kind.
+        fn read_kind(kind: Kind, value: &Value) -> Result<Resource, decode::FieldError> {
+            match kind {
+                $(Kind::$kind => document::envelope::<$spec>(value).map(Resource::$kind),)+
+            }
+        }
+    };
+}
+
+kinds! {
     /// Fail-safe ports and other settings, of all nodes or of one.
-    FelixConfiguration(FelixConfiguration),
+    FelixConfiguration: FelixConfigurationSpec;
+    /// Rules for the endpoints that its selector matches.
+    GlobalNetworkPolicy: GlobalNetworkPolicySpec;
+    /// Addresses that the selectors of rules can match.
+    GlobalNetworkSet: NetworkSetSpec;
+    /// Makes an interface of a node something that policies apply to.
+    HostEndpoint: HostEndpointSpec;
+    /// Addresses of a namespace that the selectors of rules can match.
+    NetworkSet: NetworkSetSpec;
+    /// Labels that endpoints inherit, and rules for what no tier decides.
+    Profile: ProfileSpec;
+    /// Rules that are evaluated and reported, not enforced.
+    StagedGlobalNetworkPolicy: StagedGlobalNetworkPolicySpec;
+    /// Policies that are evaluated together, and what happens behind them.
+    Tier: TierSpec;
 }
 
 impl Resource {
-    /// Its kind.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::HostEndpoint(_) => Kind::HostEndpoint,
-            Self::GlobalNetworkPolicy(_) => Kind::GlobalNetworkPolicy,
-            Self::FelixConfiguration(_) => Kind::FelixConfiguration,
-        }
-    }
-
     /// Its kind and name.
     #[must_use]
     pub fn object_ref(&self) -> ObjectRef {
+        let metadata = self.metadata();
+        let name = match &metadata.namespace {
+            Some(namespace) if self.kind().is_namespaced() => {
+                format!("{namespace}/{}", metadata.name)
+            }
+            Some(_) | None => metadata.name.clone(),
+        };
         ObjectRef {
             kind: self.kind(),
-            name: self.metadata().name.clone(),
-        }
-    }
-
-    /// Its metadata.
-    #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        match self {
-            Self::HostEndpoint(object) => &object.metadata,
-            Self::GlobalNetworkPolicy(object) => &object.metadata,
-            Self::FelixConfiguration(object) => &object.metadata,
-        }
-    }
-
-    /// Its metadata, to be changed.
-    pub const fn metadata_mut(&mut self) -> &mut Metadata {
-        match self {
-            Self::HostEndpoint(object) => &mut object.metadata,
-            Self::GlobalNetworkPolicy(object) => &mut object.metadata,
-            Self::FelixConfiguration(object) => &mut object.metadata,
+            name,
         }
     }
 
@@ -113,11 +151,7 @@ impl Resource {
     /// are absent stay absent.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let (metadata, spec) = match self {
-            Self::HostEndpoint(object) => written(object),
-            Self::GlobalNetworkPolicy(object) => written(object),
-            Self::FelixConfiguration(object) => written(object),
-        };
+        let (metadata, spec) = self.written();
         serde_json::json!({
             "apiVersion": API_VERSION,
             "kind": self.kind().name(),

@@ -15,13 +15,13 @@ mod settings;
 
 use std::net::IpAddr;
 
-use hostfw_common::verdict::Direction;
+use hostfw_common::stage::List;
 use ipnet::IpNet;
 
 use self::{addresses::Addresses, govern::govern, settings::Settings};
 use crate::model::{
     Failsafe, HostEndpoint, IcmpMatch, Interface, IpVersion, Model, ObjectRef, PortRange, Protocol,
-    RuleAction, Stage,
+    RuleAction, StagedAction,
 };
 
 /// Works out what `node`, which has `interfaces`, is to enforce.
@@ -36,17 +36,8 @@ pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection 
 
     let governing: Vec<&HostEndpoint> = pairs.iter().map(|pair| pair.endpoint).collect();
     let mut addresses = Addresses::new(&model.endpoints, node, &pairs);
-    let mut candidates = |stage, direction| {
-        policies::candidates(
-            &model.policies,
-            stage,
-            direction,
-            &governing,
-            &mut addresses,
-        )
-    };
-    let pre_dnat = candidates(Stage::PreDnat, Direction::Ingress);
-    let egress = candidates(Stage::Normal, Direction::Egress);
+    let candidates = List::ALL
+        .map(|list| policies::candidates(&model.policies, list, &governing, &mut addresses));
 
     Selection {
         governed: pairs
@@ -54,14 +45,17 @@ pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection 
             .map(|pair| Governed {
                 endpoint: pair.endpoint.name.clone(),
                 interface: pair.interface.clone(),
-                pre_dnat: policies::applying(&pre_dnat, pair.endpoint),
-                egress: policies::applying(&egress, pair.endpoint),
+                workload: false,
+                lists: List::ALL.map(|list| {
+                    policies::applying(&candidates[list as usize], list, pair.endpoint)
+                }),
             })
             .collect(),
         inert,
         failsafe_inbound: settings.failsafe_inbound,
         failsafe_outbound: settings.failsafe_outbound,
         disable_invalid_check: settings.disable_invalid_check,
+        tunnels: Tunnels::default(),
         unknown_addresses: addresses.into_unknown(),
     }
 }
@@ -79,9 +73,22 @@ pub struct Selection {
     pub failsafe_outbound: Vec<Failsafe>,
     /// `disableConntrackInvalidCheck`.
     pub disable_invalid_check: bool,
+    /// Tunnels between nodes, which pass ahead of pre-DNAT and normal policy.
+    pub tunnels: Tunnels,
     /// Endpoints that a rule's selector matches, whose addresses this node
     /// does not know: the rule takes their packets for a stranger's.
     pub unknown_addresses: Vec<UnknownAddresses>,
+}
+
+/// Tunnels between nodes: a packet of one of the protocols passes if it goes
+/// from the address of a node to the address of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tunnels {
+    /// Protocol number, and destination port or 0 for a protocol without, by
+    /// address family (IPv4, IPv6).
+    pub protocols: [Vec<(u8, u16)>; 2],
+    /// Addresses of nodes, sorted, each once.
+    pub nodes: Vec<IpAddr>,
 }
 
 /// An interface and what applies to it.
@@ -91,19 +98,66 @@ pub struct Governed {
     pub endpoint: String,
     /// The interface.
     pub interface: Interface,
-    /// Pre-DNAT policies with their ingress rules, in the order in which they
-    /// are evaluated.
-    pub pre_dnat: Vec<SelectedPolicy>,
-    /// Normal policies with their egress rules, in the order in which they are
-    /// evaluated.
-    pub egress: Vec<SelectedPolicy>,
+    /// The interface is a workload's, reached by a `*` endpoint: only the
+    /// pre-DNAT and forward stages judge its packets.
+    pub workload: bool,
+    /// What is evaluated, by [`List`].
+    pub lists: [SelectedList; List::COUNT],
 }
 
-/// A policy's rules of one direction.
+impl Governed {
+    /// What is evaluated at one stage, in one direction.
+    #[must_use]
+    pub const fn list(&self, list: List) -> &SelectedList {
+        &self.lists[list as usize]
+    }
+}
+
+/// What is evaluated at one stage, in one direction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelectedList {
+    /// The tiers that hold a policy for this list, in the order in which they
+    /// are evaluated.
+    pub tiers: Vec<SelectedTier>,
+    /// Profiles, behind all tiers; at the normal stage only.
+    pub profiles: Vec<SelectedPolicy>,
+    /// What nothing decides is denied: the normal stage, except of workloads.
+    pub default_deny: bool,
+}
+
+impl SelectedList {
+    /// Whether an enforced policy is in the list.
+    #[must_use]
+    pub fn has_policy(&self) -> bool {
+        self.policies().any(|policy| policy.staged.is_none())
+    }
+
+    /// The policies of all tiers.
+    pub fn policies(&self) -> impl Iterator<Item = &SelectedPolicy> {
+        self.tiers.iter().flat_map(|tier| &tier.policies)
+    }
+}
+
+/// The policies of a tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectedTier {
+    /// Name of the tier.
+    pub name: String,
+    /// What no rule decides is denied: the tier's default action is Deny, it
+    /// holds an enforced policy, and the stage is one that has tier defaults
+    /// (forward or normal).
+    pub default_deny: bool,
+    /// In the order in which they are evaluated.
+    pub policies: Vec<SelectedPolicy>,
+}
+
+/// A policy's or profile's rules of one direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelectedPolicy {
-    /// Name of the `GlobalNetworkPolicy`.
-    pub name: String,
+    /// The `GlobalNetworkPolicy`, `StagedGlobalNetworkPolicy` or `Profile`.
+    pub object: ObjectRef,
+    /// The policy is only reported.
+    pub staged: Option<StagedAction>,
     /// All rules of the direction, in order: a rule's position is its index.
     pub rules: Vec<SelectedRule>,
 }
@@ -142,10 +196,28 @@ pub struct SelectedEntity {
     pub members: Option<Vec<IpNet>>,
     /// The address is in none of these.
     pub not_members: Vec<IpNet>,
-    /// The port is in one of these; empty means no criterion.
+    /// The port is in one of these, or address and port are one of `points`.
+    /// Empty, with `points` absent, means no criterion.
     pub ports: Vec<PortRange>,
+    /// Named ports or a service stand for these. `Some` of an empty list
+    /// matches no packet, unless `ports` does.
+    pub points: Option<Vec<Point>>,
     /// The port is in none of these.
     pub not_ports: Vec<PortRange>,
+    /// Address and port are none of these; only what has ports can match.
+    /// `Some` if named ports are given, even if they stand for nothing.
+    pub not_points: Option<Vec<Point>>,
+}
+
+/// An address with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point {
+    /// The address.
+    pub address: IpAddr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
 }
 
 /// An endpoint of this node that governs no interface.

@@ -1,9 +1,14 @@
 //! Which policies apply to an endpoint, in which order.
 
-use hostfw_common::verdict::Direction;
+use hostfw_common::{
+    stage::{self, List},
+    verdict::Direction,
+};
 
-use super::{SelectedEntity, SelectedPolicy, SelectedRule, addresses::Addresses};
-use crate::model::{Entity, HostEndpoint, Policy, Rule, Stage};
+use super::{
+    SelectedEntity, SelectedList, SelectedPolicy, SelectedRule, SelectedTier, addresses::Addresses,
+};
+use crate::model::{Entity, HostEndpoint, Kind, ObjectRef, Policy, Rule, Stage};
 
 /// A policy's rules for one stage and direction, as every endpoint shares
 /// them, and the policy that says which endpoints do.
@@ -17,21 +22,20 @@ pub(super) struct Candidate<'a> {
 /// applies to one of `endpoints`.
 pub(super) fn candidates<'a>(
     policies: &'a [Policy],
-    stage: Stage,
-    direction: Direction,
+    list: List,
     endpoints: &[&HostEndpoint],
     addresses: &mut Addresses<'_>,
 ) -> Vec<Candidate<'a>> {
     let mut policies: Vec<&Policy> = policies
         .iter()
-        .filter(|policy| policy.stage == stage)
+        .filter(|policy| is_in(policy, list))
         .collect();
     policies.sort_by_cached_key(|policy| (policy.order, sort_key(&policy.name)));
     policies
         .into_iter()
         .filter(|policy| endpoints.iter().any(|e| policy.selector.matches(&e.labels)))
         .filter_map(|policy| {
-            let rules = match direction {
+            let rules = match list.direction() {
                 Direction::Ingress => policy.ingress.as_deref(),
                 Direction::Egress => policy.egress.as_deref(),
             }?;
@@ -40,7 +44,11 @@ pub(super) fn candidates<'a>(
                 .map(|rule| select_rule(rule, &policy.name, addresses))
                 .collect();
             let selected = SelectedPolicy {
-                name: policy.name.clone(),
+                object: ObjectRef {
+                    kind: Kind::GlobalNetworkPolicy,
+                    name: policy.name.clone(),
+                },
+                staged: policy.staged,
                 rules,
             };
             Some(Candidate { policy, selected })
@@ -48,16 +56,42 @@ pub(super) fn candidates<'a>(
         .collect()
 }
 
+fn is_in(policy: &Policy, list: List) -> bool {
+    match list.stage() {
+        stage::Stage::Untracked => policy.stage == Stage::Untracked,
+        stage::Stage::PreDnat => policy.stage == Stage::PreDnat,
+        stage::Stage::Forward => {
+            policy.stage == Stage::Normal && policy.apply_on_forward
+        }
+        stage::Stage::Normal => policy.stage == Stage::Normal,
+    }
+}
+
 /// Those of the candidates that apply to the endpoint.
 pub(super) fn applying(
     candidates: &[Candidate<'_>],
+    list: List,
     endpoint: &HostEndpoint,
-) -> Vec<SelectedPolicy> {
-    candidates
+) -> SelectedList {
+    let policies: Vec<SelectedPolicy> = candidates
         .iter()
         .filter(|candidate| candidate.policy.selector.matches(&endpoint.labels))
         .map(|candidate| candidate.selected.clone())
-        .collect()
+        .collect();
+    let tier = SelectedTier {
+        name: "default".to_owned(),
+        default_deny: false,
+        policies,
+    };
+    SelectedList {
+        tiers: if tier.policies.is_empty() {
+            Vec::new()
+        } else {
+            vec![tier]
+        },
+        profiles: Vec::new(),
+        default_deny: list.stage() == stage::Stage::Normal,
+    }
 }
 
 /// Decides between policies of the same order: bytewise on
@@ -95,7 +129,9 @@ fn select_entity(entity: &Entity, policy: &str, addresses: &mut Addresses<'_>) -
         members,
         not_members,
         ports: entity.ports.clone(),
+        points: None,
         not_ports: entity.not_ports.clone(),
+        not_points: None,
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
         );
     }
     HostEndpoint {
+        profiles: Vec::new(),
+        ports: Vec::new(),
         name: object.metadata.name.clone(),
         labels: object.metadata.labels.clone(),
         node: node.unwrap_or_default().to_owned(),

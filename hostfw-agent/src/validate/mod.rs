@@ -54,6 +54,14 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
         Resource::FelixConfiguration(object) => {
             Object::Settings(felix::convert(object, &mut findings))
         }
+        Resource::GlobalNetworkSet(_)
+        | Resource::NetworkSet(_)
+        | Resource::Profile(_)
+        | Resource::StagedGlobalNetworkPolicy(_)
+        | Resource::Tier(_) => {
+            findings.not_enforced("kind", "the kind", "another kind", resource.kind().name());
+            return Err(findings.into_result(()).expect_err("one was just added"));
+        }
     };
     findings.into_result(object)
 }

@@ -36,6 +36,9 @@ pub(super) fn convert(object: &resource::GlobalNetworkPolicy, findings: &mut Fin
     let stage = stage(spec, &types, findings);
     Policy {
         name: object.metadata.name.clone(),
+        staged: None,
+        tier: "default".to_owned(),
+        apply_on_forward: stage == Stage::PreDnat,
         order: spec.order.map_or(Order::LAST, |order| {
             Order::new(order).unwrap_or_else(|| {
                 findings.invalid("spec.order", "a number", order.to_string());

@@ -165,6 +165,9 @@ fn entity(
         not_nets,
         ports,
         not_ports,
+        named_ports: Vec::new(),
+        not_named_ports: Vec::new(),
+        service: None,
         selector,
         not_selector,
     }

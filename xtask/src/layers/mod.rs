@@ -18,6 +18,7 @@ use crate::test::count::Count;
 const ORDER: &[&str] = &[
     "selector",
     "model",
+    "question",
     "resource",
     "source",
     "validate",
