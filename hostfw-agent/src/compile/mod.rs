@@ -36,7 +36,7 @@ use hostfw_common::{
 pub use self::limits::{CompileError, Limit};
 use self::{
     dimension::{Criteria, classify},
-    image::Image,
+    image::{Image, NamedPolicy},
     prefix::Prefix,
     rows::{Rows, TooManyRows},
     rule::dimensions,
@@ -283,7 +283,11 @@ impl<'a> Compiler<'a> {
             .policy_numbers
             .entry(&policy.object)
             .or_insert_with(|| {
-                names.push(policy_ref(policy));
+                names.push(NamedPolicy {
+                    object: policy_ref(policy),
+                    tier: None,
+                    missing: policy.missing,
+                });
                 PolicyId {
                     number: names.len() as u32 - 1,
                 }

@@ -158,6 +158,9 @@ pub struct SelectedPolicy {
     pub object: ObjectRef,
     /// The policy is only reported.
     pub staged: Option<StagedAction>,
+    /// A profile that an endpoint lists and that is not there: it has no rules
+    /// and denies everything.
+    pub missing: bool,
     /// All rules of the direction, in order: a rule's position is its index.
     pub rules: Vec<SelectedRule>,
 }

@@ -49,6 +49,7 @@ pub(super) fn candidates<'a>(
                     name: policy.name.clone(),
                 },
                 staged: policy.staged,
+                missing: false,
                 rules,
             };
             Some(Candidate { policy, selected })
