@@ -20,6 +20,8 @@ mod prefix;
 mod rows;
 mod rule;
 
+use std::ptr;
+
 use hostfw_common::{
     endpoint::{
         Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_NO_LINK_HEADER,
@@ -138,7 +140,10 @@ impl<'a> Compiler<'a> {
         selected: &'a SelectedList,
     ) -> Result<[PolicyTable; 2], CompileError> {
         let direction = list.direction();
-        let same = |c: &&Compiled<'_>| c.direction == direction && c.selected == selected;
+        let same = |c: &&Compiled<'_>| {
+            let same_place = ptr::eq(c.selected, selected);
+            c.direction == direction && (same_place || c.selected == selected)
+        };
         if let Some(compiled) = self.compiled.iter().find(same) {
             return Ok(compiled.tables);
         }
