@@ -1,0 +1,6 @@
+//! Made-up policies and packets, judged three times: by the reference, by the
+//! compiled tables, and by the loaded programs. The three must agree.
+
+pub mod aim;
+pub mod generate;
+pub mod random;
