@@ -107,9 +107,7 @@ mod tests {
         let v4: Vec<_> = image
             .failsafes_v4
             .iter()
-            .map(|((length, key), position)| {
-                (*length, key.class, key.port, key.remote, *position)
-            })
+            .map(|((length, key), position)| (*length, key.class, key.port, key.remote, *position))
             .collect();
         assert_eq!(
             v4,

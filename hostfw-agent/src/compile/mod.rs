@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use hostfw_common::{
     endpoint::{
-        Endpoint, EndpointId, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT,
-        FLAG_NO_LINK_HEADER, Family,
+        Endpoint, EndpointId, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_NO_LINK_HEADER,
+        Family,
     },
     policy::{
         Action, PolicyId, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId,
@@ -36,7 +36,7 @@ use hostfw_common::{
 pub use self::limits::{CompileError, Limit};
 use self::{
     dimension::{Criteria, classify},
-    image::Image,
+    image::{Image, NamedPolicy},
     prefix::Prefix,
     rows::{Rows, TooManyRows},
     rule::dimensions,
@@ -279,12 +279,19 @@ impl<'a> Compiler<'a> {
 
     fn policy_number(&mut self, policy: &'a SelectedPolicy) -> PolicyId {
         let names = &mut self.image.names.policies;
-        *self.policy_numbers.entry(&policy.object).or_insert_with(|| {
-            names.push(policy_ref(policy));
-            PolicyId {
-                number: names.len() as u32 - 1,
-            }
-        })
+        *self
+            .policy_numbers
+            .entry(&policy.object)
+            .or_insert_with(|| {
+                names.push(NamedPolicy {
+                    object: policy_ref(policy),
+                    tier: None,
+                    missing: policy.missing,
+                });
+                PolicyId {
+                    number: names.len() as u32 - 1,
+                }
+            })
     }
 
     /// Writes a table's classes. How many prefixes the trie then has.

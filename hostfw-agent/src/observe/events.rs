@@ -234,7 +234,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::{Kind, ObjectRef};
+    use crate::{
+        compile::image::NamedPolicy,
+        model::{Kind, ObjectRef},
+    };
 
     fn event() -> Event {
         Event {
@@ -259,15 +262,18 @@ mod tests {
             kind,
             name: name.to_owned(),
         };
+        let policy = |name| NamedPolicy {
+            object: object(Kind::GlobalNetworkPolicy, name),
+            tier: Some(0),
+            missing: false,
+        };
         let book = NameBook::default();
         book.add_generation(
             4,
             Names {
                 endpoints: vec![object(Kind::HostEndpoint, "node1-eth0")],
-                policies: vec![
-                    object(Kind::GlobalNetworkPolicy, "a"),
-                    object(Kind::GlobalNetworkPolicy, "drop-other-ingress"),
-                ],
+                policies: vec![policy("a"), policy("drop-other-ingress")],
+                tiers: vec!["default".to_owned()],
             },
         );
         book.set_interfaces(BTreeMap::from([(2, "eth0".to_owned())]));

@@ -218,6 +218,8 @@ impl<D: Dataplane> Reconciler<D> {
                 .collect(),
             not_attached: outcome.not_attached.clone(),
             not_adopted: self.not_adopted.clone(),
+            netfilter_missing: None,
+            ipvs_interface: None,
             left_alone,
         };
         self.endpoints = endpoint_statuses(&model, &all, &facts);

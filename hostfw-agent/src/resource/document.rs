@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    API_VERSION, HostEndpointSpec, Metadata,
-    Object, Problem, Resource, ResourceError,
+    API_VERSION, HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
     syntax::{self, Tree},
 };

@@ -13,7 +13,7 @@ mod govern;
 mod policies;
 mod settings;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use hostfw_common::stage::List;
 use ipnet::IpNet;
@@ -47,7 +47,11 @@ pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection 
                 interface: pair.interface.clone(),
                 workload: false,
                 lists: List::ALL.map(|list| {
-                    policies::applying(&candidates[list as usize], list, pair.endpoint)
+                    Arc::new(policies::applying(
+                        &candidates[list as usize],
+                        list,
+                        pair.endpoint,
+                    ))
                 }),
             })
             .collect(),
@@ -57,6 +61,8 @@ pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection 
         disable_invalid_check: settings.disable_invalid_check,
         tunnels: Tunnels::default(),
         unknown_addresses: addresses.into_unknown(),
+        ignored_untracked: Vec::new(),
+        log_prefix: String::new(),
     }
 }
 
@@ -78,6 +84,11 @@ pub struct Selection {
     /// Endpoints that a rule's selector matches, whose addresses this node
     /// does not know: the rule takes their packets for a stranger's.
     pub unknown_addresses: Vec<UnknownAddresses>,
+    /// Untracked policies that match a `*` endpoint that governs an interface
+    /// here, where they have no effect; sorted.
+    pub ignored_untracked: Vec<IgnoredUntracked>,
+    /// `logPrefix`: what an event of a rule with action Log begins with.
+    pub log_prefix: String,
 }
 
 /// Tunnels between nodes: a packet of one of the protocols passes if it goes
@@ -101,14 +112,14 @@ pub struct Governed {
     /// The interface is a workload's, reached by a `*` endpoint: only the
     /// pre-DNAT and forward stages judge its packets.
     pub workload: bool,
-    /// What is evaluated, by [`List`].
-    pub lists: [SelectedList; List::COUNT],
+    /// What is evaluated, by [`List`]. The interfaces of an endpoint share it.
+    pub lists: [Arc<SelectedList>; List::COUNT],
 }
 
 impl Governed {
     /// What is evaluated at one stage, in one direction.
     #[must_use]
-    pub const fn list(&self, list: List) -> &SelectedList {
+    pub fn list(&self, list: List) -> &SelectedList {
         &self.lists[list as usize]
     }
 }
@@ -156,8 +167,12 @@ pub struct SelectedTier {
 pub struct SelectedPolicy {
     /// The `GlobalNetworkPolicy`, `StagedGlobalNetworkPolicy` or `Profile`.
     pub object: ObjectRef,
-    /// The policy is only reported.
+    /// The policy is only reported; [`StagedAction::Set`] or
+    /// [`StagedAction::Learn`], for the others have no rules to evaluate.
     pub staged: Option<StagedAction>,
+    /// There is no profile of that name, or none that is valid: it denies
+    /// every packet, and has no rules.
+    pub missing: bool,
     /// All rules of the direction, in order: a rule's position is its index.
     pub rules: Vec<SelectedRule>,
 }
@@ -258,6 +273,16 @@ pub struct UnknownAddresses {
     /// The endpoint.
     pub endpoint: ObjectRef,
     /// The policy whose selector matches it.
+    pub policy: ObjectRef,
+}
+
+/// An untracked policy and a `*` endpoint (Calico: felix/dataplane/linux/
+/// endpoint_mgr.go ignores `doNotTrack` there, too).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IgnoredUntracked {
+    /// Name of the `HostEndpoint`.
+    pub endpoint: String,
+    /// The policy.
     pub policy: ObjectRef,
 }
 

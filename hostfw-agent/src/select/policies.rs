@@ -49,6 +49,7 @@ pub(super) fn candidates<'a>(
                     name: policy.name.clone(),
                 },
                 staged: policy.staged,
+                missing: false,
                 rules,
             };
             Some(Candidate { policy, selected })
@@ -60,9 +61,7 @@ fn is_in(policy: &Policy, list: List) -> bool {
     match list.stage() {
         stage::Stage::Untracked => policy.stage == Stage::Untracked,
         stage::Stage::PreDnat => policy.stage == Stage::PreDnat,
-        stage::Stage::Forward => {
-            policy.stage == Stage::Normal && policy.apply_on_forward
-        }
+        stage::Stage::Forward => policy.stage == Stage::Normal && policy.apply_on_forward,
         stage::Stage::Normal => policy.stage == Stage::Normal,
     }
 }
