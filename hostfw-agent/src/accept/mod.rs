@@ -98,11 +98,9 @@ impl Accepted {
     /// The object of this kind and name, if it is in force.
     #[must_use]
     pub fn object(&self, object: &ObjectRef) -> Option<&AcceptedObject> {
-        let key = (object.kind, object.name.as_str());
-        let found = self.objects.binary_search_by(|accepted| {
-            let resource = &accepted.resource;
-            (resource.kind(), resource.metadata().name.as_str()).cmp(&key)
-        });
+        let found = self
+            .objects
+            .binary_search_by(|accepted| accepted.resource.object_ref().cmp(object));
         found.ok().map(|index| &self.objects[index])
     }
 }
