@@ -445,7 +445,7 @@ impl Draft {
     fn aim_at_tunnel(&mut self, aim: &Aim<'_>, random: &mut Random) {
         let (protocol, port) = *random.one_of(&TUNNELS);
         let v4 = self.v4();
-        let mut end = |random: &mut Random| {
+        let end = |random: &mut Random| {
             let of_family: Vec<IpAddr> = aim
                 .nodes
                 .iter()

@@ -2,5 +2,7 @@
 //! compiled tables, and by the loaded programs. The three must agree.
 
 pub mod aim;
+pub mod case;
+pub mod coverage;
 pub mod generate;
 pub mod random;

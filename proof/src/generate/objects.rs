@@ -245,9 +245,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
             others.insert(key.to_owned(), value);
         }
     };
-    set(10, "vxlanPort", json!(8472));
     set(20, "wireguardEnabled", json!(true));
-    set(10, "wireguardListeningPort", json!(53));
     set(15, "ipipEnabled", json!(true));
     set(15, "vxlanEnabled", json!(true));
     FelixConfigurationSpec {
@@ -259,6 +257,10 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
         interface_exclude: random.some(8, |random| {
             (*random.one_of(&["kube-ipvs0", "kube-ipvs0,eth1", "/^wg/"])).to_owned()
         }),
+        log_prefix: random.some(10, |_| "hostfw %t %n".to_owned()),
+        vxlan_port: random.some(10, |_| 8472),
+        wireguard_listening_port: random.some(10, |_| 53),
+        wireguard_listening_port_v6: random.some(10, |_| 51820),
         disable_conntrack_invalid_check: random.some(30, |random| random.percent(70)),
         others,
     }
