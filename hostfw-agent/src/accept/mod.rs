@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    lint::{self, Warning},
+    lint::{self, Unenforced, Warning},
     model::{Model, ObjectRef},
     resource::Resource,
     source::{Snapshot, contents::Contents},
@@ -93,6 +93,16 @@ impl Accepted {
         let mut warnings = lint::lint(&self.model());
         warnings.extend(resources.flat_map(lint::lint_resource));
         warnings
+    }
+
+    /// What is valid, in force, and not enforced.
+    #[must_use]
+    pub fn unenforced(&self) -> Vec<Unenforced> {
+        let resources = self.objects.iter().map(|object| &object.resource);
+        let mut unenforced: Vec<Unenforced> = resources.flat_map(lint::unenforced).collect();
+        unenforced.extend(lint::unenforced_together(&self.model()));
+        unenforced.sort();
+        unenforced
     }
 
     /// The object of this kind and name, if it is in force.

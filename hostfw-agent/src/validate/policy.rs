@@ -8,12 +8,9 @@ use super::{
     rule, selector,
 };
 use crate::{
-    model::{Order, Policy, Stage, StagedAction},
+    model::{Order, Policy, Stage, StagedAction, Tier},
     resource::{self, GlobalNetworkPolicySpec, PolicyType, quote},
 };
-
-/// The tier of policies that name none.
-const DEFAULT_TIER: &str = "default";
 
 pub(super) fn enforced(object: &resource::GlobalNetworkPolicy, findings: &mut Findings) -> Policy {
     convert(&object.metadata.name, &object.spec, None, findings)
@@ -81,7 +78,7 @@ fn convert(
 ) -> Policy {
     check_name(name, findings);
     let tier = match spec.tier.as_deref() {
-        None | Some("") => DEFAULT_TIER,
+        None | Some("") => Tier::DEFAULT,
         Some(tier) => tier,
     };
     if !is_dns_label(tier) {

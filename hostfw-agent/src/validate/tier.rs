@@ -7,16 +7,8 @@ use super::{
 };
 use crate::{
     model::{Tier, TierDefault},
-    resource::{self, quote},
+    resource::{self, TierSpec, quote},
 };
-
-/// Tiers that are always there, and cannot be otherwise (Calico:
-/// api/pkg/apis/projectcalico/v3/tier.go): name, order, default action.
-const FIXED: [(&str, f64, TierDefault); 3] = [
-    ("default", 1_000_000.0, TierDefault::Deny),
-    ("kube-admin", 1_000.0, TierDefault::Pass),
-    ("kube-baseline", 10_000_000.0, TierDefault::Pass),
-];
 
 pub(super) fn convert(object: &resource::Tier, findings: &mut Findings) -> Tier {
     let name = object.metadata.name.as_str();
@@ -35,42 +27,49 @@ pub(super) fn convert(object: &resource::Tier, findings: &mut Findings) -> Tier 
         "Pass" => TierDefault::Pass,
         other => {
             findings.invalid("spec.defaultAction", "Deny or Pass", quote(other));
-            return tier(name, spec, TierDefault::Deny, findings);
+            TierDefault::Deny
         }
     };
-    if let Some((_, order, action)) = FIXED.into_iter().find(|(fixed, ..)| *fixed == name) {
-        if spec.order != Some(order) {
-            findings.invalid(
-                "spec.order",
-                format!("{order}, which is fixed for this tier"),
-                spec.order
-                    .map_or_else(|| "nothing".to_owned(), |order| order.to_string()),
-            );
-        }
-        if default_action != action {
-            let expected = match action {
-                TierDefault::Deny => "Deny",
-                TierDefault::Pass => "Pass",
-            };
-            findings.invalid(
-                "spec.defaultAction",
-                format!("{expected}, which is fixed for this tier"),
-                if given.is_empty() { "nothing" } else { given },
-            );
-        }
+    let fixed = Tier::always_there()
+        .into_iter()
+        .find(|tier| tier.name == name);
+    if let Some(fixed) = fixed {
+        check_fixed(&fixed, spec, default_action, findings);
     }
-    tier(name, spec, default_action, findings)
-}
-
-fn tier(
-    name: &str,
-    spec: &resource::TierSpec,
-    default_action: TierDefault,
-    findings: &mut Findings,
-) -> Tier {
     Tier {
         name: name.to_owned(),
         order: policy::order(spec.order, findings),
         default_action,
+    }
+}
+
+fn check_fixed(
+    fixed: &Tier,
+    spec: &TierSpec,
+    default_action: TierDefault,
+    findings: &mut Findings,
+) {
+    let order = fixed.order.value();
+    if spec.order != Some(order) {
+        findings.invalid(
+            "spec.order",
+            format!("{order}, which is fixed for this tier"),
+            spec.order
+                .map_or_else(|| "nothing".to_owned(), |order| order.to_string()),
+        );
+    }
+    if default_action != fixed.default_action {
+        let expected = match fixed.default_action {
+            TierDefault::Deny => "Deny",
+            TierDefault::Pass => "Pass",
+        };
+        findings.invalid(
+            "spec.defaultAction",
+            format!("{expected}, which is fixed for this tier"),
+            spec.default_action
+                .clone()
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| "nothing".to_owned()),
+        );
     }
 }
