@@ -98,10 +98,8 @@ impl<'a> Aim<'a> {
         match resource {
             Resource::GlobalNetworkPolicy(policy) => {
                 let spec = &policy.spec;
-                let (untracked, pre_dnat) = (
-                    spec.do_not_track == Some(true),
-                    spec.pre_dnat == Some(true),
-                );
+                let (untracked, pre_dnat) =
+                    (spec.do_not_track == Some(true), spec.pre_dnat == Some(true));
                 let path = (spec.apply_on_forward != Some(true)).then_some(Path::Local);
                 for (direction, rules) in [
                     (Direction::Ingress, &spec.ingress),
@@ -322,9 +320,12 @@ impl Draft {
         if let Some(point) = random.any_of(&named)
             && random.percent(80)
         {
-            let in_source = rule.source.ports.iter().chain(&rule.source.not_ports).any(
-                |port| matches!(port, NumberOrText::Text(name) if name == point.name),
-            );
+            let in_source = rule
+                .source
+                .ports
+                .iter()
+                .chain(&rule.source.not_ports)
+                .any(|port| matches!(port, NumberOrText::Text(name) if name == point.name));
             let address = point
                 .addresses
                 .iter()
@@ -338,8 +339,14 @@ impl Draft {
                 draft.destination_port = point.port;
             }
         }
-        let wanted = rule.icmp.as_ref().and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
-        let unwanted = rule.not_icmp.as_ref().and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
+        let wanted = rule
+            .icmp
+            .as_ref()
+            .and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
+        let unwanted = rule
+            .not_icmp
+            .as_ref()
+            .and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
         draft.settle(random);
         if draft.icmp.is_some()
             && let Some((kind, code)) = wanted.or(unwanted.filter(|_| random.percent(40)))
@@ -468,7 +475,10 @@ impl Draft {
         self.protocol = 58;
         self.source = address(random, false);
         self.destination = address(random, false);
-        self.icmp = Some((*random.one_of(&[129, 130, 132, 133, 135, 136, 137, 143, 144]), 0));
+        self.icmp = Some((
+            *random.one_of(&[129, 130, 132, 133, 135, 136, 137, 143, 144]),
+            0,
+        ));
         self.settle(random);
     }
 }
@@ -495,7 +505,11 @@ fn family(aim: &Aim<'_>, rule: &Rule, protocol: u8, random: &mut Random) -> bool
 }
 
 fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> IpAddr {
-    let positive: Vec<IpNet> = entity.nets.iter().filter_map(|net| net.parse().ok()).collect();
+    let positive: Vec<IpNet> = entity
+        .nets
+        .iter()
+        .filter_map(|net| net.parse().ok())
+        .collect();
     let negative: Vec<IpNet> = entity
         .not_nets
         .iter()
@@ -509,7 +523,10 @@ fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> Ip
             .collect();
         random.any_of(&fitting).map(|net| edge(*net, random))
     };
-    let selects = entity.selector.as_deref().is_some_and(|text| !text.is_empty())
+    let selects = entity
+        .selector
+        .as_deref()
+        .is_some_and(|text| !text.is_empty())
         || entity.namespace_selector.is_some();
     for _ in 0..4 {
         let candidate = if selects {
@@ -599,7 +616,11 @@ fn port(random: &mut Random) -> u16 {
 }
 
 fn port_of(entity: &EntityRule, random: &mut Random) -> u16 {
-    let avoided: Vec<u16> = entity.not_ports.iter().filter_map(|port| edge_of(port, true)).collect();
+    let avoided: Vec<u16> = entity
+        .not_ports
+        .iter()
+        .filter_map(|port| edge_of(port, true))
+        .collect();
     let low = random.percent(50);
     let wanted = random
         .any_of(&entity.ports)

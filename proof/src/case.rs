@@ -72,12 +72,18 @@ pub struct Shrink {
 #[derive(Clone, Debug, PartialEq)]
 enum Cut {
     /// Only so many packets from there on are kept.
-    Keep { from: usize, count: usize },
+    Keep {
+        from: usize,
+        count: usize,
+    },
     Translation,
     State,
     Object(usize),
     /// A field, or an item of a list, of an object.
-    Part { object: usize, path: Vec<Step> },
+    Part {
+        object: usize,
+        path: Vec<Step>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

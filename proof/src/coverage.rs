@@ -307,11 +307,7 @@ fn written_as(port: &NumberOrText) -> &'static str {
 }
 
 /// The rule that an answer names, as it is written.
-fn deciding_rule<'a>(
-    scene: &'a Scene,
-    direction: Direction,
-    answer: &Answer,
-) -> Option<&'a Rule> {
+fn deciding_rule<'a>(scene: &'a Scene, direction: Direction, answer: &Answer) -> Option<&'a Rule> {
     let (name, index) = (answer.policy.as_deref()?, usize::from(answer.rule?));
     scene.resources.iter().find_map(|resource| {
         let (ingress, egress) = match (resource, answer.reason) {

@@ -45,8 +45,9 @@ pub(super) fn endpoints(random: &mut Random) -> Vec<Resource> {
         // A few of the same names, so that the smallest has something to win.
         let name = *random.one_of(&["a", "a-eth0", "node1-eth0", "z-eth0", "other", "node2-eth0"]);
         let node = *random.one_of(&NODES);
-        let interface =
-            *random.one_of(&["eth0", "eth1", "*", "*", "lo", "wg0", "cali1234", "missing0"]);
+        let interface = *random.one_of(&[
+            "eth0", "eth1", "*", "*", "lo", "wg0", "cali1234", "missing0",
+        ]);
         let interface = (number > 0 || random.percent(60)).then_some(interface);
         endpoints
             .entry(name.to_owned())
@@ -80,7 +81,10 @@ fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEnd
     if interface.is_none() && expected_ips.is_empty() {
         expected_ips.push("10.240.0.11".to_owned());
     }
-    let ports: BTreeSet<usize> = random.few(40, |random| random.below(5)).into_iter().collect();
+    let ports: BTreeSet<usize> = random
+        .few(40, |random| random.below(5))
+        .into_iter()
+        .collect();
     HostEndpointSpec {
         node: Some(node.to_owned()),
         interface: interface.map(str::to_owned),
@@ -207,7 +211,14 @@ pub(super) fn tiers(random: &mut Random) -> Vec<Resource> {
                 "kube-admin" => random.some(20, |_| (Some(1000.0), "Pass"))?,
                 "kube-baseline" => random.some(20, |_| (Some(10_000_000.0), "Pass"))?,
                 _ => random.some(75, |random| {
-                    let orders = [None, Some(100.0), Some(100.0), Some(-1.5), Some(2e7), Some(0.0)];
+                    let orders = [
+                        None,
+                        Some(100.0),
+                        Some(100.0),
+                        Some(-1.5),
+                        Some(2e7),
+                        Some(0.0),
+                    ];
                     (
                         *random.one_of(&orders),
                         *random.one_of(&["Deny", "Pass", ""]),

@@ -62,7 +62,13 @@ pub(super) fn policies(random: &mut Random) -> Vec<Resource> {
 }
 
 fn stage(random: &mut Random, spec: GlobalNetworkPolicySpec) -> StagedGlobalNetworkPolicySpec {
-    let action = *random.one_of(&[None, Some("Set"), Some("Learn"), Some("Ignore"), Some("Delete")]);
+    let action = *random.one_of(&[
+        None,
+        Some("Set"),
+        Some("Learn"),
+        Some("Ignore"),
+        Some("Delete"),
+    ]);
     let tier = spec.tier.clone();
     let spec = if action == Some("Delete") {
         // It may hold nothing else.
@@ -106,7 +112,11 @@ fn policy(random: &mut Random, most: usize) -> (GlobalNetworkPolicySpec, usize) 
             return Vec::new();
         }
         // Up to all of them, but mostly few.
-        let most = if random.percent(20) { most } else { most.min(4) };
+        let most = if random.percent(20) {
+            most
+        } else {
+            most.min(4)
+        };
         random.several(&(1..=most.max(1)), |random| {
             rule(
                 random,

@@ -94,7 +94,18 @@ pub(crate) const PORTS: [u16; 14] = [
 
 /// Names that sort in ways that surprise.
 pub(crate) const NAMES: [&str; 12] = [
-    "a", "a-b", "a.b", "aa", "b", "a0", "zz", "allow-nodeport", "x.y", "0", "a-b.c", "b-a",
+    "a",
+    "a-b",
+    "a.b",
+    "aa",
+    "b",
+    "a0",
+    "zz",
+    "allow-nodeport",
+    "x.y",
+    "0",
+    "a-b.c",
+    "b-a",
 ];
 
 pub(crate) const TIERS: [&str; 8] = [

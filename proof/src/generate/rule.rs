@@ -159,8 +159,14 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
     entity.not_selector = random.some(8, expression);
     if random.percent(3) {
         entity.namespace_selector = Some(
-            (*random.one_of(&["all()", "global()", "has(team)", "role == 'web'", "!has(team)"]))
-                .to_owned(),
+            (*random.one_of(&[
+                "all()",
+                "global()",
+                "has(team)",
+                "role == 'web'",
+                "!has(team)",
+            ]))
+            .to_owned(),
         );
     }
     if random.percent(1) {
