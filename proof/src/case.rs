@@ -284,13 +284,12 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_failing_case_is_what_makes_it_fail() {
-        let is_deny = |resource: &Resource| match resource {
-            Resource::GlobalNetworkPolicy(policy) => policy
-                .spec
-                .ingress
-                .iter()
-                .any(|rule| rule.action == hostfw_agent::resource::Action::Deny),
-            _ => false,
+        let is_deny = |resource: &Resource| {
+            let Resource::GlobalNetworkPolicy(policy) = resource else {
+                return false;
+            };
+            let mut rules = policy.spec.ingress.iter();
+            rules.any(|rule| rule.action == hostfw_agent::resource::Action::Deny)
         };
         let fails = |case: &Case| {
             case.scene.resources.iter().any(is_deny)
