@@ -245,7 +245,7 @@ fn invalid_is_dropped_ahead_of_fail_safes_but_not_at_the_untracked_stage() {
     let normal = Some(Stage::Normal);
     assert_eq!(told(&found), (false, Why::Invalid, normal, stages));
     some.disable_invalid_check = true;
-    assert_eq!(judge(&some, &question).reason, Why::Rule);
+    assert_eq!(judge(&some, &question).reason, Why::Failsafe);
     let untracked = with(vec![(List::UntrackedIn, all(Allow))]);
     assert!(judge(&untracked, &question).allowed);
 }
