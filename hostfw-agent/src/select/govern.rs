@@ -10,13 +10,16 @@ use crate::model::{HostEndpoint, Interface, InterfaceMatch};
 pub(super) struct Pair<'a> {
     pub(super) endpoint: &'a HostEndpoint,
     pub(super) interface: &'a Interface,
+    /// The interface is a workload's.
+    pub(super) workload: bool,
 }
 
 /// Finds the endpoint of every interface, and the endpoints that have none.
 ///
 /// `endpoints` are those of this node. Of several that mean an interface, the
 /// one whose name is bytewise smallest governs it, whether it means it by name
-/// or by address; `*` takes what is left (Calico:
+/// or by address; `*` takes what is left, loopback and workload interfaces
+/// included, which no other endpoint governs (Calico:
 /// felix/dataplane/linux/endpoint_mgr.go, resolveHostEndpoints).
 pub(super) fn govern<'a>(
     endpoints: &[&'a HostEndpoint],
@@ -28,21 +31,21 @@ pub(super) fn govern<'a>(
     let mut interfaces: Vec<&Interface> = interfaces.iter().collect();
     interfaces.sort_by_key(|interface| interface.index);
 
+    let wildcard = endpoints
+        .iter()
+        .find(|e| e.interface == InterfaceMatch::Wildcard);
     let mut pairs: Vec<Pair<'a>> = Vec::new();
     for &interface in &interfaces {
-        if settings.is_excluded(&interface.name) || settings.is_workload(&interface.name) {
+        if settings.is_excluded(&interface.name) {
             continue;
         }
-        let specific = endpoints.iter().find(|e| means(e, interface));
-        let wildcard = || {
-            endpoints
-                .iter()
-                .find(|e| e.interface == InterfaceMatch::Wildcard && !interface.loopback)
-        };
-        if let Some(&endpoint) = specific.or_else(wildcard) {
+        let workload = settings.is_workload(&interface.name);
+        let specific = endpoints.iter().find(|e| !workload && means(e, interface));
+        if let Some(&endpoint) = specific.or(wildcard) {
             pairs.push(Pair {
                 endpoint,
                 interface,
+                workload,
             });
         }
     }
@@ -94,7 +97,7 @@ fn why_inert(
             }
             pairs
                 .iter()
-                .find(|pair| pair.interface.index == interface.index)
+                .find(|pair| pair.interface.index == interface.index && !pair.workload)
                 .map_or_else(|| InertReason::Workload(name.clone()), shadowed)
         }
     }
