@@ -101,6 +101,9 @@ impl Walk {
             if in_row {
                 row.set(number);
             }
+            if in_row && criteria.none_of.is_empty() {
+                continue;
+            }
             let new = sharing.len();
             match known.entry(Rc::as_ptr(criteria)) {
                 Entry::Occupied(known) => {
