@@ -30,6 +30,7 @@ const ORDER: &[&str] = &[
     "interfaces",
     "attach",
     "adopt",
+    "judge",
     "observe",
     "ctl",
     "reconcile",
