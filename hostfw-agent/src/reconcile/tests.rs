@@ -104,7 +104,12 @@ fn what_the_store_says_comes_into_force_and_is_told() {
         [("node1-eth0".to_owned(), true, "Enforced".to_owned())]
     );
     let endpoint = &status.endpoints[0];
-    assert_eq!(endpoint.pre_dnat_policies, ["deny"]);
+    let policies: Vec<_> = endpoint
+        .policies
+        .iter()
+        .map(|policy| (&*policy.stage, &*policy.name))
+        .collect();
+    assert_eq!(policies, [("preDNAT", "deny")]);
     assert_eq!(
         endpoint.ingress.as_ref().unwrap().mode.as_deref(),
         Some("native")
