@@ -124,6 +124,10 @@ impl Dataplane for Fake {
         Ok(0)
     }
 
+    fn flows(&self) -> Result<Vec<FlowStatus>, Refused> {
+        Ok(Vec::new())
+    }
+
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {
         Ok(vec![(
             Checkpoint::WireIn,
