@@ -9,7 +9,16 @@ use hostfw_agent::{
     resource::Action,
 };
 
-use crate::{case::Case, coverage::Coverage, generate::Scene};
+use proptest::{
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+use crate::{
+    case::{Case, Cases, Shrink},
+    coverage::Coverage,
+    generate::Scene,
+};
 
 /// Judges that do not agree about a packet, or one that broke down.
 #[derive(Clone, Debug)]
@@ -44,6 +53,70 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// A case about which the judges do not agree, as small as it could be made.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The case, with a single packet.
+    pub case: Case,
+    /// What the judges say of it.
+    pub disagreement: Disagreement,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the judges do not agree: {}", self.disagreement)?;
+        for resource in &self.case.scene.resources {
+            writeln!(f, "{}", resource.to_value())?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes up cases and has them judged, as long as `more` says so. Ends with the
+/// first about which the judges do not agree.
+pub fn search(
+    bench: &mut Bench,
+    cases: Cases,
+    seed: u64,
+    mut more: impl FnMut(&Bench) -> bool,
+) -> Option<Finding> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    while more(bench) {
+        let mut tree = match cases.new_tree(&mut runner) {
+            Ok(tree) => tree,
+            Err(reason) => unreachable!("no case is ever rejected: {reason}"),
+        };
+        if let Outcome::Disagreement(first) = bench.judge(&tree.current()) {
+            return Some(smallest(bench, &mut tree, *first));
+        }
+    }
+    None
+}
+
+/// The smallest case about which they still do not agree.
+fn smallest(bench: &mut Bench, tree: &mut Shrink, first: Disagreement) -> Finding {
+    // What is judged on the way is no evidence of anything.
+    let coverage = bench.coverage.clone();
+    let mut disagreement = first;
+    let mut more = tree.simplify();
+    while more {
+        more = if let Outcome::Disagreement(smaller) = bench.judge(&tree.current()) {
+            disagreement = *smaller;
+            tree.simplify()
+        } else {
+            tree.complicate()
+        };
+    }
+    bench.coverage = coverage;
+    Finding {
+        case: tree.current(),
+        disagreement,
+    }
+}
+
 /// Who judges, and what is counted.
 #[derive(Debug, Default)]
 pub struct Bench {
@@ -71,6 +144,11 @@ impl Bench {
             Ok(judges) => judges,
             Err(error) => return self.refuse(&error),
         };
+        // What is valid must be readable to all.
+        if let [first, ..] = judges.reference().left_out() {
+            self.refused += 1;
+            return Outcome::Refused(format!("{first}: the reference cannot read it"));
+        }
         self.scenes += 1;
         for question in &case.questions {
             self.packets += 1;
@@ -114,10 +192,22 @@ impl Bench {
             };
             match missed {
                 Some(mismatch) => self.coverage.missed(&mismatch.field),
-                None => self
-                    .coverage
-                    .met(rule.action, *staged, tier.is_none() && rule.action == Action::Pass),
+                None => self.coverage.met(
+                    rule.action,
+                    *staged,
+                    tier.is_none() && rule.action == Action::Pass,
+                ),
             }
         }
+    }
+}
+
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} packets over {} sets of policies, {} sets refused",
+            self.packets, self.scenes, self.refused
+        )
     }
 }
