@@ -167,7 +167,7 @@ fn selectors(entity: &EntityRule) -> Option<(Vec<Selector>, Option<Selector>)> {
     };
     const SERVICE_ACCOUNT: Dialect = Dialect {
         prefix: "pcsa.",
-        all: Some("projectcalico.org/serviceaccount"),
+        all: None,
         global: None,
     };
     let accounts = entity.service_accounts.as_ref();

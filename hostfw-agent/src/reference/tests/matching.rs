@@ -343,7 +343,7 @@ fn namespaces_and_service_accounts() {
         (
             "source: {serviceAccounts: {selector: all()}}",
             "192.0.2.1",
-            false,
+            true,
         ),
         (
             "source: {serviceAccounts: {selector: '!has(x)'}}",
