@@ -165,8 +165,9 @@ pub struct FragmentKey {
     pub identification: [u8; 4],
     /// Protocol number (IPv4), 0 (IPv6: later fragments need not repeat it).
     pub protocol: u8,
-    /// [`Direction`](crate::verdict::Direction) as a number.
-    pub direction: u8,
+    /// The [`Checkpoint`](crate::counter::Checkpoint) that allowed the first
+    /// fragment: each has its own say.
+    pub checkpoint: u8,
     /// Zero.
     pub _pad: [u8; 2],
 }

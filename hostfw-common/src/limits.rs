@@ -38,8 +38,9 @@ pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
 /// Bytes of the event ring buffer.
 pub const EVENT_BYTES: u32 = 1 << 18;
 
-/// Rules with action Log that one packet reports; those that it matches beyond
-/// are not reported. They decide nothing, so no verdict depends on it.
+/// Rules with action Log or of staged policies that one packet reports for one
+/// list; those that it matches beyond are not reported. They decide nothing, so
+/// no verdict depends on it.
 pub const MAX_LOGS_PER_PACKET: u32 = 8;
 
 /// IPv6 extension headers that are parsed before a packet counts as

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, error::Error};
 
 use hostfw_common::{
-    counter::Counter,
-    verdict::{Direction, Reason},
+    counter::{Checkpoint, Counter},
+    verdict::Reason,
 };
 
 use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
@@ -68,7 +68,7 @@ pub trait Dataplane {
     /// # Errors
     ///
     /// If the kernel does not tell.
-    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, Self::Error>;
+    fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Self::Error>;
 }
 
 /// Where the programs of an interface are attached.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hostfw_common::{
-    counter::Counter,
-    verdict::{Direction, Reason},
+    counter::{Checkpoint, Counter},
+    verdict::Reason,
 };
 
 use super::{Dataplane, Hooks};
@@ -52,7 +52,7 @@ impl Dataplane for attach::Dataplane {
         Ok(adopted.conntrack + adopted.sockets)
     }
 
-    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, DataplaneError> {
+    fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
         self.counters()
     }
 }
