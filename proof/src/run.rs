@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hostfw_agent::{
-    judge::{Judge, JudgeError, Judges},
+    judge::{Judge, JudgeError, Judges, Kernel},
     question::{Answer, Question},
     reference::{Event, Explanation},
     resource::Action,
@@ -120,6 +120,8 @@ fn smallest(bench: &mut Bench, tree: &mut Shrink, first: Disagreement) -> Findin
 /// Who judges, and what is counted.
 #[derive(Debug, Default)]
 pub struct Bench {
+    /// The loaded programs, if they judge too.
+    pub kernel: Option<Kernel>,
     /// What decided so far.
     pub coverage: Coverage,
     /// How many scenes were judged.
@@ -149,13 +151,22 @@ impl Bench {
             self.refused += 1;
             return Outcome::Refused(format!("{first}: the reference cannot read it"));
         }
+        if let Some(kernel) = &mut self.kernel
+            && let Err(error) = kernel.load(judges.image())
+        {
+            return self.refuse(&JudgeError::Kernel(error));
+        }
         self.scenes += 1;
         for question in &case.questions {
             self.packets += 1;
-            let answers = vec![
+            let mut answers = vec![
                 (Judge::Reference, Ok(judges.by_reference(question))),
                 (Judge::Tables, Ok(judges.by_tables(question))),
             ];
+            if let Some(kernel) = &mut self.kernel {
+                let answer = judges.by_kernel(kernel, question);
+                answers.push((Judge::Kernel, answer.map_err(|error| error.to_string())));
+            }
             if answers.iter().any(|(_, answer)| *answer != answers[0].1) {
                 return Outcome::Disagreement(Box::new(Disagreement {
                     question: question.clone(),
