@@ -171,6 +171,17 @@ impl Packet {
         self.protocol
     }
 
+    /// Where in the bytes behind the IP header their checksum is.
+    #[must_use]
+    pub const fn checksum_at(&self) -> Option<usize> {
+        match self.protocol {
+            1 | 58 => Some(2),
+            6 => Some(16),
+            17 => Some(6),
+            _ => None,
+        }
+    }
+
     /// The bytes behind the IP header, with the checksum of TCP, UDP, ICMP or
     /// ICMPv6.
     ///
@@ -179,11 +190,8 @@ impl Packet {
     /// If there are too few bytes for the protocol's header.
     #[must_use]
     pub fn transport(&self) -> Vec<u8> {
-        let at = match self.protocol {
-            1 | 58 => 2,
-            6 => 16,
-            17 => 6,
-            _ => return self.payload.clone(),
+        let Some(at) = self.checksum_at() else {
+            return self.payload.clone();
         };
         let mut summed = Vec::new();
         // ICMP of IPv4 alone has no pseudo-header (RFC 9293 section 3.1, RFC

@@ -61,10 +61,16 @@ impl<'a> Policed<'a> {
     /// If they are refused, or that takes too long.
     pub fn enforce(&mut self, situation: &str, resources: &[String]) -> Result<()> {
         situation.clone_into(&mut self.situation);
-        // Moved into the store in one step: it must not be read half written.
-        let written = cluster::store().with_file_name(FILE);
-        fs::write(&written, resources.concat())?;
-        fs::rename(&written, cluster::store().join(FILE))?;
+        let file = cluster::store().join(FILE);
+        if resources.is_empty() {
+            // A file that has become empty would be taken for half written.
+            fs::remove_file(file)?;
+        } else {
+            // Moved into the store in one step, for the same reason.
+            let written = cluster::store().with_file_name(FILE);
+            fs::write(&written, resources.concat())?;
+            fs::rename(&written, file)?;
+        }
         self.cluster
             .settle()
             .with_context(|| self.situation.clone())

@@ -5,7 +5,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::{
     packet::Packet,
     probe::{Outcome, PATIENCE},
-    topology::{Host, Topology},
+    topology::{Family, Host, Topology},
 };
 
 /// A packet on its way from one host to another.
@@ -47,6 +47,41 @@ impl fmt::Display for Message {
         };
         f.pad(&format!("{family} {from} -> {to} {name}"))
     }
+}
+
+/// A message of both IP versions, made by the function from the addresses of
+/// who sends and who should get it.
+pub fn both(
+    name: &str,
+    from: Host,
+    to: Host,
+    packet: impl Fn(IpAddr, IpAddr) -> Packet,
+) -> [Message; 2] {
+    Family::ALL.map(|family| Message {
+        name: name.to_owned(),
+        from,
+        to,
+        packet: packet(from.address(family), to.address(family)),
+    })
+}
+
+/// A UDP datagram from and to these ports, of both IP versions.
+#[must_use]
+pub fn udp(from: Host, to: Host, source: u16, destination: u16) -> [Message; 2] {
+    let name = format!("{source} -> {destination}/udp by hand");
+    both(&name, from, to, |here, there| {
+        Packet::udp((here, source).into(), (there, destination).into())
+    })
+}
+
+/// A TCP segment with these flags, from and to these ports, of both IP
+/// versions.
+#[must_use]
+pub fn tcp(from: Host, to: Host, source: u16, destination: u16, flags: u8) -> [Message; 2] {
+    let name = format!("{source} -> {destination}/tcp with flags {flags:#04x}");
+    both(&name, from, to, |here, there| {
+        Packet::tcp((here, source).into(), (there, destination).into(), flags)
+    })
 }
 
 /// Sends all of them, and says of each whether it arrived: open or closed.
@@ -119,9 +154,19 @@ fn received(socket: &Socket, packet: &Packet) -> bool {
             Some(first) if packet.source().is_ipv4() => usize::from(first & 0xf) * 4,
             Some(_) | None => 0,
         };
-        if bytes.get(header..) == Some(&packet.transport()[..]) {
+        if bytes.get(header..).is_some_and(|bytes| same(bytes, packet)) {
             return true;
         }
     }
     false
+}
+
+/// Whether these are the packet's, but for the checksum: masquerading changes
+/// that together with the address.
+fn same(bytes: &[u8], packet: &Packet) -> bool {
+    let sent = packet.transport();
+    let sum = packet.checksum_at().map(|at| at..at + 2);
+    bytes.len() == sent.len()
+        && (0..sent.len())
+            .all(|at| bytes[at] == sent[at] || sum.as_ref().is_some_and(|sum| sum.contains(&at)))
 }
