@@ -1,4 +1,4 @@
-//! Packets and bytes by direction and reason.
+//! Packets and bytes by checkpoint and reason.
 
 use crate::{
     boundary,
@@ -11,22 +11,76 @@ use crate::{
 pub struct Counter {
     /// Packets decided.
     pub packets: u64,
-    /// Their bytes, link-layer header included.
+    /// Their bytes, link-layer header included where the checkpoint sees it.
     pub bytes: u64,
 }
 
-/// Slots that each direction has: a power of two above the number of reasons.
+/// A place where packets are judged. A packet may meet several on its way, and
+/// is counted at each. The numbers are ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Checkpoint {
+    /// What comes in from the wire: untracked and pre-DNAT policy.
+    WireIn = 0,
+    /// What goes out to the wire: untracked and normal policy of what the host
+    /// sends.
+    WireOut = 1,
+    /// What is for a local process: normal policy.
+    LocalIn = 2,
+    /// What is routed through the host: forward policy.
+    Forward = 3,
+}
+
+impl Checkpoint {
+    /// All checkpoints, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::WireIn, Self::WireOut, Self::LocalIn, Self::Forward];
+
+    /// The checkpoint at the wire that packets of a direction cross.
+    #[must_use]
+    #[inline(always)]
+    pub const fn wire(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => Self::WireIn,
+            Direction::Egress => Self::WireOut,
+        }
+    }
+
+    /// The name that logs, status and documentation use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WireIn => "wire-in",
+            Self::WireOut => "wire-out",
+            Self::LocalIn => "local-in",
+            Self::Forward => "forward",
+        }
+    }
+
+    /// Decodes a number read from a map.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::WireIn),
+            1 => Some(Self::WireOut),
+            2 => Some(Self::LocalIn),
+            3 => Some(Self::Forward),
+            _ => None,
+        }
+    }
+}
+
+/// Slots that each checkpoint has: a power of two above the number of reasons.
 pub const REASON_SLOTS: u32 = 32;
 /// Entries of the counter map.
-pub const COUNTER_SLOTS: u32 = 2 * REASON_SLOTS;
+pub const COUNTER_SLOTS: u32 = Checkpoint::ALL.len() as u32 * REASON_SLOTS;
 
 const _: () = assert!(Reason::ALL.len() <= REASON_SLOTS as usize);
 
 /// Index in [`COUNTERS`](crate::names::COUNTERS).
 #[inline(always)]
 #[must_use]
-pub const fn slot(direction: Direction, reason: Reason) -> u32 {
-    direction as u32 * REASON_SLOTS + reason as u32
+pub const fn slot(checkpoint: Checkpoint, reason: Reason) -> u32 {
+    checkpoint as u32 * REASON_SLOTS + reason as u32
 }
 
 boundary!(Counter = 16);

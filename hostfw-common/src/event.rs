@@ -3,7 +3,8 @@
 use crate::{boundary, conntrack::Address, endpoint::EndpointId, policy::RuleEntry};
 
 /// Record of the ring buffer [`EVENTS`](crate::names::EVENTS): a rule with
-/// action Log matched a packet.
+/// action Log matched a packet, or a rule of a staged policy, which would have
+/// decided about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
@@ -15,7 +16,7 @@ pub struct Event {
     pub interface: u32,
     /// The endpoint that governs the interface.
     pub endpoint: EndpointId,
-    /// The rule.
+    /// The rule, with its action: Log, or one of the `Staged*`.
     pub rule: RuleEntry,
     /// Source address.
     pub source: Address,

@@ -5,8 +5,9 @@
 /// word with a bit for each of them, so this cannot exceed 64.
 pub const ROW_WORDS: usize = 64;
 
-/// Rules that one endpoint can have for one stage, direction and address
-/// family.
+/// Rule entries that one endpoint can have for one stage, direction and address
+/// family. A rule takes one, with named ports more; the default of a tier takes
+/// one.
 pub const MAX_RULES: u32 = (ROW_WORDS * 64) as u32;
 
 /// Entries of each per-generation prefix trie, over all endpoints.
@@ -21,8 +22,9 @@ pub const MAX_RULE_ENTRIES: u32 = 1 << 20;
 /// Interfaces that can be governed at the same time.
 pub const MAX_ENDPOINTS: u32 = 4096;
 
-/// Fail-safe entries of each family.
-pub const MAX_FAILSAFES: u32 = 4096;
+/// Fail-safe entries of each family, and entries for each node and kind of
+/// tunnel.
+pub const MAX_FAILSAFES: u32 = 1 << 16;
 
 /// Unanswered flows kept, least recently used first to go.
 pub const HALF_OPEN_FLOWS: u32 = 1 << 16;
@@ -36,8 +38,9 @@ pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
 /// Bytes of the event ring buffer.
 pub const EVENT_BYTES: u32 = 1 << 18;
 
-/// Rules with action Log that one packet reports; those that it matches beyond
-/// are not reported. They decide nothing, so no verdict depends on it.
+/// Rules with action Log or of staged policies that one packet reports for one
+/// list; those that it matches beyond are not reported. They decide nothing, so
+/// no verdict depends on it.
 pub const MAX_LOGS_PER_PACKET: u32 = 8;
 
 /// IPv6 extension headers that are parsed before a packet counts as

@@ -27,7 +27,7 @@ pub const HALF_OPEN: &str = "HALF_OPEN";
 pub const CONFIRMED: &str = "CONFIRMED";
 /// Datagrams whose first fragment was allowed.
 pub const FRAGMENTS: &str = "FRAGMENTS";
-/// Packets and bytes by direction and reason, per CPU.
+/// Packets and bytes by checkpoint and reason, per CPU.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of [`Event`](crate::event::Event)s.
 pub const EVENTS: &str = "EVENTS";

@@ -35,13 +35,25 @@ pub const TRACKED_ESTABLISHED: u8 = 2;
 /// Of no possible flow.
 pub const TRACKED_INVALID: u8 = 3;
 
-/// Value of [`TRACE`](crate::names::TRACE): the stages that a packet has met at
-/// a hook. A test run begins with all zeros.
+/// Value of [`TRACE`](crate::names::TRACE): the way of a packet past one
+/// checkpoint. User space sets it to zeros before a test run.
+///
+/// What an earlier checkpoint has judged and a later one judges again is not told a
+/// second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Trace {
-    /// By [`Stage`].
+    /// What each stage made of the packet, by [`Stage`]. At the forward checkpoint
+    /// two interfaces may have a say: the last one's is here.
     pub steps: [Step; Stage::ALL.len()],
+    /// 1 if the packet was counted, so the two below hold.
+    pub counted: u8,
+    /// The [`Checkpoint`](crate::counter::Checkpoint) that counted it.
+    pub checkpoint: u8,
+    /// The [`Reason`](crate::verdict::Reason) that it counted it for.
+    pub reason: u8,
+    /// Zero.
+    pub _pad: u8,
 }
 
 /// What a stage made of a packet.
@@ -54,8 +66,10 @@ pub struct Step {
     pub seen: u8,
     /// The [`Reason`](crate::verdict::Reason) that the stage came to.
     pub reason: u8,
+    /// The [`List`](crate::stage::List) that was looked at.
+    pub list: u8,
     /// Zero.
-    pub _pad: [u8; 2],
+    pub _pad: u8,
 }
 
-boundary!(Trial = 28, Trace = 64, Step = 16);
+boundary!(Trial = 28, Trace = 68, Step = 16);

@@ -91,9 +91,9 @@ reasons! {
     Related = 4, "related", Pass;
     /// A fail-safe port.
     Failsafe = 5, "failsafe", Pass;
-    /// A rule with action Allow.
+    /// A rule with action Allow, after connection tracking.
     RuleAllow = 6, "rule-allow", Pass;
-    /// A rule with action Deny.
+    /// A rule with action Deny, after connection tracking.
     RuleDeny = 7, "rule-deny", Drop;
     /// The stage has no rule for the packet and no default of its own.
     NoMatch = 8, "no-match", Pass;
@@ -116,4 +116,18 @@ reasons! {
     /// A table that the generation must hold was not there. A defect: please
     /// report it.
     BrokenTable = 16, "broken-table", Drop;
+    /// An untracked rule with action Allow. No flow is recorded.
+    UntrackedAllow = 17, "untracked-allow", Pass;
+    /// An untracked rule with action Deny.
+    UntrackedDeny = 18, "untracked-deny", Drop;
+    /// No rule of a tier, whose default is to deny.
+    TierDefault = 19, "tier-default", Drop;
+    /// A tunnel between nodes.
+    Tunnel = 20, "tunnel", Pass;
+    /// The interface is a workload's: the normal stage leaves its packets
+    /// alone.
+    Workload = 21, "workload", Pass;
+    /// A pre-DNAT rule has allowed the packet when it came in, which later
+    /// hooks take for final.
+    EarlierAllow = 22, "earlier-allow", Pass;
 }

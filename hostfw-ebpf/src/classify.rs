@@ -243,7 +243,7 @@ extern "C" fn next_log(_round: u32, logs: *mut Logs<'_>) -> i64 {
     }
     let slot = slot(logs.origin.generation);
     if let Some(entry) = RULES.get_value(slot, &(logs.base + rule)) {
-        report::log(logs.origin, logs.headers, entry);
+        report::rule(logs.origin, logs.headers, entry);
         logs.reported += 1;
     }
     0

@@ -1,173 +1,40 @@
-//! The order of checks that every hook shares.
+//! The stages, each by itself: what its fail-safes, rules and default say.
 //!
-//! 1. What is no IP packet, and what IPv6 cannot do without, passes.
-//! 2. What cannot be parsed is dropped.
-//! 3. Conntrack speaks first: established and related packets pass.
-//! 4. Forwarded packets on their way out are recorded and pass.
-//! 5. Invalid packets are dropped, even those to fail-safe ports.
-//! 6. Fail-safe ports pass.
-//! 7. The rules of the stage decide, then its default.
+//! In which order a hook asks them is the hook's affair ([`crate::wire`]).
+
+use core::hint::black_box;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
-    endpoint::{
-        Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_LEARNING,
-        FLAG_NO_LINK_HEADER, Family,
-    },
-    failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
+    endpoint::{Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_WORKLOAD, Family},
+    failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     policy::{Action, PolicyTable, TABLE_DEFAULT_DENY},
     stage::List,
-    verdict::{Direction, Reason, Verdict},
+    verdict::{Direction, Reason},
 };
 
 use crate::{
     classify::{Classified, classify},
-    conntrack::{self, Tracked},
-    maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, generation, slot},
-    packet::Packet,
-    parse::{self, Fragment, Headers, Parsed, protocol},
-    report::{self, Origin},
+    maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, slot},
+    parse::{Headers, protocol},
+    report::Origin,
+    trial,
 };
 
-/// What a hook knows of a packet without looking into it.
-pub(crate) struct Hook {
-    pub(crate) direction: Direction,
-    /// The interface that the packet crosses.
-    pub(crate) interface: u32,
-    /// The packet came in through an interface and now goes out.
-    pub(crate) forwarded: bool,
-    /// The frame is of a VLAN, whose tag the kernel has taken off and keeps
-    /// apart.
-    pub(crate) of_vlan: bool,
-    /// Length of the packet.
-    pub(crate) bytes: u64,
-}
-
-/// Decides about a packet and counts it.
-///
-/// `pull` makes more bytes of the packet readable, if there are any.
+/// What governs an interface.
 #[inline(always)]
-pub(crate) fn judge(
-    hook: &Hook,
-    packet: &Packet,
-    headers: &mut Headers,
-    pull: impl Fn() -> Option<Packet>,
-) -> Reason {
-    let generation = generation();
-    let Some(endpoint) = endpoint(generation, hook.interface) else {
-        return Reason::NoEndpoint;
-    };
-    let reason = judge_governed(hook, packet, headers, pull, generation, endpoint);
-    report::count(hook.direction, reason, hook.bytes);
-    reason
-}
-
-#[inline(always)]
-fn endpoint(generation: u64, interface: u32) -> Option<&'static Endpoint> {
+pub(crate) fn endpoint(generation: u64, interface: u32) -> Option<&'static Endpoint> {
     let endpoints = ENDPOINTS.get(slot(generation))?;
     // SAFETY: the agent never changes the maps of a generation in force, and
     // waits until no program uses it before it fills the slot again.
     unsafe { endpoints.get(interface) }
 }
 
-#[inline(always)]
-fn judge_governed(
-    hook: &Hook,
-    packet: &Packet,
-    headers: &mut Headers,
-    pull: impl Fn() -> Option<Packet>,
-    generation: u64,
-    endpoint: &Endpoint,
-) -> Reason {
-    if hook.of_vlan {
-        return Reason::NotIp;
-    }
-    let direction = hook.direction;
-    let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
-    let learning = endpoint.flags & FLAG_LEARNING != 0;
-    let mut packet = *packet;
-    let mut parsed = parse::parse(&packet, link_header, headers);
-    if matches!(parsed, Parsed::Truncated)
-        && let Some(longer) = pull()
-    {
-        packet = longer;
-        parsed = parse::parse(&packet, link_header, headers);
-    }
-    match parsed {
-        Parsed::Ip => {}
-        Parsed::NotIp => return Reason::NotIp,
-        Parsed::Truncated | Parsed::Malformed if learning => return Reason::Learning,
-        Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
-    }
-    let now = conntrack::now();
-    if matches!(headers.fragment(), Fragment::Later) {
-        return if hook.forwarded {
-            Reason::Forwarded
-        } else if learning {
-            Reason::Learning
-        } else if conntrack::follows_fragment(headers, direction, now) {
-            Reason::Fragment
-        } else {
-            Reason::OrphanFragment
-        };
-    }
-    if is_neighbour_discovery(headers) {
-        return Reason::NeighbourDiscovery;
-    }
-    if conntrack::quotes(headers)
-        && let Some(longer) = pull()
-    {
-        packet = longer;
-    }
-    let tracked = conntrack::track(&packet, headers, direction, now);
-    let reason = match tracked {
-        Tracked::Established => Reason::Established,
-        Tracked::Related => Reason::Related,
-        Tracked::New | Tracked::Invalid => {
-            let invalid = matches!(tracked, Tracked::Invalid);
-            let reason = if hook.forwarded {
-                Reason::Forwarded
-            } else if learning {
-                Reason::Learning
-            } else if invalid && endpoint.flags & drop_invalid(direction) != 0 {
-                Reason::Invalid
-            } else if is_failsafe(generation, headers, direction) {
-                Reason::Failsafe
-            } else {
-                let origin = Origin {
-                    generation,
-                    now,
-                    interface: hook.interface,
-                    endpoint: endpoint.id,
-                    direction,
-                };
-                apply_policy(endpoint, headers, &origin)
-            };
-            if matches!(reason.verdict(), Verdict::Pass) && !invalid {
-                conntrack::record(headers, direction, now);
-            }
-            reason
-        }
-    };
-    if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
-        conntrack::record_fragment(headers, direction, now);
-    }
-    reason
-}
-
-#[inline(always)]
-const fn drop_invalid(direction: Direction) -> u32 {
-    match direction {
-        Direction::Ingress => FLAG_DROP_INVALID_PRE_DNAT,
-        Direction::Egress => FLAG_DROP_INVALID,
-    }
-}
-
 /// Neighbour discovery (RFC 4861: valid only with hop limit 255, which no
 /// router leaves) and multicast listener messages (RFC 2710, RFC 3810): without
 /// them IPv6 does not work at all.
 #[inline(always)]
-fn is_neighbour_discovery(headers: &Headers) -> bool {
+pub(crate) fn is_neighbour_discovery(headers: &Headers) -> bool {
     matches!(headers.family(), Family::V6)
         && headers.protocol == protocol::ICMPV6
         && match headers.destination_port[0] {
@@ -177,18 +44,208 @@ fn is_neighbour_discovery(headers: &Headers) -> bool {
         }
 }
 
+/// Whether the packet is a tunnel's between two nodes. The headers are those
+/// on the wire.
+#[inline(always)]
+pub(crate) fn is_tunnel(generation: u64, headers: &Headers) -> bool {
+    // No tunnel uses TCP: spares most packets the look-up.
+    headers.protocol != protocol::TCP
+        && is_listed(
+            generation,
+            headers,
+            CLASS_TUNNEL,
+            Side::Source,
+            Side::Destination,
+        )
+        && is_listed(
+            generation,
+            headers,
+            CLASS_TUNNEL,
+            Side::Destination,
+            Side::Destination,
+        )
+}
+
+/// Untracked policy, ahead of connection tracking: [`Reason::UntrackedAllow`],
+/// [`Reason::UntrackedDeny`], [`Reason::NoMatch`] or [`Reason::BrokenTable`].
+#[inline(always)]
+pub(crate) fn untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
+    if is_empty(endpoint, headers, origin.list) || leads_around_untracked(headers, origin) {
+        trial::step(origin, Reason::NoMatch, None);
+        return Reason::NoMatch;
+    }
+    match decide(endpoint, headers, origin) {
+        Reason::RuleAllow => Reason::UntrackedAllow,
+        Reason::RuleDeny => Reason::UntrackedDeny,
+        other => other,
+    }
+}
+
+/// There is no connection tracking here, so fail-safe ports need their answers
+/// let through, too.
+#[inline(always)]
+fn leads_around_untracked(headers: &Headers, origin: &Origin) -> bool {
+    let direction = origin.list.direction();
+    let remote = remote(direction);
+    is_listed(
+        origin.generation,
+        headers,
+        direction as u8,
+        remote,
+        Side::Destination,
+    ) || is_listed(
+        origin.generation,
+        headers,
+        direction.opposite() as u8,
+        remote,
+        Side::Source,
+    )
+}
+
+/// Pre-DNAT policy: [`Reason::Invalid`], [`Reason::Failsafe`] (which only leads
+/// around the stage), [`Reason::RuleAllow`], [`Reason::RuleDeny`],
+/// [`Reason::NoMatch`] or [`Reason::BrokenTable`].
+#[inline(always)]
+pub(crate) fn pre_dnat(
+    endpoint: &Endpoint,
+    headers: &Headers,
+    invalid: bool,
+    origin: &Origin,
+) -> Reason {
+    let reason = if invalid && endpoint.flags & FLAG_DROP_INVALID_PRE_DNAT != 0 {
+        Reason::Invalid
+    } else if is_empty(endpoint, headers, origin.list) {
+        Reason::NoMatch
+    } else if is_failsafe(headers, origin) {
+        Reason::Failsafe
+    } else {
+        return decide(endpoint, headers, origin);
+    };
+    trial::step(origin, reason, None);
+    reason
+}
+
+/// What the stages ahead of DNAT say of a packet that a later hook sees, asked
+/// with the headers that it had on the wire. That the first of them let it
+/// through is known; this is about what they found.
+///
+/// - [`Reason::UntrackedAllow`]: final, and no flow is to be recorded;
+/// - [`Reason::Tunnel`]: pre-DNAT policy did not look at it;
+/// - [`Reason::EarlierAllow`]: final;
+/// - [`Reason::NoMatch`]: the later stages decide;
+/// - a reason to drop it: policy has changed while it was on its way.
+#[inline(always)]
+pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &Origin) -> Reason {
+    let untracked_origin = Origin {
+        list: List::UntrackedIn,
+        quiet: true,
+        ..*origin
+    };
+    match untracked(endpoint, wire, &untracked_origin) {
+        Reason::NoMatch => {}
+        decided => return decided,
+    }
+    if is_tunnel(origin.generation, wire) {
+        return Reason::Tunnel;
+    }
+    let pre_dnat_origin = Origin {
+        list: List::PreDnat,
+        ..untracked_origin
+    };
+    match pre_dnat(endpoint, wire, false, &pre_dnat_origin) {
+        Reason::RuleAllow => Reason::EarlierAllow,
+        Reason::Failsafe => Reason::NoMatch,
+        other => other,
+    }
+}
+
+/// Forward policy, in or out: [`Reason::Invalid`], [`Reason::RuleAllow`],
+/// [`Reason::RuleDeny`], [`Reason::TierDefault`], [`Reason::NoMatch`] or
+/// [`Reason::BrokenTable`]. It has no fail-safes.
+#[inline(always)]
+pub(crate) fn forward(
+    endpoint: &Endpoint,
+    headers: &Headers,
+    invalid: bool,
+    origin: &Origin,
+) -> Reason {
+    if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
+        trial::step(origin, Reason::Invalid, None);
+        return Reason::Invalid;
+    }
+    decide(endpoint, headers, origin)
+}
+
+/// Normal policy, in or out: [`Reason::Workload`], [`Reason::Invalid`],
+/// [`Reason::Failsafe`], [`Reason::RuleAllow`], [`Reason::RuleDeny`],
+/// [`Reason::TierDefault`], [`Reason::EndpointDefault`] or
+/// [`Reason::BrokenTable`].
+#[inline(always)]
+pub(crate) fn normal(
+    endpoint: &Endpoint,
+    headers: &Headers,
+    invalid: bool,
+    origin: &Origin,
+) -> Reason {
+    let reason = if endpoint.flags & FLAG_WORKLOAD != 0 {
+        Reason::Workload
+    } else if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
+        Reason::Invalid
+    } else if is_failsafe(headers, origin) {
+        Reason::Failsafe
+    } else {
+        return decide(endpoint, headers, origin);
+    };
+    trial::step(origin, reason, None);
+    reason
+}
+
+/// Which end of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// The end that is not the node's.
+#[inline(always)]
+const fn remote(direction: Direction) -> Side {
+    match direction {
+        Direction::Ingress => Side::Source,
+        Direction::Egress => Side::Destination,
+    }
+}
+
+/// Whether the packet goes to a fail-safe port.
+#[inline(always)]
+fn is_failsafe(headers: &Headers, origin: &Origin) -> bool {
+    let direction = origin.list.direction();
+    is_listed(
+        origin.generation,
+        headers,
+        direction as u8,
+        remote(direction),
+        Side::Destination,
+    )
+}
+
+/// Whether the fail-safes of a class list the address of one end with the port
+/// of one end.
 #[inline(never)]
-fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool {
+fn is_listed(generation: u64, headers: &Headers, class: u8, address: Side, port: Side) -> bool {
     if headers.is_icmp() {
         return false;
     }
-    let remote = match direction {
-        Direction::Ingress => headers.source,
-        Direction::Egress => headers.destination,
+    let remote = match address {
+        Side::Source => &headers.source,
+        Side::Destination => &headers.destination,
     };
-    let class = direction as u8;
+    let port = match port {
+        Side::Source => headers.source_port,
+        Side::Destination => headers.destination_port,
+    };
     let protocol = headers.protocol;
-    let port = headers.destination_port;
     match headers.family() {
         Family::V4 => FAILSAFES_V4.get(slot(generation)).is_some_and(|trie| {
             let key = FailsafeV4 {
@@ -211,26 +268,55 @@ fn is_failsafe(generation: u64, headers: &Headers, direction: Direction) -> bool
     }
 }
 
+/// The table of a list, by the packet's family.
+#[inline(always)]
+fn table<'a>(endpoint: &'a Endpoint, headers: &Headers, list: List) -> Option<&'a PolicyTable> {
+    // The compiler knows that it is in bounds, and would leave out the check by
+    // which the verifier learns it, too.
+    let index = black_box(list as usize * 2 + headers.family() as usize);
+    endpoint.tables.as_flattened().get(index)
+}
+
+/// Whether a list has nothing to say at all.
+#[inline(always)]
+fn is_empty(endpoint: &Endpoint, headers: &Headers, list: List) -> bool {
+    table(endpoint, headers, list)
+        .is_some_and(|table| table.rule_count == 0 && table.flags & TABLE_DEFAULT_DENY == 0)
+}
+
+/// What a list of rules, or else its default, says.
+///
 /// A function of its own: keeps its tables' keys off its caller's stack.
 #[inline(never)]
-fn apply_policy(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
-    let tables = match origin.direction {
-        Direction::Ingress => &endpoint.tables[List::PreDnat as usize],
-        Direction::Egress => &endpoint.tables[List::NormalOut as usize],
+fn decide(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
+    let Some(table) = table(endpoint, headers, origin.list) else {
+        return Reason::BrokenTable;
     };
-    let table: &PolicyTable = match headers.family() {
-        Family::V4 => &tables[Family::V4 as usize],
-        Family::V6 => &tables[Family::V6 as usize],
+    let (reason, rule) = match classify(table, headers, origin) {
+        Classified::Rule(rule) => {
+            let reason = match Action::from_number(rule.action) {
+                Some(Action::Allow) => Reason::RuleAllow,
+                Some(Action::Deny) => Reason::RuleDeny,
+                Some(Action::TierDeny) => Reason::TierDefault,
+                // These do not decide.
+                Some(
+                    Action::Log
+                    | Action::Pass
+                    | Action::Skip
+                    | Action::StagedAllow
+                    | Action::StagedDeny
+                    | Action::StagedPass,
+                )
+                | None => Reason::BrokenTable,
+            };
+            (reason, Some(rule))
+        }
+        Classified::NoMatch if table.flags & TABLE_DEFAULT_DENY != 0 => {
+            (Reason::EndpointDefault, None)
+        }
+        Classified::NoMatch => (Reason::NoMatch, None),
+        Classified::Broken => (Reason::BrokenTable, None),
     };
-    match classify(table, headers, origin) {
-        Classified::Rule(rule) => match Action::from_number(rule.action) {
-            Some(Action::Allow) => Reason::RuleAllow,
-            Some(Action::Deny) => Reason::RuleDeny,
-            // The rows that decide have no bits for rules that only log.
-            Some(_) | None => Reason::BrokenTable,
-        },
-        Classified::NoMatch if table.flags & TABLE_DEFAULT_DENY != 0 => Reason::EndpointDefault,
-        Classified::NoMatch => Reason::NoMatch,
-        Classified::Broken => Reason::BrokenTable,
-    }
+    trial::step(origin, reason, rule.as_ref());
+    reason
 }

@@ -1,5 +1,5 @@
 //! The programs, one for each hook. They only fetch what their hook knows and
-//! give its answer; [`judge`] decides.
+//! give its answer; [`wire`] decides.
 //!
 //! Where XDP can be attached, `hostfw_xdp` sees incoming packets before
 //! anything else, otherwise `hostfw_tc_in` does: both before DNAT.
@@ -15,6 +15,8 @@ mod maps;
 mod packet;
 mod parse;
 mod report;
+mod trial;
+mod wire;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -26,9 +28,9 @@ use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
 use crate::{
-    judge::Hook,
     packet::{MAX_OFFSET, Packet},
     parse::{Headers, VLAN_ID},
+    wire::Hook,
 };
 
 /// Judges what comes in, natively in the driver or generically.
@@ -44,13 +46,11 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel passed in.
         bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
     };
-    let reason = judge::judge(&hook, &packet, &mut headers, || None);
+    let interface = hook.interface;
+    let reason = wire::judge(hook, &packet, &mut headers, || None);
     debug!(
         &ctx,
-        "xdp in: interface {} protocol {} reason {}",
-        hook.interface,
-        headers.protocol,
-        reason as u8
+        "xdp in: interface {} protocol {} reason {}", interface, headers.protocol, reason as u8
     );
     match reason.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -93,7 +93,7 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
         of_vlan: tagged && tag & u32::from(VLAN_ID) != 0,
         bytes: u64::from(ctx.len()),
     };
-    let reason = judge::judge(&hook, &packet, &mut headers, || pull(ctx));
+    let reason = wire::judge(hook, &packet, &mut headers, || pull(ctx));
     debug!(
         ctx,
         "tc: direction {} interface {} protocol {} reason {}",

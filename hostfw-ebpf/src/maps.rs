@@ -14,6 +14,7 @@ use hostfw_common::{
     limits::{CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS},
     policy::{Row, RuleEntry},
     prefix::{PrefixV4, PrefixV6, Service},
+    trial::{Trace, Trial},
 };
 
 /// Two slots for every per-generation map. What stands here as inner map is a
@@ -67,6 +68,14 @@ pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = P
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
+
+/// Used by test runs only.
+#[btf_map]
+pub(crate) static TRIAL: Array<Trial, 1> = Array::new();
+
+/// Used by test runs only.
+#[btf_map]
+pub(crate) static TRACE: Array<Trace, 1> = Array::new();
 
 /// The number of the generation in force. Read once for a packet, so that all
 /// its look-ups are in the tables of the same generation.

@@ -1,8 +1,21 @@
-//! Checked access to the linear bytes of a packet.
+//! Checked access to the bytes of a packet.
 
 use core::hint::black_box;
 
-/// The bytes that a program may read.
+/// Where the bytes of a packet come from.
+pub(crate) trait Source {
+    /// Reads a value, or `None` if it does not lie within the packet whole, or
+    /// begins behind [`MAX_OFFSET`].
+    ///
+    /// `T` is made of integers, with an alignment of at most two bytes: network
+    /// headers are at even addresses, as Ethernet's 14 bytes leave them.
+    fn read<T: Copy>(&self, offset: usize) -> Option<T>;
+
+    /// See [`Veil`].
+    fn veil(&self) -> Veil;
+}
+
+/// The linear bytes, which a program may read directly.
 #[derive(Clone, Copy)]
 pub(crate) struct Packet {
     start: usize,
@@ -23,7 +36,7 @@ pub(crate) struct Veil(u32);
 impl Veil {
     /// `unknown` is a value that the verifier cannot know.
     #[inline(always)]
-    fn new(unknown: u32) -> Self {
+    pub(crate) fn new(unknown: u32) -> Self {
         // The black boxes keep the compiler from seeing that both are the same.
         Self(black_box(unknown) ^ black_box(unknown))
     }
@@ -48,19 +61,16 @@ impl Packet {
             veil: Veil::new((end - start) as u32),
         }
     }
+}
 
-    /// See [`Veil`].
+impl Source for Packet {
     #[inline(always)]
-    pub(crate) const fn veil(&self) -> Veil {
+    fn veil(&self) -> Veil {
         self.veil
     }
 
-    /// Reads a value, or `None` if it does not lie within the packet whole.
-    ///
-    /// `T` is made of integers, with an alignment of at most two bytes: network
-    /// headers are at even addresses, as Ethernet's 14 bytes leave them.
     #[inline(always)]
-    pub(crate) fn read<T: Copy>(&self, offset: usize) -> Option<T> {
+    fn read<T: Copy>(&self, offset: usize) -> Option<T> {
         const { assert!(align_of::<T>() <= 2) };
         if offset > MAX_OFFSET {
             return None;

@@ -2,7 +2,7 @@
 
 use hostfw_common::{conntrack::Address, endpoint::Family, limits::MAX_EXTENSION_HEADERS};
 
-use crate::packet::{MAX_OFFSET, Packet, Veil};
+use crate::packet::{MAX_OFFSET, Source, Veil};
 
 /// Protocol numbers (IANA).
 pub(crate) mod protocol {
@@ -205,14 +205,14 @@ const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 /// Parses a packet from its link header, or from its IP header if the
 /// interface has none.
 #[inline(never)]
-pub(crate) fn parse(packet: &Packet, link_header: bool, headers: &mut Headers) -> Parsed {
+pub(crate) fn parse(packet: &impl Source, link_header: bool, headers: &mut Headers) -> Parsed {
     let parsed = parse_frame(packet, link_header, headers);
     headers.draw(packet.veil());
     parsed
 }
 
 #[inline(always)]
-fn parse_frame(packet: &Packet, link_header: bool, headers: &mut Headers) -> Parsed {
+fn parse_frame(packet: &impl Source, link_header: bool, headers: &mut Headers) -> Parsed {
     if !link_header {
         // Two bytes where one would do: of `start + 1 > end` the compiler makes
         // `end > start`, from which the verifier learns nothing.
@@ -261,7 +261,7 @@ const fn is_tag(ethertype: u16) -> bool {
 /// Parses the packet that an ICMP error quotes: at least its IP header and
 /// eight bytes of its transport header (RFC 792, RFC 4443 section 2.4).
 #[inline(never)]
-pub(crate) fn parse_quoted(packet: &Packet, error: &Headers, headers: &mut Headers) -> Parsed {
+pub(crate) fn parse_quoted(packet: &impl Source, error: &Headers, headers: &mut Headers) -> Parsed {
     // The ICMP header has eight bytes in front of what it quotes.
     let offset = usize::from(error.transport) + 8;
     let parsed = match error.family() {
@@ -273,7 +273,7 @@ pub(crate) fn parse_quoted(packet: &Packet, error: &Headers, headers: &mut Heade
 }
 
 #[inline(always)]
-fn parse_ipv4(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers) -> Parsed {
+fn parse_ipv4(packet: &impl Source, offset: usize, whole: bool, headers: &mut Headers) -> Parsed {
     let Some(ip) = packet.read::<Ipv4>(offset) else {
         return Parsed::Truncated;
     };
@@ -319,7 +319,7 @@ fn parse_ipv4(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers
 }
 
 #[inline(always)]
-fn parse_ipv6(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers) -> Parsed {
+fn parse_ipv6(packet: &impl Source, offset: usize, whole: bool, headers: &mut Headers) -> Parsed {
     let Some(ip) = packet.read::<Ipv6>(offset) else {
         return Parsed::Truncated;
     };
@@ -415,7 +415,7 @@ fn parse_ipv6(packet: &Packet, offset: usize, whole: bool, headers: &mut Headers
 /// must be there, not only the eight bytes that an ICMP error quotes.
 #[inline(always)]
 fn parse_transport(
-    packet: &Packet,
+    packet: &impl Source,
     at: usize,
     payload: usize,
     whole: bool,

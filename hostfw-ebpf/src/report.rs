@@ -1,23 +1,25 @@
 //! What the programs tell user space: counters, and events one by one.
 
 use hostfw_common::{
-    counter,
+    counter::{self, Checkpoint},
     endpoint::EndpointId,
     event::Event,
     policy::RuleEntry,
     stage::List,
-    verdict::{Direction, Reason},
+    verdict::Reason,
 };
 
 use crate::{
     maps::{COUNTERS, EVENTS},
     parse::Headers,
+    trial,
 };
 
 /// Counts a packet.
 #[inline(always)]
-pub(crate) fn count(direction: Direction, reason: Reason, bytes: u64) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter::slot(direction, reason)) {
+pub(crate) fn count(checkpoint: Checkpoint, reason: Reason, bytes: u64) {
+    trial::counted(checkpoint, reason);
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter::slot(checkpoint, reason)) {
         // SAFETY: this CPU's own slot; programs at one hook do not interrupt
         // each other, and a count lost to another hook's does no harm.
         unsafe {
@@ -27,19 +29,22 @@ pub(crate) fn count(direction: Direction, reason: Reason, bytes: u64) {
     }
 }
 
-/// Where a rule with action Log was met.
+/// Where a list of rules is looked at.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) generation: u64,
     pub(crate) now: u64,
     pub(crate) interface: u32,
     pub(crate) endpoint: EndpointId,
-    pub(crate) direction: Direction,
+    pub(crate) list: List,
+    /// An earlier hook has judged the same and told of it.
+    pub(crate) quiet: bool,
 }
 
-/// Reports that a rule with action Log matched. Lost if nobody reads the ring
-/// buffer and it is full.
+/// Reports that a rule matched that has something to tell: one with action Log
+/// or of a staged policy. Lost if nobody reads the ring buffer and it is full.
 #[inline(always)]
-pub(crate) fn log(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
+pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         return;
     };
@@ -60,11 +65,8 @@ pub(crate) fn log(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
         destination_port: headers.destination_port,
         protocol: headers.protocol,
         family: headers.family,
-        direction: origin.direction as u8,
-        list: match origin.direction {
-            Direction::Ingress => List::PreDnat,
-            Direction::Egress => List::NormalOut,
-        } as u8,
+        direction: origin.list.direction() as u8,
+        list: origin.list as u8,
         _pad: [0; 4],
     });
     entry.submit(0);

@@ -10,8 +10,9 @@ mod verdict {
     mod flows;
     mod fragments;
     mod lab;
+    mod load;
     mod maps;
     mod parsing;
     mod policy;
-    mod random;
+    // mod random;
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    lint::{self, Warning},
+    lint::{self, Unenforced, Warning},
     model::{Model, ObjectRef},
     resource::Resource,
     source::{Snapshot, contents::Contents},
@@ -95,14 +95,22 @@ impl Accepted {
         warnings
     }
 
+    /// What is valid, in force, and not enforced.
+    #[must_use]
+    pub fn unenforced(&self) -> Vec<Unenforced> {
+        let resources = self.objects.iter().map(|object| &object.resource);
+        let mut unenforced: Vec<Unenforced> = resources.flat_map(lint::unenforced).collect();
+        unenforced.extend(lint::unenforced_together(&self.model()));
+        unenforced.sort();
+        unenforced
+    }
+
     /// The object of this kind and name, if it is in force.
     #[must_use]
     pub fn object(&self, object: &ObjectRef) -> Option<&AcceptedObject> {
-        let key = (object.kind, object.name.as_str());
-        let found = self.objects.binary_search_by(|accepted| {
-            let resource = &accepted.resource;
-            (resource.kind(), resource.metadata().name.as_str()).cmp(&key)
-        });
+        let found = self
+            .objects
+            .binary_search_by(|accepted| accepted.resource.object_ref().cmp(object));
         found.ok().map(|index| &self.objects[index])
     }
 }

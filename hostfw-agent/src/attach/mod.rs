@@ -27,7 +27,7 @@ use aya::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey},
-    counter::{Counter, slot},
+    counter::{Checkpoint, Counter, slot},
     limits,
     names::{COUNTERS, EVENTS},
     verdict::{Direction, Reason},
@@ -165,19 +165,19 @@ impl Dataplane {
         Ok(self.generations.switch(image)?)
     }
 
-    /// Packets and bytes by direction and reason, all CPUs together, since the
+    /// Packets and bytes by checkpoint and reason, all CPUs together, since the
     /// maps were made. Those that never occurred are left out.
     ///
     /// # Errors
     ///
     /// If the map cannot be read.
-    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, DataplaneError> {
+    pub fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
         let mut all = Vec::new();
-        for direction in Direction::ALL {
+        for checkpoint in Checkpoint::ALL {
             for reason in Reason::ALL {
                 let values = self
                     .counters
-                    .get(&slot(direction, *reason), 0)
+                    .get(&slot(checkpoint, *reason), 0)
                     .map_err(MapsError::map(COUNTERS))?;
                 let sum = values
                     .iter()
@@ -186,7 +186,7 @@ impl Dataplane {
                         bytes: sum.bytes.wrapping_add(value.bytes),
                     });
                 if sum.packets > 0 {
-                    all.push((direction, *reason, sum));
+                    all.push((checkpoint, *reason, sum));
                 }
             }
         }

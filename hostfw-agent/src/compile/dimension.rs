@@ -1,11 +1,16 @@
 //! Classification of one dimension: for every prefix that a rule mentions, the
 //! rules that accept what has it as its longest match.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    rc::Rc,
+};
+
 use hostfw_common::policy::Row;
 
 use super::{
     prefix::Prefix,
-    rows::{Rows, TooManyRows, put},
+    rows::{Rows, TooManyRows, toggle},
 };
 
 /// What one rule asks of one dimension. Nothing: it accepts everything.
@@ -17,11 +22,12 @@ pub(super) struct Criteria {
     pub(super) none_of: Vec<Prefix>,
 }
 
-/// A prefix that a rule mentions.
+/// A prefix that rules mention.
 struct Mark {
     prefix: Prefix,
-    rule: u32,
-    /// Number of the any-of list over all rules, or [`NONE_OF`].
+    /// Number of the rules that share the criteria.
+    sharing: u32,
+    /// Number of the any-of list over all criteria, or [`NONE_OF`].
     list: u32,
 }
 
@@ -34,9 +40,10 @@ const NONE_OF: u32 = u32::MAX;
 /// Prefixes are nested or apart, so what has `P` as its longest match lies in
 /// exactly those prefixes that contain `P`. One walk down the tree of all
 /// prefixes therefore sees every class of values, in the time that sorting
-/// takes. `rules` number at most the bits of a row.
+/// takes. `rules` number at most the bits of a row; those that share their
+/// criteria are walked as one.
 pub(super) fn classify(
-    rules: &[Criteria],
+    rules: &[Rc<Criteria>],
     rows: &mut Rows,
 ) -> Result<Vec<(Prefix, u32)>, TooManyRows> {
     let (mut walk, marks) = Walk::new(rules);
@@ -66,36 +73,70 @@ struct Walk {
     row: Row,
     /// By any-of list: how many of its prefixes contain the place.
     hits: Vec<u32>,
-    /// By rule: any-of lists without a hit, and none-of prefixes that contain
-    /// the place. The rule accepts if it is 0.
-    objections: Vec<u32>,
+    /// By the number in the marks.
+    sharing: Vec<Sharing>,
+}
+
+/// Rules with the same criteria.
+struct Sharing {
+    /// Their bits.
+    rules: Row,
+    /// Any-of lists without a hit, and none-of prefixes that contain the
+    /// place. The rules accept if it is 0.
+    objections: u32,
+    /// Whether the row has the rules' bits.
+    in_row: bool,
 }
 
 impl Walk {
     /// Above all prefixes, and all prefixes in order.
-    fn new(rules: &[Criteria]) -> (Self, Vec<Mark>) {
+    fn new(rules: &[Rc<Criteria>]) -> (Self, Vec<Mark>) {
         let mut marks = Vec::new();
         let mut lists = 0;
         let mut row = Row::EMPTY;
-        let mut objections = Vec::with_capacity(rules.len());
+        let mut sharing: Vec<Sharing> = Vec::new();
+        let mut known: HashMap<*const Criteria, usize> = HashMap::new();
         for (number, criteria) in rules.iter().enumerate() {
-            let rule = number as u32;
-            let mark = |list| move |&prefix: &Prefix| Mark { prefix, rule, list };
+            let in_row = criteria.any_of.is_empty();
+            if in_row {
+                row.set(number);
+            }
+            if in_row && criteria.none_of.is_empty() {
+                continue;
+            }
+            let new = sharing.len();
+            match known.entry(Rc::as_ptr(criteria)) {
+                Entry::Occupied(known) => {
+                    sharing[*known.get()].rules.set(number);
+                    continue;
+                }
+                Entry::Vacant(entry) => entry.insert(new),
+            };
+            let mut rules = Row::EMPTY;
+            rules.set(number);
+            sharing.push(Sharing {
+                rules,
+                objections: criteria.any_of.len() as u32,
+                in_row,
+            });
+            let mark = |list| {
+                move |&prefix: &Prefix| Mark {
+                    prefix,
+                    sharing: new as u32,
+                    list,
+                }
+            };
             for list in &criteria.any_of {
                 marks.extend(list.iter().map(mark(lists)));
                 lists += 1;
             }
             marks.extend(criteria.none_of.iter().map(mark(NONE_OF)));
-            objections.push(criteria.any_of.len() as u32);
-            if criteria.any_of.is_empty() {
-                row.set(number);
-            }
         }
-        marks.sort_unstable_by_key(|mark| (mark.prefix, mark.rule, mark.list));
+        marks.sort_unstable_by_key(|mark| (mark.prefix, mark.sharing, mark.list));
         let walk = Self {
             row,
             hits: vec![0; lists as usize],
-            objections,
+            sharing,
         };
         (walk, marks)
     }
@@ -103,7 +144,7 @@ impl Walk {
     /// Goes into a prefix. Whether that changed the row.
     fn enter(&mut self, marks: &[Mark]) -> bool {
         for mark in marks {
-            let objections = &mut self.objections[mark.rule as usize];
+            let objections = &mut self.sharing[mark.sharing as usize].objections;
             if mark.list == NONE_OF {
                 *objections += 1;
                 continue;
@@ -118,7 +159,7 @@ impl Walk {
     /// Goes out of a prefix again.
     fn leave(&mut self, marks: &[Mark]) {
         for mark in marks {
-            let objections = &mut self.objections[mark.rule as usize];
+            let objections = &mut self.sharing[mark.sharing as usize].objections;
             if mark.list == NONE_OF {
                 *objections -= 1;
                 continue;
@@ -133,10 +174,11 @@ impl Walk {
     fn update(&mut self, marks: &[Mark]) -> bool {
         let mut changed = false;
         for mark in marks {
-            let rule = mark.rule as usize;
-            let accepts = self.objections[rule] == 0;
-            if self.row.contains(rule) != accepts {
-                put(&mut self.row, rule, accepts);
+            let sharing = &mut self.sharing[mark.sharing as usize];
+            let accept = sharing.objections == 0;
+            if sharing.in_row != accept {
+                sharing.in_row = accept;
+                toggle(&mut self.row, &sharing.rules);
                 changed = true;
             }
         }
@@ -162,7 +204,8 @@ mod tests {
     /// `prefix` with the numbers of the rules that accept it.
     fn table(rules: &[Criteria]) -> Vec<(String, Vec<usize>)> {
         let mut rows = Rows::default();
-        let found = classify(rules, &mut rows).unwrap();
+        let shared: Vec<_> = rules.iter().cloned().map(Rc::new).collect();
+        let found = classify(&shared, &mut rows).unwrap();
         let rows = rows.into_vec();
         found
             .into_iter()
@@ -265,10 +308,12 @@ mod tests {
                     Prefix::net(&net.into(), Family::V4).unwrap()
                 })
                 .collect();
-            let rules = [Criteria {
+            let criteria = Rc::new(Criteria {
                 any_of: vec![prefixes],
                 none_of: Vec::new(),
-            }];
+            });
+            // As many entries as a rule can be split into cost no more.
+            let rules = vec![criteria; 4096];
             let start = Instant::now();
             let found = classify(&rules, &mut Rows::default()).unwrap();
             assert_eq!(found.len(), count as usize + 1);

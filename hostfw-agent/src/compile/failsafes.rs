@@ -1,8 +1,8 @@
-//! Fail-safe ports as keys of the tries.
+//! Fail-safe ports, and tunnels between nodes, as keys of the tries.
 
 use hostfw_common::{
     endpoint::Family,
-    failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
+    failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     verdict::Direction,
 };
 
@@ -12,11 +12,11 @@ use super::{
     prefix::Prefix,
 };
 use crate::{
-    model::{Failsafe, Kind, ObjectRef},
+    model::{Kind, ObjectRef},
     select::Selection,
 };
 
-/// Adds the fail-safes of both directions.
+/// Adds the fail-safes of both directions, and the tunnels.
 pub(super) fn add(image: &mut Image, selection: &Selection) -> Result<(), CompileError> {
     for direction in Direction::ALL {
         let list = match direction {
@@ -24,7 +24,36 @@ pub(super) fn add(image: &mut Image, selection: &Selection) -> Result<(), Compil
             Direction::Egress => &selection.failsafe_outbound,
         };
         for (position, failsafe) in list.iter().enumerate() {
-            add_one(image, direction, failsafe, position as u32);
+            for family in Family::ALL {
+                let remote = match &failsafe.net {
+                    None => Some(Prefix::ALL),
+                    Some(net) => Prefix::net(net, family),
+                };
+                if let Some(remote) = remote {
+                    let class = direction as u8;
+                    let (protocol, port) = (failsafe.protocol, failsafe.port);
+                    let key = Key {
+                        class,
+                        protocol,
+                        port,
+                    };
+                    key.add(image, family, remote, position as u32);
+                }
+            }
+        }
+    }
+    for (family, protocols) in Family::ALL.into_iter().zip(&selection.tunnels.protocols) {
+        let nodes = selection.tunnels.nodes.iter();
+        for node in nodes.filter_map(|&node| Prefix::net(&node.into(), family)) {
+            for (position, &(protocol, port)) in protocols.iter().enumerate() {
+                let class = CLASS_TUNNEL;
+                let key = Key {
+                    class,
+                    protocol,
+                    port,
+                };
+                key.add(image, family, node, position as u32);
+            }
         }
     }
     let found = image.failsafes_v4.len().max(image.failsafes_v6.len());
@@ -42,24 +71,28 @@ pub(super) fn add(image: &mut Image, selection: &Selection) -> Result<(), Compil
     Ok(())
 }
 
-fn add_one(image: &mut Image, direction: Direction, failsafe: &Failsafe, position: u32) {
-    let direction = direction as u8;
-    let protocol = failsafe.protocol;
-    let port = failsafe.port.to_be_bytes();
-    for family in Family::ALL {
-        let remote = match &failsafe.net {
-            None => Prefix::ALL,
-            Some(net) => match Prefix::net(net, family) {
-                Some(prefix) => prefix,
-                None => continue,
-            },
-        };
+/// What is matched exactly.
+struct Key {
+    class: u8,
+    protocol: u8,
+    port: u16,
+}
+
+impl Key {
+    /// Adds the entry for an address or network. Given twice, the first one
+    /// counts.
+    fn add(self, image: &mut Image, family: Family, remote: Prefix, position: u32) {
+        let Self {
+            class,
+            protocol,
+            port,
+        } = self;
+        let port = port.to_be_bytes();
         let length = FAILSAFE_BITS + remote.len();
-        // Given twice, the first one counts.
         match family {
             Family::V4 => {
                 let key = FailsafeV4 {
-                    class: direction,
+                    class,
                     protocol,
                     port,
                     remote: remote.to_v4(),
@@ -68,7 +101,7 @@ fn add_one(image: &mut Image, direction: Direction, failsafe: &Failsafe, positio
             }
             Family::V6 => {
                 let key = FailsafeV6 {
-                    class: direction,
+                    class,
                     protocol,
                     port,
                     remote: remote.to_v6(),
@@ -81,7 +114,12 @@ fn add_one(image: &mut Image, direction: Direction, failsafe: &Failsafe, positio
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use ipnet::IpNet;
+
     use super::*;
+    use crate::{model::Failsafe, select::Tunnels};
 
     fn failsafe(port: u16, net: Option<&str>) -> Failsafe {
         Failsafe {
@@ -107,9 +145,7 @@ mod tests {
         let v4: Vec<_> = image
             .failsafes_v4
             .iter()
-            .map(|((length, key), position)| {
-                (*length, key.class, key.port, key.remote, *position)
-            })
+            .map(|((length, key), position)| (*length, key.class, key.port, key.remote, *position))
             .collect();
         assert_eq!(
             v4,
@@ -129,12 +165,50 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_refused() {
+    fn tunnels_have_an_entry_for_each_node_and_protocol_of_the_family() {
         let selection = Selection {
-            failsafe_inbound: (0..5000).map(|port| failsafe(port, None)).collect(),
+            tunnels: Tunnels {
+                protocols: [vec![(4, 0), (17, 4789)], vec![(17, 51821)]],
+                nodes: ["10.0.0.1", "10.0.0.2", "fd00::1"]
+                    .map(|node| node.parse().unwrap())
+                    .into(),
+            },
+            ..Selection::default()
+        };
+        let mut image = Image::default();
+        add(&mut image, &selection).unwrap();
+        let v4: Vec<_> = image
+            .failsafes_v4
+            .keys()
+            .map(|(length, key)| (*length, key.class, key.protocol, key.port, key.remote[3]))
+            .collect();
+        let vxlan = 4789u16.to_be_bytes();
+        assert_eq!(
+            v4,
+            [
+                (64, CLASS_TUNNEL, 4, [0, 0], 1),
+                (64, CLASS_TUNNEL, 4, [0, 0], 2),
+                (64, CLASS_TUNNEL, 17, vxlan, 1),
+                (64, CLASS_TUNNEL, 17, vxlan, 2),
+            ]
+        );
+        assert_eq!(image.failsafes_v6.len(), 1);
+    }
+
+    #[test]
+    fn too_many_are_refused() {
+        let count = Limit::Failsafes.value() as u32 + 1;
+        let net = |number| IpNet::V4(Ipv4Addr::from_bits(number).into());
+        let one = |number| Failsafe {
+            net: Some(net(number)),
+            ..failsafe(22, None)
+        };
+        let selection = Selection {
+            failsafe_inbound: (0..count).map(one).collect(),
             ..Selection::default()
         };
         let error = add(&mut Image::default(), &selection).unwrap_err();
-        assert_eq!((error.limit, error.found), (Limit::Failsafes, 5000));
+        let found = count as usize;
+        assert_eq!((error.limit, error.found), (Limit::Failsafes, found));
     }
 }

@@ -41,7 +41,22 @@ pub struct Names {
     /// Indexed by [`EndpointId`].
     pub endpoints: Vec<ObjectRef>,
     /// Indexed by [`PolicyId`].
-    pub policies: Vec<ObjectRef>,
+    pub policies: Vec<NamedPolicy>,
+    /// Indexed by the number of a tier: that of a
+    /// [`TierDeny`](hostfw_common::policy::Action::TierDeny) entry.
+    pub tiers: Vec<String>,
+}
+
+/// A policy or a profile that has rules in a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPolicy {
+    /// Which one.
+    pub object: ObjectRef,
+    /// The number of its tier; `None` for a profile.
+    pub tier: Option<u32>,
+    /// A profile that an endpoint lists and that is not there: its only entry
+    /// stands for no rule.
+    pub missing: bool,
 }
 
 impl Names {
@@ -51,9 +66,27 @@ impl Names {
         self.endpoints.get(id.number as usize)
     }
 
-    /// The policy of this number.
+    /// The policy or profile of this number.
     #[must_use]
     pub fn policy(&self, id: PolicyId) -> Option<&ObjectRef> {
+        self.named(id).map(|policy| &policy.object)
+    }
+
+    /// The policy or profile of this number, with all that is known of it.
+    #[must_use]
+    pub fn named(&self, id: PolicyId) -> Option<&NamedPolicy> {
         self.policies.get(id.number as usize)
+    }
+
+    /// The tier of this number.
+    #[must_use]
+    pub fn tier(&self, number: u32) -> Option<&str> {
+        self.tiers.get(number as usize).map(String::as_str)
+    }
+
+    /// The tier that holds the policy of this number; `None` for a profile.
+    #[must_use]
+    pub fn tier_of(&self, id: PolicyId) -> Option<&str> {
+        self.tier(self.named(id)?.tier?)
     }
 }

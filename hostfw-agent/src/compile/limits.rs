@@ -64,12 +64,12 @@ impl Limit {
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Rules => "rules for one stage and address family",
+            Self::Rules => "rule entries for one stage, direction and address family",
             Self::Prefixes => "prefixes over all endpoints",
             Self::Rows => "distinct classes of packets over all endpoints",
             Self::RuleEntries => "rules over all endpoints, stages and address families",
             Self::Endpoints => "governed interfaces",
-            Self::Failsafes => "fail-safe ports of one address family",
+            Self::Failsafes => "fail-safe ports and tunnels of one address family",
         }
     }
 }
@@ -128,8 +128,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "HostEndpoint(node1-eth0), at GlobalNetworkPolicy(many): 5000 rules for one stage \
-             and address family, expected at most 4096 (MAX_RULES)"
+            "HostEndpoint(node1-eth0), at GlobalNetworkPolicy(many): 5000 rule entries for one \
+             stage, direction and address family, expected at most 4096 (MAX_RULES)"
         );
     }
 }

@@ -12,21 +12,23 @@ pub mod evaluate;
 mod failsafes;
 #[cfg(test)]
 mod fixture;
+mod flatten;
 pub mod image;
 mod limits;
+mod points;
 mod prefix;
 mod rows;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::ptr;
 
 use hostfw_common::{
     endpoint::{
-        Endpoint, EndpointId, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT,
-        FLAG_NO_LINK_HEADER, Family,
+        Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_NO_LINK_HEADER,
+        FLAG_WORKLOAD, Family,
     },
     policy::{
-        Action, PolicyId, PolicyTable, Row, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_LOG, TableId,
+        Action, PolicyTable, Row, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId,
     },
     prefix::{PrefixV4, PrefixV6, Service, TABLE_BITS},
     stage::List,
@@ -35,15 +37,15 @@ use hostfw_common::{
 
 pub use self::limits::{CompileError, Limit};
 use self::{
-    dimension::{Criteria, classify},
+    dimension::classify,
+    flatten::{Flat, Numbers, flatten},
     image::Image,
     prefix::Prefix,
     rows::{Rows, TooManyRows},
-    rule::dimensions,
 };
 use crate::{
-    model::{Kind, ObjectRef, RuleAction},
-    select::{Governed, SelectedList, SelectedPolicy, Selection},
+    model::{Kind, ObjectRef},
+    select::{Governed, SelectedList, Selection},
 };
 
 /// Compiles what a node is to enforce.
@@ -69,6 +71,7 @@ pub fn compile(selection: &Selection) -> Result<Image, CompileError> {
     }
     let mut image = compiler.image;
     image.rows = compiler.rows.into_vec();
+    image.names = compiler.numbers.names;
     failsafes::add(&mut image, selection)?;
     Ok(image)
 }
@@ -78,10 +81,6 @@ fn endpoint_ref(governed: &Governed) -> ObjectRef {
         kind: Kind::HostEndpoint,
         name: governed.endpoint.clone(),
     }
-}
-
-fn policy_ref(policy: &SelectedPolicy) -> ObjectRef {
-    policy.object.clone()
 }
 
 /// A list of rules that is compiled, and its tables by family.
@@ -96,8 +95,7 @@ struct Compiler<'a> {
     image: Image,
     rows: Rows,
     next_table: u32,
-    endpoint_numbers: BTreeMap<&'a str, EndpointId>,
-    policy_numbers: BTreeMap<&'a ObjectRef, PolicyId>,
+    numbers: Numbers<'a>,
     compiled: Vec<Compiled<'a>>,
 }
 
@@ -112,22 +110,16 @@ impl<'a> Compiler<'a> {
         if !governed.interface.link_header {
             flags |= FLAG_NO_LINK_HEADER;
         }
+        if governed.workload {
+            flags |= FLAG_WORKLOAD;
+        }
         if !disable_invalid_check {
             flags |= FLAG_DROP_INVALID;
             if governed.list(List::PreDnat).has_policy() {
                 flags |= FLAG_DROP_INVALID_PRE_DNAT;
             }
         }
-        let names = &mut self.image.names.endpoints;
-        let id = *self
-            .endpoint_numbers
-            .entry(&governed.endpoint)
-            .or_insert_with(|| {
-                names.push(object.clone());
-                EndpointId {
-                    number: names.len() as u32 - 1,
-                }
-            });
+        let id = self.numbers.endpoint(&governed.endpoint, &object);
         let mut tables = [[PolicyTable::default(); 2]; List::COUNT];
         for list in List::ALL {
             tables[list as usize] = self.tables(&object, list, governed.list(list))?;
@@ -148,7 +140,10 @@ impl<'a> Compiler<'a> {
         selected: &'a SelectedList,
     ) -> Result<[PolicyTable; 2], CompileError> {
         let direction = list.direction();
-        let same = |c: &&Compiled<'_>| c.direction == direction && c.selected == selected;
+        let same = |c: &&Compiled<'_>| {
+            let same_place = ptr::eq(c.selected, selected);
+            c.direction == direction && (same_place || c.selected == selected)
+        };
         if let Some(compiled) = self.compiled.iter().find(same) {
             return Ok(compiled.tables);
         }
@@ -171,120 +166,66 @@ impl<'a> Compiler<'a> {
         selected: &'a SelectedList,
         family: Family,
     ) -> Result<PolicyTable, CompileError> {
-        let exceeded = |limit, found, policy: Option<&SelectedPolicy>| CompileError {
+        let exceeded = |limit, found| CompileError {
             limit,
             found,
             object: object.clone(),
-            policy: policy.map(policy_ref),
+            policy: None,
         };
-        let mut flags = if selected.default_deny {
-            TABLE_DEFAULT_DENY
-        } else {
-            0
-        };
-        let mut entries: Vec<RuleEntry> = Vec::new();
-        let mut by_dimension: [Vec<Criteria>; 4] = Default::default();
-        let mut overflowing = None;
-        for policy in selected.policies() {
-            let number = self.policy_number(policy);
-            for (index, rule) in policy.rules.iter().enumerate() {
-                let Some(found) = dimensions(rule, family) else {
-                    continue;
-                };
-                let action = match rule.action {
-                    RuleAction::Allow => Action::Allow,
-                    RuleAction::Deny => Action::Deny,
-                    RuleAction::Log => Action::Log,
-                    RuleAction::Pass => Action::Pass,
-                };
-                if action == Action::Log {
-                    flags |= TABLE_HAS_LOG;
-                }
-                // A policy has at most 1024 rules in a direction.
-                let index = index as u16;
-                entries.push(RuleEntry::new(number, index, action, direction));
-                let found = [
-                    found.source,
-                    found.destination,
-                    found.service,
-                    found.source_port,
-                ];
-                for (all, one) in by_dimension.iter_mut().zip(found) {
-                    all.push(one);
-                }
-            }
-            if entries.len() > Limit::Rules.value() {
-                overflowing.get_or_insert(policy);
-            }
-        }
-        if overflowing.is_some() {
-            return Err(exceeded(Limit::Rules, entries.len(), overflowing));
-        }
-        let rule_count = entries.len() as u16;
-        if rule_count == 0 {
-            // Nothing is looked up, so there is nothing to find.
-            return Ok(PolicyTable {
-                flags,
-                ..PolicyTable::default()
+        let too_many = |TooManyRows| exceeded(Limit::Rows, Limit::Rows.value() + 1);
+        let flat = flatten(selected, direction, family, &mut self.numbers);
+        if flat.found > Limit::Rules.value() {
+            return Err(CompileError {
+                policy: flat.overflowing.cloned(),
+                ..exceeded(Limit::Rules, flat.found)
             });
         }
-
-        let too_many = |TooManyRows| exceeded(Limit::Rows, Limit::Rows.value() + 1, None);
-        let mut log_row = 0;
-        if flags & TABLE_HAS_LOG != 0 {
-            let mut logs = Row::EMPTY;
-            for (number, entry) in entries.iter().enumerate() {
-                if entry.action == Action::Log as u8 {
-                    logs.set(number);
-                }
-            }
-            log_row = self.rows.intern(&logs).map_err(too_many)?;
+        let mut table = PolicyTable::default();
+        if selected.default_deny {
+            table.flags |= TABLE_DEFAULT_DENY;
         }
-        let table = PolicyTable {
-            table: TableId {
-                number: self.next_table,
-            },
-            first_rule: self.image.rules.len() as u32,
-            log_row,
-            rule_count,
-            flags,
-        };
+        if flat.entries.is_empty() {
+            // Nothing is looked up, so there is nothing to find.
+            return Ok(table);
+        }
+        if flat.has(Action::jumps) {
+            table.flags |= TABLE_HAS_JUMP;
+        }
+        if flat.has(|action| action == Action::Log) {
+            table.flags |= TABLE_HAS_LOG;
+            table.log_row = self.rows.intern(&logs(&flat)).map_err(too_many)?;
+        }
+        table.table.number = self.next_table;
         self.next_table += PolicyTable::TABLES;
-        self.image.rules.extend(entries);
-        let found = self.image.rules.len();
+        table.rule_count = flat.entries.len() as u16;
+        table.first_rule = self.image.rules.len() as u32;
+        let found = self.image.rules.len() + flat.entries.len();
         if found > Limit::RuleEntries.value() {
-            return Err(exceeded(Limit::RuleEntries, found, None));
+            return Err(exceeded(Limit::RuleEntries, found));
         }
+        self.image.rules.extend(flat.entries);
 
-        let [source, destination, service, source_port] = &by_dimension;
-        for (number, criteria) in [(table.source(), source), (table.destination(), destination)] {
-            let classes = classify(criteria, &mut self.rows).map_err(too_many)?;
+        for (number, criteria) in [
+            (table.source(), flat.source),
+            (table.destination(), flat.destination),
+        ] {
+            let classes = classify(&criteria, &mut self.rows).map_err(too_many)?;
             let found = self.add_addresses(TableId { number }, family, &classes);
             if found > Limit::Prefixes.value() {
-                return Err(exceeded(Limit::Prefixes, found, None));
+                return Err(exceeded(Limit::Prefixes, found));
             }
         }
         for (number, criteria) in [
-            (table.source(), service),
-            (table.destination(), source_port),
+            (table.source(), flat.service),
+            (table.destination(), flat.source_port),
         ] {
-            let classes = classify(criteria, &mut self.rows).map_err(too_many)?;
+            let classes = classify(&criteria, &mut self.rows).map_err(too_many)?;
             let found = self.add_services(TableId { number }, &classes);
             if found > Limit::Prefixes.value() {
-                return Err(exceeded(Limit::Prefixes, found, None));
+                return Err(exceeded(Limit::Prefixes, found));
             }
         }
         Ok(table)
-    }
-
-    fn policy_number(&mut self, policy: &'a SelectedPolicy) -> PolicyId {
-        let names = &mut self.image.names.policies;
-        *self.policy_numbers.entry(&policy.object).or_insert_with(|| {
-            names.push(policy_ref(policy));
-            PolicyId {
-                number: names.len() as u32 - 1,
-            }
-        })
     }
 
     /// Writes a table's classes. How many prefixes the trie then has.
@@ -331,6 +272,17 @@ impl<'a> Compiler<'a> {
         }));
         trie.len()
     }
+}
+
+/// The bits of the rules that only report.
+fn logs(flat: &Flat<'_>) -> Row {
+    let mut logs = Row::EMPTY;
+    for (number, entry) in flat.entries.iter().enumerate() {
+        if entry.action == Action::Log as u8 {
+            logs.set(number);
+        }
+    }
+    logs
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! What a rule asks of each dimension, for one address family.
 
+use std::{collections::BTreeMap, rc::Rc};
+
 use hostfw_common::endpoint::Family;
 use ipnet::IpNet;
 
-use super::{dimension::Criteria, prefix::Prefix};
+use super::{
+    dimension::Criteria,
+    points::{Group, group},
+    prefix::Prefix,
+};
 use crate::{
     model::{IcmpMatch, IpVersion, PortRange},
-    select::{SelectedEntity, SelectedRule},
+    select::{Point, SelectedEntity, SelectedRule},
 };
 
 /// IANA protocol numbers.
@@ -23,39 +29,285 @@ pub(super) mod protocol {
     pub(crate) const WITH_PORTS: [u8; 5] = [TCP, UDP, DCCP, SCTP, UDP_LITE];
 }
 
-/// A rule's criteria by dimension.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What one entry asks, by dimension. Entries of one rule share what is the
+/// same for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dimensions {
-    pub(super) source: Criteria,
-    pub(super) destination: Criteria,
-    pub(super) service: Criteria,
-    pub(super) source_port: Criteria,
+    pub(super) source: Rc<Criteria>,
+    pub(super) destination: Rc<Criteria>,
+    pub(super) service: Rc<Criteria>,
+    pub(super) source_port: Rc<Criteria>,
 }
 
-/// `None` if the rule does not apply to the family: its IP version or the name
-/// of its protocol says so, or one of its net lists, negative ones included,
-/// has entries of the other family only (Calico: felix/rules/policy.go,
-/// FilterRuleToIPVersion).
-pub(super) fn dimensions(rule: &SelectedRule, family: Family) -> Option<Dimensions> {
-    let version = match family {
-        Family::V4 => IpVersion::V4,
-        Family::V6 => IpVersion::V6,
-    };
-    // A negated protocol is a plain negation: an IPv6 packet is not ICMP.
-    let stated = [
-        rule.ip_version,
-        rule.protocol.and_then(|protocol| protocol.implied_version),
-    ];
-    if stated.into_iter().flatten().any(|stated| stated != version) {
-        return None;
+impl Dimensions {
+    /// Asks nothing.
+    pub(super) fn any() -> Self {
+        Self::default()
     }
-    let (source, destination) = (&rule.source, &rule.destination);
-    Some(Dimensions {
-        source: addresses(source, family)?,
-        destination: addresses(destination, family)?,
-        service: service(rule, family),
-        source_port: source_port(source),
-    })
+}
+
+/// A rule as entries of a table.
+///
+/// A port and an address are asked for apart from each other, so addresses
+/// with ports need an entry for each group of them, on either side. A packet
+/// meets at most one entry of a rule: what Log reports, it reports once.
+#[derive(Debug)]
+pub(super) struct Split<'a> {
+    rule: &'a SelectedRule,
+    family: Family,
+    with_ports: Vec<u8>,
+    source: Side,
+    destination: Side,
+}
+
+/// What a rule asks of one side of a packet.
+#[derive(Debug)]
+struct Side {
+    /// Of the address alone.
+    address: Criteria,
+    /// One of these must be met.
+    ports: Vec<Ports>,
+    /// None of these may be.
+    not: Vec<Group>,
+}
+
+#[derive(Debug)]
+enum Ports {
+    /// Any, or those of the rule's numbers.
+    Numbers,
+    /// Those of addresses.
+    Points(Group),
+}
+
+impl Ports {
+    const fn protocol(&self) -> Option<u8> {
+        match self {
+            Self::Numbers => None,
+            Self::Points(group) => Some(group.protocol),
+        }
+    }
+}
+
+impl<'a> Split<'a> {
+    /// `None` if the rule does not apply to the family: its IP version or the
+    /// name of its protocol says so, or one of its net lists, negative ones
+    /// included, has entries of the other family only (Calico:
+    /// felix/rules/policy.go, `FilterRuleToIPVersion`).
+    pub(super) fn new(rule: &'a SelectedRule, family: Family) -> Option<Self> {
+        let version = match family {
+            Family::V4 => IpVersion::V4,
+            Family::V6 => IpVersion::V6,
+        };
+        // A negated protocol is a plain negation: an IPv6 packet is not ICMP.
+        let stated = [
+            rule.ip_version,
+            rule.protocol.and_then(|protocol| protocol.implied_version),
+        ];
+        if stated.into_iter().flatten().any(|stated| stated != version) {
+            return None;
+        }
+        let only = rule.protocol.map(|protocol| protocol.number);
+        let except = rule.not_protocol.map(|protocol| protocol.number);
+        let with_ports: Vec<u8> = protocol::WITH_PORTS
+            .into_iter()
+            .filter(|&number| only.is_none_or(|only| only == number) && except != Some(number))
+            .collect();
+        Some(Self {
+            rule,
+            family,
+            source: Side::new(&rule.source, family, &with_ports)?,
+            destination: Side::new(&rule.destination, family, &with_ports)?,
+            with_ports,
+        })
+    }
+
+    /// How many entries the rule needs, without making them.
+    pub(super) fn len(&self) -> usize {
+        let mut sources: BTreeMap<Option<u8>, usize> = BTreeMap::new();
+        for ports in &self.source.ports {
+            *sources.entry(ports.protocol()).or_default() += 1;
+        }
+        let all = self.source.ports.len();
+        let numbers = sources.get(&None).copied().unwrap_or(0);
+        let matching: usize = self
+            .destination
+            .ports
+            .iter()
+            .map(|ports| match ports.protocol() {
+                None => all,
+                Some(number) => numbers + sources.get(&Some(number)).copied().unwrap_or(0),
+            })
+            .sum();
+        match matching {
+            0 => 0,
+            matching => matching + self.source.not.len() + self.destination.not.len(),
+        }
+    }
+
+    /// Entries ahead of the others: what meets one does not meet the rule.
+    pub(super) fn exceptions(&self) -> impl Iterator<Item = Dimensions> {
+        let source = self.source.not.iter().map(|not| Dimensions {
+            source: Rc::new(of_any(not.addresses.clone())),
+            service: Rc::new(of_any(vec![Prefix::protocol(not.protocol)])),
+            source_port: Rc::new(of_any(single_ports(0, &not.ports))),
+            ..Dimensions::any()
+        });
+        let destination = self.destination.not.iter().map(|not| Dimensions {
+            destination: Rc::new(of_any(not.addresses.clone())),
+            service: Rc::new(of_any(single_ports(not.protocol, &not.ports))),
+            ..Dimensions::any()
+        });
+        source.chain(destination)
+    }
+
+    /// The entries that the rule's packets meet.
+    pub(super) fn entries(&self) -> Vec<Dimensions> {
+        let sources: Vec<_> = self
+            .source
+            .ports
+            .iter()
+            .map(|ports| {
+                let port = Rc::new(self.source_port(ports));
+                (ports.protocol(), self.source.address(ports), port)
+            })
+            .collect();
+        let mut entries = Vec::new();
+        for ports in &self.destination.ports {
+            let destination = self.destination.address(ports);
+            let mut services = BTreeMap::new();
+            for (of_source, source, source_port) in &sources {
+                let apart = |(one, other)| one != other;
+                if of_source.zip(ports.protocol()).is_some_and(apart) {
+                    continue;
+                }
+                let service = services
+                    .entry(*of_source)
+                    .or_insert_with(|| Rc::new(self.service(*of_source, ports)));
+                entries.push(Dimensions {
+                    source: Rc::clone(source),
+                    destination: Rc::clone(&destination),
+                    service: Rc::clone(service),
+                    source_port: Rc::clone(source_port),
+                });
+            }
+        }
+        entries
+    }
+
+    /// Protocol, destination port, ICMP type and code. `of_source` is the
+    /// protocol that a point of the source asks for.
+    fn service(&self, of_source: Option<u8>, destination_ports: &Ports) -> Criteria {
+        let rule = self.rule;
+        let mut criteria = Criteria::default();
+        if let Some(protocol) = rule.protocol {
+            criteria
+                .any_of
+                .push(vec![Prefix::protocol(protocol.number)]);
+        }
+        if let Some(protocol) = rule.not_protocol {
+            criteria.none_of.push(Prefix::protocol(protocol.number));
+        }
+
+        let icmp = match self.family {
+            Family::V4 => protocol::ICMP,
+            Family::V6 => protocol::ICMPV6,
+        };
+        let message = |IcmpMatch { kind, code }| Prefix::icmp(icmp, kind, code);
+        criteria
+            .any_of
+            .extend(rule.icmp.map(|icmp| vec![message(icmp)]));
+        if let Some(not) = rule.not_icmp {
+            criteria.any_of.push(vec![Prefix::protocol(icmp)]);
+            criteria.none_of.push(message(not));
+        }
+
+        // A port criterion, even a negative one, is only met by what has ports.
+        if asks_for_ports(&rule.source) || asks_for_ports(&rule.destination) {
+            let with_ports = self.with_ports.iter().copied();
+            criteria
+                .any_of
+                .push(with_ports.map(Prefix::protocol).collect());
+        }
+        criteria
+            .any_of
+            .extend(of_source.map(|number| vec![Prefix::protocol(number)]));
+        let of_all = |ranges: &[PortRange]| -> Vec<Prefix> {
+            self.with_ports
+                .iter()
+                .flat_map(|&number| port_prefixes(number, ranges))
+                .collect()
+        };
+        match destination_ports {
+            Ports::Numbers if rule.destination.ports.is_empty() => {}
+            Ports::Numbers => criteria.any_of.push(of_all(&rule.destination.ports)),
+            Ports::Points(group) => criteria
+                .any_of
+                .push(single_ports(group.protocol, &group.ports)),
+        }
+        criteria.none_of.extend(of_all(&rule.destination.not_ports));
+        criteria
+    }
+
+    /// The source port, which stands behind protocol 0 in its table. That the
+    /// protocol has ports is for [`Self::service`] to ask.
+    fn source_port(&self, ports: &Ports) -> Criteria {
+        let source = &self.rule.source;
+        let mut criteria = Criteria::default();
+        match ports {
+            Ports::Numbers if source.ports.is_empty() => {}
+            Ports::Numbers => criteria.any_of.push(port_prefixes(0, &source.ports)),
+            Ports::Points(group) => criteria.any_of.push(single_ports(0, &group.ports)),
+        }
+        criteria.none_of = port_prefixes(0, &source.not_ports);
+        criteria
+    }
+}
+
+impl Side {
+    fn new(entity: &SelectedEntity, family: Family, with_ports: &[u8]) -> Option<Self> {
+        let possible = |point: &Point| with_ports.contains(&point.protocol);
+        let among = |ranges: &[PortRange], port: u16| {
+            let within = |range: &PortRange| (range.first..=range.last).contains(&port);
+            ranges.iter().any(within)
+        };
+        let mut ports = Vec::new();
+        if entity.points.is_none() || !entity.ports.is_empty() {
+            ports.push(Ports::Numbers);
+        }
+        // Points whose port is among the numbers need no entry of their own.
+        let points = entity.points.iter().flat_map(|points| {
+            group(points, family, |point| {
+                possible(point) && !among(&entity.ports, point.port)
+            })
+        });
+        ports.extend(points.map(Ports::Points));
+        let not = entity.not_points.iter().flat_map(|points| {
+            group(points, family, |point| {
+                possible(point) && !among(&entity.not_ports, point.port)
+            })
+        });
+        Some(Self {
+            address: addresses(entity, family)?,
+            ports,
+            not: not.collect(),
+        })
+    }
+
+    /// What is asked of the address together with these ports.
+    fn address(&self, ports: &Ports) -> Rc<Criteria> {
+        let mut address = self.address.clone();
+        if let Ports::Points(group) = ports {
+            address.any_of.push(group.addresses.clone());
+        }
+        Rc::new(address)
+    }
+}
+
+const fn asks_for_ports(entity: &SelectedEntity) -> bool {
+    !entity.ports.is_empty()
+        || !entity.not_ports.is_empty()
+        || entity.points.is_some()
+        || entity.not_points.is_some()
 }
 
 fn addresses(entity: &SelectedEntity, family: Family) -> Option<Criteria> {
@@ -88,79 +340,25 @@ fn some_of_family(nets: &[IpNet], family: Family) -> Option<Vec<Prefix>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// Protocol, destination port, ICMP type and code.
-fn service(rule: &SelectedRule, family: Family) -> Criteria {
-    let mut criteria = Criteria::default();
-    if let Some(protocol) = rule.protocol {
-        criteria
-            .any_of
-            .push(vec![Prefix::protocol(protocol.number)]);
+/// Any of the prefixes, and nothing else is asked.
+fn of_any(prefixes: Vec<Prefix>) -> Criteria {
+    Criteria {
+        any_of: vec![prefixes],
+        none_of: Vec::new(),
     }
-    if let Some(protocol) = rule.not_protocol {
-        criteria.none_of.push(Prefix::protocol(protocol.number));
-    }
-
-    let icmp = match family {
-        Family::V4 => protocol::ICMP,
-        Family::V6 => protocol::ICMPV6,
-    };
-    let message = |IcmpMatch { kind, code }| Prefix::icmp(icmp, kind, code);
-    criteria
-        .any_of
-        .extend(rule.icmp.map(|icmp| vec![message(icmp)]));
-    if let Some(not) = rule.not_icmp {
-        criteria.any_of.push(vec![Prefix::protocol(icmp)]);
-        criteria.none_of.push(message(not));
-    }
-
-    let (source, destination) = (&rule.source, &rule.destination);
-    // A port criterion, even a negative one, is only met by what has ports.
-    let port_lists = [
-        &source.ports,
-        &source.not_ports,
-        &destination.ports,
-        &destination.not_ports,
-    ];
-    let with_ports: Vec<u8> = match rule.protocol {
-        Some(only) => protocol::WITH_PORTS
-            .into_iter()
-            .filter(|&number| number == only.number)
-            .collect(),
-        None => protocol::WITH_PORTS.to_vec(),
-    };
-    if port_lists.iter().any(|list| !list.is_empty()) {
-        criteria
-            .any_of
-            .push(with_ports.iter().copied().map(Prefix::protocol).collect());
-    }
-    let of_all = |ranges: &[PortRange]| -> Vec<Prefix> {
-        with_ports
-            .iter()
-            .flat_map(|&number| port_prefixes(number, ranges))
-            .collect()
-    };
-    if !destination.ports.is_empty() {
-        criteria.any_of.push(of_all(&destination.ports));
-    }
-    criteria.none_of.extend(of_all(&destination.not_ports));
-    criteria
-}
-
-/// The source port, which stands behind protocol 0 in its table. That the
-/// protocol has ports is for [`service`] to ask.
-fn source_port(source: &SelectedEntity) -> Criteria {
-    let mut criteria = Criteria::default();
-    if !source.ports.is_empty() {
-        criteria.any_of.push(port_prefixes(0, &source.ports));
-    }
-    criteria.none_of = port_prefixes(0, &source.not_ports);
-    criteria
 }
 
 fn port_prefixes(protocol: u8, ranges: &[PortRange]) -> Vec<Prefix> {
     ranges
         .iter()
         .flat_map(|range| Prefix::ports(protocol, range.first, range.last))
+        .collect()
+}
+
+fn single_ports(protocol: u8, ports: &[u16]) -> Vec<Prefix> {
+    ports
+        .iter()
+        .flat_map(|&port| Prefix::ports(protocol, port, port))
         .collect()
 }
 
@@ -175,8 +373,22 @@ mod tests {
     fn families(rule: &SelectedRule) -> Vec<Family> {
         Family::ALL
             .into_iter()
-            .filter(|&family| dimensions(rule, family).is_some())
+            .filter(|&family| Split::new(rule, family).is_some())
             .collect()
+    }
+
+    /// The entries of a rule that applies to the family.
+    fn entries(rule: &SelectedRule, family: Family) -> Vec<Dimensions> {
+        let split = Split::new(rule, family).unwrap();
+        let entries = split.entries();
+        assert_eq!(split.len(), entries.len() + split.exceptions().count());
+        entries
+    }
+
+    fn dimensions(rule: &SelectedRule, family: Family) -> Dimensions {
+        let mut entries = entries(rule, family);
+        assert_eq!(entries.len(), 1);
+        entries.remove(0)
     }
 
     fn net(text: &str) -> IpNet {
@@ -187,7 +399,7 @@ mod tests {
     fn a_rule_without_criteria_accepts_everything_of_both_families() {
         let any = rule(RuleAction::Allow);
         for family in Family::ALL {
-            assert_eq!(dimensions(&any, family), Some(Dimensions::default()));
+            assert_eq!(dimensions(&any, family), Dimensions::any());
         }
     }
 
@@ -227,10 +439,10 @@ mod tests {
         let mut selected = rule(RuleAction::Allow);
         selected.destination.members = Some(vec![net("10.240.0.11/32")]);
         selected.source.not_members = vec![net("10.240.0.12/32")];
-        let v6 = dimensions(&selected, Family::V6).unwrap();
+        let v6 = dimensions(&selected, Family::V6);
         assert_eq!(v6.destination.any_of, [vec![]]);
-        assert_eq!(v6.source, Criteria::default());
-        let v4 = dimensions(&selected, Family::V4).unwrap();
+        assert_eq!(*v6.source, Criteria::default());
+        let v4 = dimensions(&selected, Family::V4);
         assert_eq!(v4.destination.any_of[0].len(), 1);
         assert_eq!(v4.source.none_of.len(), 1);
     }
@@ -239,13 +451,13 @@ mod tests {
     fn ports_ask_for_a_protocol_with_ports() {
         let mut source_only = rule(RuleAction::Allow);
         source_only.source.not_ports = vec![PortRange { first: 1, last: 1 }];
-        let found = dimensions(&source_only, Family::V4).unwrap();
+        let found = dimensions(&source_only, Family::V4);
         assert_eq!(found.service.any_of[0].len(), protocol::WITH_PORTS.len());
         assert_eq!(found.source_port.none_of.len(), 1);
 
         // GRE has none: the rule matches nothing.
         source_only.protocol = Some(numbered(47));
-        let found = dimensions(&source_only, Family::V4).unwrap();
+        let found = dimensions(&source_only, Family::V4);
         assert_eq!(found.service.any_of[1], []);
     }
 
@@ -257,9 +469,96 @@ mod tests {
             code: None,
         });
         for (family, number) in [(Family::V4, 1), (Family::V6, 58)] {
-            let found = dimensions(&not_echo, family).unwrap().service;
+            let found = dimensions(&not_echo, family).service;
             assert_eq!(found.any_of, [[Prefix::protocol(number)]]);
             assert_eq!(found.none_of, [Prefix::icmp(number, 8, None)]);
         }
+    }
+
+    fn point(address: &str, protocol: u8, port: u16) -> Point {
+        Point {
+            address: address.parse().unwrap(),
+            protocol,
+            port,
+        }
+    }
+
+    #[test]
+    fn named_ports_are_entries_beside_the_numbers() {
+        let mut named = rule(RuleAction::Allow);
+        named.destination.ports = vec![PortRange {
+            first: 80,
+            last: 90,
+        }];
+        named.destination.points = Some(vec![
+            point("10.0.0.1", 6, 8080),
+            point("10.0.0.1", 17, 8080),
+            // Among the numbers.
+            point("10.0.0.1", 6, 85),
+            point("fd00::1", 6, 8080),
+        ]);
+        let v4 = entries(&named, Family::V4);
+        assert_eq!(v4.len(), 3);
+        assert_eq!(v4[0].destination.any_of, [[]; 0]);
+        let address = Prefix::net(&net("10.0.0.1/32"), Family::V4).unwrap();
+        for (entry, protocol) in v4[1..].iter().zip([6, 17]) {
+            assert_eq!(entry.destination.any_of, [[address]]);
+            assert_eq!(
+                entry.service.any_of[1],
+                single_ports(protocol, &[8080]),
+                "behind that it has ports"
+            );
+        }
+        assert_eq!(entries(&named, Family::V6).len(), 2);
+
+        named.protocol = Some(numbered(17));
+        assert_eq!(entries(&named, Family::V4).len(), 2);
+        // Names that stand for nothing match nothing.
+        named.destination.ports.clear();
+        named.destination.points = Some(Vec::new());
+        named.destination.not_points = Some(vec![point("10.0.0.1", 17, 1)]);
+        let split = Split::new(&named, Family::V4).unwrap();
+        assert_eq!((split.len(), split.entries().len()), (0, 0));
+    }
+
+    #[test]
+    fn points_of_both_sides_are_paired_by_protocol() {
+        let mut both = rule(RuleAction::Allow);
+        both.source.points = Some(vec![
+            point("10.0.0.1", 6, 1),
+            point("10.0.0.2", 6, 2),
+            point("10.0.0.1", 17, 3),
+        ]);
+        both.destination.points = Some(vec![
+            point("10.0.0.8", 6, 4),
+            point("10.0.0.9", 6, 5),
+            point("10.0.0.9", 132, 6),
+        ]);
+        assert_eq!(entries(&both, Family::V4).len(), 4);
+        both.destination.ports = vec![PortRange { first: 9, last: 9 }];
+        assert_eq!(entries(&both, Family::V4).len(), 4 + 3);
+        assert_eq!(entries(&both, Family::V6), []);
+    }
+
+    #[test]
+    fn negated_names_are_exceptions_and_ask_for_ports() {
+        let mut but = rule(RuleAction::Deny);
+        but.source.not_points = Some(vec![point("10.0.0.1", 6, 7)]);
+        but.destination.not_points = Some(vec![point("10.0.0.2", 17, 8)]);
+        let split = Split::new(&but, Family::V4).unwrap();
+        let exceptions: Vec<_> = split.exceptions().collect();
+        assert_eq!(exceptions.len(), 2);
+        assert_eq!(exceptions[0].source_port.any_of, [single_ports(0, &[7])]);
+        assert_eq!(exceptions[0].service.any_of, [[Prefix::protocol(6)]]);
+        assert_eq!(exceptions[1].service.any_of, [single_ports(17, &[8])]);
+        assert_eq!(split.len(), 3);
+        let service = &split.entries()[0].service;
+        assert_eq!(service.any_of[0].len(), protocol::WITH_PORTS.len());
+
+        // Even if the names stand for nothing.
+        but.source.not_points = Some(Vec::new());
+        but.destination.not_points = None;
+        let only = dimensions(&but, Family::V4);
+        assert_eq!(only.service.any_of[0].len(), protocol::WITH_PORTS.len());
     }
 }

@@ -44,12 +44,16 @@ pub(super) struct Replace {
 
 #[derive(Debug, Args)]
 pub(super) struct Delete {
-    /// Kind of the resources: hep, gnp or felixconfig.
+    /// Kind of the resources: hep, gnp, sgnp, gnetset, netset, tier, profile or
+    /// felixconfig.
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
     kind: Option<String>,
     /// Their names.
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
     name: Vec<String>,
+    /// Namespace of the resources, for a kind that lives in one.
+    #[arg(short, long, conflicts_with = "filename")]
+    namespace: Option<String>,
     /// File or folder with the resources in YAML or JSON; `-` is standard
     /// input. May be repeated.
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -149,14 +153,16 @@ impl Delete {
     fn read(&self, stdin: &mut impl io::Read) -> Result<Vec<Doomed>, CtlError> {
         if let Some(kind) = &self.kind {
             let kind = kind::parse(kind)?;
-            let object = |name: &String| Doomed {
-                object: ObjectRef {
-                    kind,
-                    name: name.clone(),
-                },
-                version: None,
-            };
-            return Ok(self.name.iter().map(object).collect());
+            return self
+                .name
+                .iter()
+                .map(|name| {
+                    Ok(Doomed {
+                        object: kind::object(kind, self.namespace.as_deref(), name)?,
+                        version: None,
+                    })
+                })
+                .collect();
         }
         let files = Files {
             filename: self.filename.clone(),

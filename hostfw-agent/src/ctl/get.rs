@@ -1,15 +1,19 @@
 use std::{
     io::{self, Write},
     path::Path,
+    str::FromStr,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{CtlError, Streams, kind, table::Table};
+use super::{
+    CtlError, Streams, columns,
+    kind::{self, KindError},
+};
 use crate::{
-    model::{Kind, ObjectRef},
-    resource::{API_VERSION, GlobalNetworkPolicySpec, Resource},
+    model::Kind,
+    resource::{API_VERSION, Resource},
     source::{
         contents::Contents,
         read_folder,
@@ -29,29 +33,59 @@ const KEPT_BY_STORE: [&str; 5] = [
 
 #[derive(Debug, Args)]
 pub(super) struct Get {
-    /// Kind of the resources: hep, gnp or felixconfig.
+    /// Kind of the resources: hep, gnp, sgnp, gnetset, netset, tier, profile or
+    /// felixconfig.
     kind: String,
     /// Their names; all, if none is given.
     name: Vec<String>,
-    /// Form of the answer.
-    #[arg(short, long, value_enum, default_value_t = Form::Ps)]
+    /// Form of the answer: ps (a table), wide (with more columns), yaml, json,
+    /// or custom-columns=HEADING,... with headings of the wide table.
+    #[arg(short, long, value_name = "FORM", default_value = "ps")]
     output: Form,
+    /// Namespace of the resources, for a kind that lives in one.
+    #[arg(short, long, conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// Resources of every namespace.
+    #[arg(short, long)]
+    all_namespaces: bool,
     /// Leave out what the store itself keeps in the metadata, so that the
     /// answer can be applied elsewhere.
     #[arg(long)]
     export: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Debug)]
 enum Form {
     /// A table.
     Ps,
     /// A table with more columns.
     Wide,
+    /// A table with these columns.
+    Custom(Vec<String>),
     /// YAML.
     Yaml,
     /// JSON.
     Json,
+}
+
+impl FromStr for Form {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected ps, wide, yaml, json or custom-columns=HEADING,...";
+        Ok(match text {
+            "ps" => Self::Ps,
+            "wide" => Self::Wide,
+            "yaml" => Self::Yaml,
+            "json" => Self::Json,
+            other => match other.strip_prefix("custom-columns=") {
+                Some(headings) if !headings.is_empty() => {
+                    Self::Custom(headings.split(',').map(str::to_owned).collect())
+                }
+                Some(_) | None => return Err(format!("{EXPECTED}, found {other:?}")),
+            },
+        })
+    }
 }
 
 impl Get {
@@ -68,8 +102,8 @@ impl Get {
             .map(|(file, error)| format!("{}: {error}", store.join(file).display()))
             .collect();
 
-        let all = stored(&contents, kind);
-        let (shown, missing) = self.pick(kind, &all);
+        let all = self.stored(&contents, kind)?;
+        let (shown, missing) = self.pick(kind, &all)?;
         warn(&ambiguous(&contents, &shown), streams)?;
         self.write(kind, &shown, &mut streams.output)?;
         if !missing.is_empty() {
@@ -83,29 +117,58 @@ impl Get {
         warn(&broken, streams)
     }
 
-    fn pick<'a>(&self, kind: Kind, all: &[&'a Resource]) -> (Vec<&'a Resource>, Vec<StoreError>) {
+    /// All objects of the kind in the namespaces that were asked for, sorted by
+    /// name. One that stands in two files is there twice.
+    fn stored<'a>(
+        &self,
+        contents: &'a Contents,
+        kind: Kind,
+    ) -> Result<Vec<&'a Resource>, KindError> {
+        let namespace = match (kind.is_namespaced(), &self.namespace) {
+            (false, Some(_)) => return Err(KindError::Global(kind)),
+            (true, None) if !self.all_namespaces => Some(kind::DEFAULT_NAMESPACE),
+            (_, namespace) => namespace.as_deref(),
+        };
+        let mut all: Vec<&Resource> = contents
+            .files()
+            .flat_map(|(_, file)| &file.objects)
+            .map(|object| &object.resource)
+            .filter(|resource| resource.kind() == kind)
+            .filter(|resource| {
+                namespace.is_none() || resource.metadata().namespace.as_deref() == namespace
+            })
+            .collect();
+        all.sort_by_key(|resource| resource.object_ref());
+        Ok(all)
+    }
+
+    fn pick<'a>(
+        &self,
+        kind: Kind,
+        all: &[&'a Resource],
+    ) -> Result<(Vec<&'a Resource>, Vec<StoreError>), KindError> {
         if self.name.is_empty() {
-            return (all.to_vec(), Vec::new());
+            return Ok((all.to_vec(), Vec::new()));
         }
         let mut shown = Vec::new();
         let mut missing = Vec::new();
         for name in &self.name {
-            let object = ObjectRef {
-                kind,
-                name: name.clone(),
-            };
+            let object = kind::object(kind, self.namespace.as_deref(), name)?;
             let before = shown.len();
-            shown.extend(
-                all.iter()
-                    .filter(|resource| resource.metadata().name == *name),
-            );
+            shown.extend(all.iter().filter(|resource| {
+                if self.all_namespaces {
+                    resource.metadata().name == *name
+                } else {
+                    resource.object_ref() == object
+                }
+            }));
             if let Err(error) = store::file_name(&object) {
                 missing.push(error);
             } else if shown.len() == before {
                 missing.push(StoreError::NotFound(object));
             }
         }
-        (shown, missing)
+        Ok((shown, missing))
     }
 
     fn write(
@@ -115,11 +178,15 @@ impl Get {
         output: &mut impl Write,
     ) -> Result<(), CtlError> {
         let named = self.name.len() == 1;
-        match self.output {
+        match &self.output {
             // A table without rows says nothing that the error does not say.
-            Form::Ps | Form::Wide if shown.is_empty() && !self.name.is_empty() => {}
-            Form::Ps => table(kind, shown, false).write(output)?,
-            Form::Wide => table(kind, shown, true).write(output)?,
+            Form::Ps | Form::Wide | Form::Custom(_)
+                if shown.is_empty() && !self.name.is_empty() => {}
+            Form::Ps => columns::table(shown, columns::narrow(kind)).write(output)?,
+            Form::Wide => columns::table(shown, columns::all(kind)).write(output)?,
+            Form::Custom(headings) => {
+                columns::table(shown, columns::named(kind, headings)?).write(output)?;
+            }
             Form::Yaml | Form::Json if shown.is_empty() && named => {}
             Form::Yaml => write!(output, "{}", yaml::to_yaml(&self.value(kind, shown))?)?,
             Form::Json => {
@@ -166,24 +233,11 @@ fn warn(
     Ok(())
 }
 
-/// All objects of the kind, sorted by name. One that stands in two files is
-/// there twice.
-fn stored(contents: &Contents, kind: Kind) -> Vec<&Resource> {
-    let mut all: Vec<&Resource> = contents
-        .files()
-        .flat_map(|(_, file)| &file.objects)
-        .map(|object| &object.resource)
-        .filter(|resource| resource.kind() == kind)
-        .collect();
-    all.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
-    all
-}
-
 /// Objects that are shown twice, because they stand in two files.
 fn ambiguous(contents: &Contents, shown: &[&Resource]) -> Vec<String> {
     let mut messages: Vec<String> = shown
         .windows(2)
-        .filter(|pair| pair[0].metadata().name == pair[1].metadata().name)
+        .filter(|pair| pair[0].object_ref() == pair[1].object_ref())
         .map(|pair| {
             let object = pair[0].object_ref();
             let files = contents.files_of(&object).join(" and ");
@@ -192,103 +246,4 @@ fn ambiguous(contents: &Contents, shown: &[&Resource]) -> Vec<String> {
         .collect();
     messages.dedup();
     messages
-}
-
-fn table(kind: Kind, shown: &[&Resource], wide: bool) -> Table {
-    let (narrow, more): (&[&str], &[&str]) = match kind {
-        Kind::HostEndpoint => (&["NAME", "NODE"], &["INTERFACE", "IPS", "PROFILES"]),
-        Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => {
-            (&["NAME", "TIER"], &["ORDER", "SELECTOR"])
-        }
-        Kind::GlobalNetworkSet => (&["NAME"], &["NETS"]),
-        Kind::NetworkSet => (&["NAMESPACE", "NAME"], &["NETS"]),
-        Kind::Profile => (&["NAME"], &["LABELS"]),
-        Kind::Tier => (&["NAME", "ORDER"], &[]),
-        Kind::FelixConfiguration => (&["NAME"], &["FAILSAFE-INBOUND", "FAILSAFE-OUTBOUND"]),
-    };
-    let headings = if wide {
-        [narrow, more].concat()
-    } else {
-        narrow.to_vec()
-    };
-    let mut table = Table::new(&headings);
-    for resource in shown {
-        let mut cells = cells(resource);
-        cells.truncate(headings.len());
-        table.row(cells);
-    }
-    table
-}
-
-fn policy_cells(name: String, spec: &GlobalNetworkPolicySpec) -> Vec<String> {
-    vec![
-        name,
-        spec.tier.clone().unwrap_or_else(|| "default".to_owned()),
-        spec.order
-            .map(|order| order.to_string())
-            .unwrap_or_default(),
-        spec.selector.clone().unwrap_or_default(),
-    ]
-}
-
-/// The cells of a wide row; a narrow one has the first of them.
-fn cells(resource: &Resource) -> Vec<String> {
-    let name = resource.metadata().name.clone();
-    match resource {
-        Resource::HostEndpoint(endpoint) => {
-            let spec = &endpoint.spec;
-            vec![
-                name,
-                spec.node.clone().unwrap_or_default(),
-                spec.interface.clone().unwrap_or_default(),
-                spec.expected_ips.join(","),
-                spec.profiles.join(","),
-            ]
-        }
-        Resource::GlobalNetworkPolicy(policy) => policy_cells(name, &policy.spec),
-        Resource::StagedGlobalNetworkPolicy(policy) => policy_cells(name, &policy.spec.policy()),
-        Resource::GlobalNetworkSet(set) => vec![name, set.spec.nets.join(",")],
-        Resource::NetworkSet(set) => vec![
-            set.metadata.namespace.clone().unwrap_or_default(),
-            name,
-            set.spec.nets.join(","),
-        ],
-        Resource::Profile(profile) => vec![
-            name,
-            profile
-                .spec
-                .labels_to_apply
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect::<Vec<_>>()
-                .join(","),
-        ],
-        Resource::Tier(tier) => vec![
-            name,
-            tier.spec
-                .order
-                .map(|order| order.to_string())
-                .unwrap_or_default(),
-        ],
-        Resource::FelixConfiguration(configuration) => {
-            let spec = &configuration.spec;
-            let list = |ports: &Option<Vec<crate::resource::ProtoPort>>| match ports {
-                None => "(default)".to_owned(),
-                Some(ports) => ports
-                    .iter()
-                    .map(|port| {
-                        let net = port.net.as_ref().map(|net| format!("@{net}"));
-                        let protocol = port.protocol.to_ascii_lowercase();
-                        format!("{protocol}:{}{}", port.port, net.unwrap_or_default())
-                    })
-                    .collect::<Vec<_>>()
-                    .join(","),
-            };
-            vec![
-                name,
-                list(&spec.failsafe_inbound_host_ports),
-                list(&spec.failsafe_outbound_host_ports),
-            ]
-        }
-    }
 }

@@ -1,53 +1,80 @@
-use crate::model::Kind;
+use crate::model::{Kind, ObjectRef};
 
 /// A kind that cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KindError {
     /// Namespaced policies, which a host has no use for.
     #[error(
-        "{0:?} means NetworkPolicy, the policies of one namespace, which this release does not \
-         enforce. The policies of hosts are global: use `gnp` (GlobalNetworkPolicy)"
+        "{0:?} means NetworkPolicy, the policies of one namespace, which hostfw does not enforce. \
+         The policies of hosts are global: use `gnp` (GlobalNetworkPolicy)"
     )]
     Namespaced(String),
-    /// A kind of Calico's that this release does not enforce.
+    /// A kind of Calico's that hostfw does not enforce.
     #[error("kind {0} is not enforced by this release: expected one of {KNOWN}")]
     NotEnforced(&'static str),
     /// Nothing of Calico's.
     #[error("unknown kind {0:?}: expected one of {KNOWN}")]
     Unknown(String),
+    /// A namespace was given for a kind that lives in none.
+    #[error(
+        "--namespace: expected a kind that lives in a namespace (networkset), found {0}, which is \
+         global"
+    )]
+    Global(Kind),
 }
 
-const KNOWN: &str = "hostendpoint (hep), globalnetworkpolicy (gnp), felixconfiguration \
-                     (felixconfig)";
+const KNOWN: &str = "hostendpoint (hep), globalnetworkpolicy (gnp), \
+                     stagedglobalnetworkpolicy (sgnp), globalnetworkset (gnetset), networkset \
+                     (netset), tier, profile (pro), felixconfiguration (felixconfig)";
+
+/// The namespace that a namespaced kind has if none is given.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// The kind that a name on the command line stands for, in any case.
 pub(super) fn parse(text: &str) -> Result<Kind, KindError> {
-    match text.to_ascii_lowercase().as_str() {
-        "hostendpoint" | "hostendpoints" | "hep" | "heps" => Ok(Kind::HostEndpoint),
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "hostendpoint" | "hostendpoints" | "hep" | "heps" => Kind::HostEndpoint,
         "globalnetworkpolicy" | "globalnetworkpolicies" | "gnp" | "gnps" => {
-            Ok(Kind::GlobalNetworkPolicy)
+            Kind::GlobalNetworkPolicy
         }
+        "stagedglobalnetworkpolicy" | "stagedglobalnetworkpolicies" | "sgnp" | "sgnps" => {
+            Kind::StagedGlobalNetworkPolicy
+        }
+        "globalnetworkset" | "globalnetworksets" | "gnetset" | "gnetsets" => Kind::GlobalNetworkSet,
+        "networkset" | "networksets" | "netset" | "netsets" => Kind::NetworkSet,
+        "tier" | "tiers" => Kind::Tier,
+        "profile" | "profiles" | "pro" | "pros" => Kind::Profile,
         "felixconfiguration" | "felixconfigurations" | "felixconfig" | "felixconfigs" => {
-            Ok(Kind::FelixConfiguration)
+            Kind::FelixConfiguration
         }
         "networkpolicy" | "networkpolicies" | "np" | "nps" | "policy" | "policies" | "pol"
-        | "pols" => Err(KindError::Namespaced(text.to_owned())),
-        other => Err(match not_enforced(other) {
-            Some(kind) => KindError::NotEnforced(kind),
-            None => KindError::Unknown(text.to_owned()),
-        }),
-    }
+        | "pols" => return Err(KindError::Namespaced(text.to_owned())),
+        other => {
+            return Err(match not_enforced(other) {
+                Some(kind) => KindError::NotEnforced(kind),
+                None => KindError::Unknown(text.to_owned()),
+            });
+        }
+    })
+}
+
+/// The object of this name, in the namespace that was given, or else the
+/// default one if the kind lives in one.
+pub(super) fn object(
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<ObjectRef, KindError> {
+    let name = match (kind.is_namespaced(), namespace) {
+        (true, namespace) => format!("{}/{name}", namespace.unwrap_or(DEFAULT_NAMESPACE)),
+        (false, None) => name.to_owned(),
+        (false, Some(_)) => return Err(KindError::Global(kind)),
+    };
+    Ok(ObjectRef { kind, name })
 }
 
 fn not_enforced(text: &str) -> Option<&'static str> {
     Some(match text {
-        "globalnetworkset" | "globalnetworksets" | "gnetset" | "gnetsets" => "GlobalNetworkSet",
-        "networkset" | "networksets" | "netset" | "netsets" => "NetworkSet",
-        "tier" | "tiers" => "Tier",
-        "profile" | "profiles" | "pro" | "pros" => "Profile",
-        "stagedglobalnetworkpolicy" | "stagedglobalnetworkpolicies" | "sgnp" | "sgnps" => {
-            "StagedGlobalNetworkPolicy"
-        }
         "stagednetworkpolicy" | "stagednetworkpolicies" | "snp" | "snps" => "StagedNetworkPolicy",
         "stagedkubernetesnetworkpolicy" | "stagedkubernetesnetworkpolicies" | "sknp" | "sknps" => {
             "StagedKubernetesNetworkPolicy"
@@ -73,14 +100,19 @@ mod tests {
 
     #[test]
     fn calicos_short_names_and_plurals() {
-        for text in ["hep", "heps", "HostEndpoint", "hostendpoints"] {
-            assert_eq!(parse(text), Ok(Kind::HostEndpoint));
-        }
-        for text in ["gnp", "gnps", "globalNetworkPolicies"] {
-            assert_eq!(parse(text), Ok(Kind::GlobalNetworkPolicy));
-        }
-        for text in ["felixconfig", "FelixConfiguration", "felixconfigurations"] {
-            assert_eq!(parse(text), Ok(Kind::FelixConfiguration));
+        for (kind, names) in [
+            (Kind::HostEndpoint, "hep heps HostEndpoint hostendpoints"),
+            (Kind::GlobalNetworkPolicy, "gnp gnps globalNetworkPolicies"),
+            (Kind::StagedGlobalNetworkPolicy, "sgnp sgnps"),
+            (Kind::GlobalNetworkSet, "globalnetworksets gnetsets"),
+            (Kind::NetworkSet, "netsets networkset"),
+            (Kind::Tier, "tier Tiers"),
+            (Kind::Profile, "pro profiles"),
+            (Kind::FelixConfiguration, "felixconfig FelixConfiguration"),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(parse(name), Ok(kind), "{name}");
+            }
         }
     }
 
@@ -95,8 +127,21 @@ mod tests {
     #[test]
     fn other_kinds_are_named() {
         let message = |text| parse(text).unwrap_err().to_string();
-        assert!(message("gnetsets").starts_with("kind GlobalNetworkSet is not enforced"));
-        assert!(message("tier").starts_with("kind Tier is not enforced"));
+        assert!(message("wep").starts_with("kind WorkloadEndpoint is not enforced"));
         assert!(message("xyz").starts_with("unknown kind \"xyz\""));
+    }
+
+    #[test]
+    fn namespaces_are_for_namespaced_kinds() {
+        let named = |kind, namespace| object(kind, namespace, "a").map(|object| object.name);
+        assert_eq!(named(Kind::NetworkSet, None), Ok("default/a".to_owned()));
+        assert_eq!(named(Kind::NetworkSet, Some("b")), Ok("b/a".to_owned()));
+        assert_eq!(named(Kind::Tier, None), Ok("a".to_owned()));
+        let refused = named(Kind::Tier, Some("b")).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "--namespace: expected a kind that lives in a namespace (networkset), found Tier, \
+             which is global"
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 mod change;
 mod client;
+mod columns;
 mod get;
 mod input;
 mod kind;
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
 
 pub use change::ChangeError;
 pub use client::ClientError;
+pub use columns::ColumnError;
 pub use input::{InputError, Place};
 pub use kind::KindError;
 pub use wait::WaitError;
@@ -112,6 +114,9 @@ pub enum CtlError {
     /// There is no such kind.
     #[error(transparent)]
     Kind(#[from] KindError),
+    /// A table has no such column.
+    #[error(transparent)]
+    Column(#[from] ColumnError),
     /// The agent does not answer.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -227,10 +227,10 @@ fn conditions(endpoints: &[EndpointStatus]) -> Vec<String> {
 }
 
 fn counters(status: &Status) -> Table {
-    let mut table = Table::new(&["DIRECTION", "VERDICT", "REASON", "PACKETS", "BYTES"]);
+    let mut table = Table::new(&["CHECKPOINT", "VERDICT", "REASON", "PACKETS", "BYTES"]);
     for counter in &status.counters {
         table.row(vec![
-            counter.direction.clone(),
+            counter.checkpoint.clone(),
             counter.verdict.clone(),
             counter.reason.clone(),
             counter.packets.to_string(),

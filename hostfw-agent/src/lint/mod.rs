@@ -1,6 +1,7 @@
-//! What is valid, and yet probably not meant.
+//! What is valid, and yet probably not meant, or not enforced.
 
 mod families;
+mod unenforced;
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ use crate::{
     model::{FelixSettings, Kind, Model, ObjectRef},
     resource::{GlobalNetworkPolicySpec, PolicyType, Resource},
 };
+
+pub use unenforced::{Unenforced, unenforced, unenforced_together};
 
 /// A warning.
 #[derive(Clone, Debug, PartialEq, Eq)]

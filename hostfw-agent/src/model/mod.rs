@@ -22,9 +22,7 @@ pub use object::{Kind, ObjectRef};
 pub use order::Order;
 pub use policy::{Policy, Stage, StagedAction};
 pub use profile::Profile;
-pub use rule::{
-    Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleAction, ServiceName,
-};
+pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleAction, ServiceName};
 pub use set::NetworkSet;
 pub use tier::{Tier, TierDefault};
 

@@ -72,6 +72,19 @@ pub struct ObjectRef {
     pub name: String,
 }
 
+impl ObjectRef {
+    /// Names an object; the namespace counts only for a kind that lives in
+    /// one.
+    #[must_use]
+    pub fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
+        let name = match namespace.filter(|_| kind.is_namespaced()) {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.to_owned(),
+        };
+        Self { kind, name }
+    }
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({})", self.kind, self.name)

@@ -1,4 +1,4 @@
-use super::{Order, Rule};
+use super::{Kind, ObjectRef, Order, Rule};
 use crate::selector::Selector;
 
 /// A `GlobalNetworkPolicy`, or a `StagedGlobalNetworkPolicy`.
@@ -25,6 +25,18 @@ pub struct Policy {
     pub ingress: Option<Vec<Rule>>,
     /// Egress rules, if the policy's types include Egress.
     pub egress: Option<Vec<Rule>>,
+}
+
+impl Policy {
+    /// Its kind and name.
+    #[must_use]
+    pub fn object_ref(&self) -> ObjectRef {
+        let kind = match self.staged {
+            None => Kind::GlobalNetworkPolicy,
+            Some(_) => Kind::StagedGlobalNetworkPolicy,
+        };
+        ObjectRef::new(kind, None, &self.name)
+    }
 }
 
 /// Where on a packet's way a policy is looked at.

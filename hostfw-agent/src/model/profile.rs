@@ -16,3 +16,8 @@ pub struct Profile {
     /// Rules for what goes out.
     pub egress: Vec<Rule>,
 }
+
+impl Profile {
+    /// Name of the profile that is always there, and allows everything.
+    pub const ALLOW_ALL: &str = "projectcalico-default-allow";
+}

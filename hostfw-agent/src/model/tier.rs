@@ -20,3 +20,24 @@ pub enum TierDefault {
     /// The next tier is looked at.
     Pass,
 }
+
+impl Tier {
+    /// The tier of policies that name none.
+    pub const DEFAULT: &str = "default";
+
+    /// The tiers that are always there, and cannot be otherwise (Calico:
+    /// api/pkg/apis/projectcalico/v3/tier.go).
+    #[must_use]
+    pub fn always_there() -> [Self; 3] {
+        let tier = |name: &str, order, default_action| Self {
+            name: name.to_owned(),
+            order: Order::new(order).unwrap_or(Order::LAST),
+            default_action,
+        };
+        [
+            tier("kube-admin", 1_000.0, TierDefault::Pass),
+            tier(Self::DEFAULT, 1_000_000.0, TierDefault::Deny),
+            tier("kube-baseline", 10_000_000.0, TierDefault::Pass),
+        ]
+    }
+}

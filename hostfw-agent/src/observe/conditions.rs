@@ -23,6 +23,14 @@ pub struct Facts {
     pub not_attached: BTreeMap<u32, String>,
     /// Interfaces whose established flows could not be taken over, and why.
     pub not_adopted: BTreeMap<u32, String>,
+    /// Why forwarded packets and packets for local processes are not judged
+    /// behind routing and DNAT, if so: the netfilter programs could not be
+    /// loaded or attached.
+    pub netfilter_missing: Option<String>,
+    /// The interface that holds the addresses of the services of kube-proxy's
+    /// IPVS mode, if there is one: then packets for a service reach local
+    /// processes' hook untranslated.
+    pub ipvs_interface: Option<String>,
     /// Interfaces that the agent was told to leave alone.
     pub left_alone: BTreeSet<u32>,
 }
@@ -137,7 +145,7 @@ fn addresses_known(selection: &Selection, governed: &Governed) -> Condition {
     let applied: BTreeSet<&str> = governed
         .lists
         .iter()
-        .flat_map(SelectedList::policies)
+        .flat_map(|list| list.policies())
         .map(|policy| &*policy.object.name)
         .collect();
     let unknown: BTreeSet<String> = selection

@@ -1,7 +1,7 @@
 //! Packet counters, as the status shows them.
 
 use hostfw_common::{
-    counter::Counter,
+    counter::{Checkpoint, Counter},
     verdict::{Direction, Reason, Verdict},
 };
 
@@ -20,13 +20,13 @@ pub const fn direction_name(direction: Direction) -> &'static str {
 /// not counted anything are left out.
 #[must_use]
 pub fn counter_statuses(
-    counters: impl IntoIterator<Item = (Direction, Reason, Counter)>,
+    counters: impl IntoIterator<Item = (Checkpoint, Reason, Counter)>,
 ) -> Vec<CounterStatus> {
     counters
         .into_iter()
         .filter(|(_, _, counter)| counter.packets != 0)
-        .map(|(direction, reason, counter)| CounterStatus {
-            direction: direction_name(direction).to_owned(),
+        .map(|(checkpoint, reason, counter)| CounterStatus {
+            checkpoint: checkpoint.name().to_owned(),
             reason: reason.name().to_owned(),
             verdict: match reason.verdict() {
                 Verdict::Pass => "pass",
@@ -51,20 +51,20 @@ mod tests {
         };
         assert_eq!(
             counter_statuses([
-                (Direction::Ingress, Reason::RuleDeny, counter(2)),
-                (Direction::Ingress, Reason::RuleAllow, counter(0)),
-                (Direction::Egress, Reason::Established, counter(1)),
+                (Checkpoint::WireIn, Reason::RuleDeny, counter(2)),
+                (Checkpoint::WireIn, Reason::RuleAllow, counter(0)),
+                (Checkpoint::WireOut, Reason::Established, counter(1)),
             ]),
             [
                 CounterStatus {
-                    direction: "ingress".to_owned(),
+                    checkpoint: "wire-in".to_owned(),
                     reason: "rule-deny".to_owned(),
                     verdict: "drop".to_owned(),
                     packets: 2,
                     bytes: 120,
                 },
                 CounterStatus {
-                    direction: "egress".to_owned(),
+                    checkpoint: "wire-out".to_owned(),
                     reason: "established".to_owned(),
                     verdict: "pass".to_owned(),
                     packets: 1,

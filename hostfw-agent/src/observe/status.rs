@@ -137,8 +137,9 @@ pub struct Warning {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CounterStatus {
-    /// `ingress` or `egress`.
-    pub direction: String,
+    /// Where they were judged:
+    /// [`Checkpoint::name`](hostfw_common::counter::Checkpoint::name).
+    pub checkpoint: String,
     /// [`Reason::name`](hostfw_common::verdict::Reason::name).
     pub reason: String,
     /// `pass` or `drop`.

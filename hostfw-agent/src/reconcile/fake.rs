@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_common::{
-    counter::Counter,
+    counter::{Checkpoint, Counter},
     endpoint::FLAG_LEARNING,
-    verdict::{Direction, Reason},
+    verdict::Reason,
 };
 
 use super::dataplane::{Dataplane, Hooks};
@@ -124,9 +124,13 @@ impl Dataplane for Fake {
         Ok(0)
     }
 
-    fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, Refused> {
+    fn flows(&self) -> Result<Vec<FlowStatus>, Refused> {
+        Ok(Vec::new())
+    }
+
+    fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {
         Ok(vec![(
-            Direction::Ingress,
+            Checkpoint::WireIn,
             Reason::RuleDeny,
             Counter {
                 packets: 3,

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    API_VERSION, HostEndpointSpec, Metadata,
-    Object, Problem, Resource, ResourceError,
+    API_VERSION, HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
     syntax::{self, Tree},
 };
@@ -202,11 +201,14 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
         .pointer("/metadata/name")
         .and_then(Value::as_str)
         .unwrap_or_default();
+    let namespace = value
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .filter(|namespace| kind.is_namespaced() && !namespace.is_empty());
     // A name that cannot be one would only swell the message.
-    let known = (1..=LONGEST_NAME).contains(&name.len()).then(|| ObjectRef {
-        kind,
-        name: name.to_owned(),
-    });
+    let fits = |text: &str| (1..=LONGEST_NAME).contains(&text.len());
+    let known =
+        (fits(name) && namespace.is_none_or(fits)).then(|| ObjectRef::new(kind, namespace, name));
     let failed = |field| Failure {
         object: known.clone(),
         field,

@@ -22,6 +22,21 @@ pub struct FelixConfigurationSpec {
     /// Let packets pass that connection tracking finds invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable_conntrack_invalid_check: Option<bool>,
+    /// What an event of a rule with action Log begins with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_prefix: Option<String>,
+    /// UDP port of VXLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan_port: Option<i64>,
+    /// UDP port of WireGuard over IPv4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard_listening_port: Option<i64>,
+    /// UDP port of WireGuard over IPv6.
+    #[serde(
+        rename = "wireguardListeningPortV6",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub wireguard_listening_port_v6: Option<i64>,
     /// All other fields, as written. Calico has some 150, which change with
     /// every release.
     #[serde(flatten)]
@@ -72,6 +87,12 @@ impl<'de> de::Visitor<'de> for SpecVisitor {
                 "interfaceExclude" => spec.interface_exclude = map.next_value()?,
                 "disableConntrackInvalidCheck" => {
                     spec.disable_conntrack_invalid_check = map.next_value()?;
+                }
+                "logPrefix" => spec.log_prefix = map.next_value()?,
+                "vxlanPort" => spec.vxlan_port = map.next_value()?,
+                "wireguardListeningPort" => spec.wireguard_listening_port = map.next_value()?,
+                "wireguardListeningPortV6" => {
+                    spec.wireguard_listening_port_v6 = map.next_value()?;
                 }
                 _ => {
                     spec.others.insert(key, map.next_value()?);

@@ -10,8 +10,8 @@ pub struct Metadata {
     /// Unique within the kind.
     #[serde(default)]
     pub name: String,
-    /// Always absent: these kinds are cluster-scoped, and validation refuses
-    /// it.
+    /// Where the object lives, if its kind lives in namespaces. Validation
+    /// refuses it for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// What selectors look at.

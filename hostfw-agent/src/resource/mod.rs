@@ -135,16 +135,11 @@ impl Resource {
     #[must_use]
     pub fn object_ref(&self) -> ObjectRef {
         let metadata = self.metadata();
-        let name = match &metadata.namespace {
-            Some(namespace) if self.kind().is_namespaced() => {
-                format!("{namespace}/{}", metadata.name)
-            }
-            Some(_) | None => metadata.name.clone(),
-        };
-        ObjectRef {
-            kind: self.kind(),
-            name,
-        }
+        let namespace = metadata
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty());
+        ObjectRef::new(self.kind(), namespace, &metadata.name)
     }
 
     /// The object as it is written, with `apiVersion` and `kind`. Fields that

@@ -52,6 +52,19 @@ pub enum Action {
     Pass,
 }
 
+impl Action {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Deny => "Deny",
+            Self::Log => "Log",
+            Self::Pass => "Pass",
+        }
+    }
+}
+
 /// Criteria for one side of a packet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

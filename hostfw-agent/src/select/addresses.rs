@@ -1,32 +1,51 @@
-//! Which addresses a rule's selectors stand for.
+//! Which addresses and ports a rule's selectors and named ports stand for.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
 use ipnet::IpNet;
 
-use super::{UnknownAddresses, govern::Pair};
+use super::{
+    Point, UnknownAddresses,
+    govern::Pair,
+    labels::{Labels, Profiles},
+};
 use crate::{
-    model::{HostEndpoint, Kind, ObjectRef},
+    model::{HostEndpoint, Kind, NamedPort, NetworkSet, ObjectRef},
     selector::Selector,
 };
 
-/// An endpoint, and its addresses as far as this node knows them.
-struct Known<'a> {
-    endpoint: &'a HostEndpoint,
-    addresses: Vec<IpAddr>,
+/// Something with labels that has addresses.
+struct Object<'a> {
+    labels: Cow<'a, Labels>,
+    nets: Vec<IpNet>,
     /// The endpoint has addresses, but only its own node knows which.
-    elsewhere: bool,
+    elsewhere: Option<&'a str>,
 }
 
-/// Resolves selectors to the addresses of all endpoints of the cluster.
+impl Object<'_> {
+    /// Per object, not per address: an address that one object shares with an
+    /// excepted one stays.
+    fn is_meant(&self, selector: Option<&Selector>, except: Option<&Selector>) -> bool {
+        selector.is_none_or(|selector| selector.matches(&self.labels))
+            && !except.is_some_and(|except| except.matches(&self.labels))
+    }
+}
+
+/// Resolves selectors to the addresses of all endpoints and sets of the
+/// cluster.
 pub(super) struct Addresses<'a> {
-    known: Vec<Known<'a>>,
+    /// Endpoints, then sets.
+    objects: Vec<Object<'a>>,
+    endpoints: usize,
+    /// By name: the objects that declare the port.
+    ports: HashMap<&'a str, Vec<(usize, &'a NamedPort)>>,
     /// By the texts of selector and not-selector.
     resolved: HashMap<(String, Option<String>), Resolved>,
-    unknown: BTreeSet<(String, String)>,
+    unknown: BTreeSet<(String, ObjectRef)>,
 }
 
 /// What a pair of selectors stands for.
@@ -42,56 +61,123 @@ impl<'a> Addresses<'a> {
     /// interfaces hold which it governs here. Calico knows `expectedIPs` only:
     /// there, an endpoint without them matches no selector's packets
     /// (felix/labelindex/named_port_index.go).
-    pub(super) fn new(endpoints: &'a [HostEndpoint], node: &str, governed: &[Pair<'a>]) -> Self {
-        let known = endpoints
-            .iter()
-            .map(|endpoint| {
-                let given = !endpoint.expected_ips.is_empty();
-                let held = governed
-                    .iter()
-                    .filter(|pair| pair.endpoint.name == endpoint.name)
-                    .flat_map(|pair| &pair.interface.addresses);
-                let addresses = if given {
-                    endpoint.expected_ips.clone()
-                } else {
-                    held.copied().collect()
-                };
-                Known {
-                    endpoint,
-                    addresses,
-                    elsewhere: !given && endpoint.node != node,
-                }
-            })
-            .collect();
+    pub(super) fn new(
+        endpoints: &'a [HostEndpoint],
+        sets: &'a [NetworkSet],
+        profiles: &Profiles<'_>,
+        node: &str,
+        governed: &[Pair<'a>],
+    ) -> Self {
+        let mut held: HashMap<&str, Vec<IpAddr>> = HashMap::new();
+        for pair in governed {
+            held.entry(&pair.endpoint.name)
+                .or_default()
+                .extend(&pair.interface.addresses);
+        }
+        let mut objects = Vec::with_capacity(endpoints.len() + sets.len());
+        let mut ports: HashMap<&str, Vec<(usize, &NamedPort)>> = HashMap::new();
+        for endpoint in endpoints {
+            for port in &endpoint.ports {
+                ports
+                    .entry(&port.name)
+                    .or_default()
+                    .push((objects.len(), port));
+            }
+            let given = !endpoint.expected_ips.is_empty();
+            let addresses = if given {
+                Some(&endpoint.expected_ips)
+            } else {
+                held.get(&*endpoint.name)
+            };
+            objects.push(Object {
+                labels: profiles.labels_of_endpoint(endpoint),
+                nets: addresses.map_or_else(Vec::new, |addresses| {
+                    addresses.iter().copied().map(IpNet::from).collect()
+                }),
+                elsewhere: (!given && endpoint.node != node).then_some(&*endpoint.name),
+            });
+        }
+        objects.extend(sets.iter().map(|set| Object {
+            labels: profiles.labels_of_set(set),
+            nets: set.nets.clone(),
+            elsewhere: None,
+        }));
         Self {
-            known,
+            objects,
+            endpoints: endpoints.len(),
+            ports,
             resolved: HashMap::new(),
             unknown: BTreeSet::new(),
         }
     }
 
-    /// Addresses of the endpoints that `selector` matches and `except` does
-    /// not; sorted, each once. `policy` is named along with the endpoints
+    /// Addresses of the objects that `selector` matches and `except` does
+    /// not; sorted, each once. `asking` is named along with the endpoints
     /// whose addresses are not known.
     pub(super) fn of(
         &mut self,
         selector: &Selector,
         except: Option<&Selector>,
-        policy: &str,
+        asking: &ObjectRef,
     ) -> Vec<IpNet> {
         let key = (selector.to_string(), except.map(Selector::to_string));
-        let known = &self.known;
+        let objects = &self.objects;
         let resolved = self
             .resolved
             .entry(key)
-            .or_insert_with(|| resolve(known, selector, except));
+            .or_insert_with(|| resolve(objects, selector, except));
         for endpoint in &resolved.unknown {
-            self.unknown.insert((endpoint.clone(), policy.to_owned()));
+            self.unknown.insert((endpoint.clone(), asking.clone()));
         }
         resolved.nets.clone()
     }
 
-    /// What was asked for and is not known, sorted by endpoint, then policy.
+    /// Addresses with the ports that their endpoints call by one of `names`,
+    /// of the endpoints that `selector` matches and `except` does not; sorted,
+    /// each once. With `protocol`, only ports of that one.
+    pub(super) fn points(
+        &mut self,
+        names: &[String],
+        protocol: Option<u8>,
+        selector: Option<&Selector>,
+        except: Option<&Selector>,
+        asking: &ObjectRef,
+    ) -> Vec<Point> {
+        let mut points = BTreeSet::new();
+        let declared = names
+            .iter()
+            .filter_map(|name| self.ports.get(&**name))
+            .flatten();
+        for &(object, port) in declared {
+            let object = &self.objects[object];
+            if protocol.is_some_and(|protocol| protocol != port.protocol)
+                || !object.is_meant(selector, except)
+            {
+                continue;
+            }
+            if let Some(endpoint) = object.elsewhere {
+                self.unknown.insert((endpoint.to_owned(), asking.clone()));
+            }
+            points.extend(object.nets.iter().map(|net| Point {
+                address: net.addr(),
+                protocol: port.protocol,
+                port: port.port,
+            }));
+        }
+        points.into_iter().collect()
+    }
+
+    /// The addresses of all endpoints.
+    pub(super) fn of_endpoints(&self) -> BTreeSet<IpAddr> {
+        self.objects[..self.endpoints]
+            .iter()
+            .flat_map(|object| &object.nets)
+            .map(IpNet::addr)
+            .collect()
+    }
+
+    /// What was asked for and is not known, sorted by endpoint, then by who
+    /// asked.
     pub(super) fn into_unknown(self) -> Vec<UnknownAddresses> {
         self.unknown
             .into_iter()
@@ -100,123 +186,26 @@ impl<'a> Addresses<'a> {
                     kind: Kind::HostEndpoint,
                     name: endpoint,
                 },
-                policy: ObjectRef {
-                    kind: Kind::GlobalNetworkPolicy,
-                    name: policy,
-                },
+                policy,
             })
             .collect()
     }
 }
 
-fn resolve(known: &[Known<'_>], selector: &Selector, except: Option<&Selector>) -> Resolved {
-    // Per object, not per address: an address that one endpoint shares with an
-    // excepted one stays.
-    let matching = || {
-        known.iter().filter(|known| {
-            let labels = &known.endpoint.labels;
-            selector.matches(labels) && !except.is_some_and(|except| except.matches(labels))
-        })
-    };
-    let nets: BTreeSet<IpNet> = matching()
-        .flat_map(|known| &known.addresses)
-        .map(|&address| IpNet::from(address))
-        .collect();
+fn resolve(objects: &[Object<'_>], selector: &Selector, except: Option<&Selector>) -> Resolved {
+    let mut nets = BTreeSet::new();
+    let mut unknown = Vec::new();
+    for object in objects {
+        if object.is_meant(Some(selector), except) {
+            nets.extend(&object.nets);
+            unknown.extend(object.elsewhere.map(str::to_owned));
+        }
+    }
     Resolved {
         nets: nets.into_iter().collect(),
-        unknown: matching()
-            .filter(|known| known.elsewhere)
-            .map(|known| known.endpoint.name.clone())
-            .collect(),
+        unknown,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::select::fixture::{endpoint, interface, labelled};
-
-    fn selector(text: &str) -> Selector {
-        Selector::parse(text).unwrap()
-    }
-
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn expected_ips_win_over_the_addresses_of_the_interface() {
-        let endpoints = [endpoint("a", "node1", "eth0", &["192.0.2.1"])];
-        let eth0 = interface(2, "eth0", &["10.240.0.11"]);
-        let pair = Pair {
-            endpoint: &endpoints[0],
-            interface: &eth0,
-        };
-        let mut addresses = Addresses::new(&endpoints, "node1", &[pair]);
-        let found = addresses.of(&selector("all()"), None, "p");
-        assert_eq!(found, nets(&["192.0.2.1/32"]));
-        assert_eq!(addresses.into_unknown(), []);
-    }
-
-    #[test]
-    fn without_expected_ips_all_addresses_of_all_governed_interfaces_count() {
-        let endpoints = [endpoint("a", "node1", "*", &[])];
-        let eth0 = interface(2, "eth0", &["10.240.0.11", "fe80::11"]);
-        let eth1 = interface(3, "eth1", &["fd00::1", "10.240.0.11"]);
-        let pairs = [&eth0, &eth1].map(|interface| Pair {
-            endpoint: &endpoints[0],
-            interface,
-        });
-        let mut addresses = Addresses::new(&endpoints, "node1", &pairs);
-        assert_eq!(
-            addresses.of(&selector(""), None, "p"),
-            nets(&["10.240.0.11/32", "fd00::1/128", "fe80::11/128"])
-        );
-    }
-
-    #[test]
-    fn other_nodes_endpoints_count_with_expected_ips_and_are_unknown_without() {
-        let endpoints = [
-            endpoint("b", "node2", "eth0", &["10.240.0.12"]),
-            endpoint("c", "node3", "eth0", &[]),
-            // Inert here: it has no addresses, and there is nothing to know.
-            endpoint("d", "node1", "eth9", &[]),
-        ];
-        let mut addresses = Addresses::new(&endpoints, "node1", &[]);
-        let all = selector("all()");
-        assert_eq!(addresses.of(&all, None, "p"), nets(&["10.240.0.12/32"]));
-        // From the cache: the second policy is named all the same.
-        assert_eq!(addresses.of(&all, None, "q"), nets(&["10.240.0.12/32"]));
-        let unknown: Vec<String> = addresses
-            .into_unknown()
-            .iter()
-            .map(|u| format!("{} {}", u.endpoint, u.policy))
-            .collect();
-        assert_eq!(
-            unknown,
-            [
-                "HostEndpoint(c) GlobalNetworkPolicy(p)",
-                "HostEndpoint(c) GlobalNetworkPolicy(q)"
-            ]
-        );
-    }
-
-    #[test]
-    fn not_selector_filters_objects_not_addresses() {
-        let endpoints = [
-            labelled("a", &["10.0.0.1", "10.0.0.9"], &[("role", "x")]),
-            labelled(
-                "b",
-                &["10.0.0.2", "10.0.0.9"],
-                &[("role", "x"), ("bad", "")],
-            ),
-            labelled("c", &["10.0.0.3"], &[]),
-        ];
-        let mut addresses = Addresses::new(&endpoints, "node1", &[]);
-        let found = addresses.of(&selector("has(role)"), Some(&selector("has(bad)")), "p");
-        // 10.0.0.9 belongs to b as well, and stays because of a.
-        assert_eq!(found, nets(&["10.0.0.1/32", "10.0.0.9/32"]));
-        let found = addresses.of(&selector("has(role)"), None, "p");
-        assert_eq!(found, nets(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.9/32"]));
-    }
-}
+mod tests;

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
+use super::{addresses::Addresses, labels::Profiles};
 use crate::{
     model::{
-        Entity, HostEndpoint, Interface, InterfaceMatch, Order, Policy, Rule, RuleAction, Stage,
+        Entity, FelixSettings, HostEndpoint, Interface, InterfaceMatch, Kind, NetworkSet,
+        ObjectRef, Order, Policy, Profile, Rule, RuleAction, Stage, Tier, TierDefault,
     },
     selector::Selector,
 };
@@ -21,16 +25,15 @@ pub(super) fn endpoint(name: &str, node: &str, interface: &str, ips: &[&str]) ->
             name => InterfaceMatch::Name(name.to_owned()),
         },
         expected_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        profiles: Vec::new(),
+        ports: Vec::new(),
     }
 }
 
 /// An endpoint of another node with labels.
 pub(super) fn labelled(name: &str, ips: &[&str], labels: &[(&str, &str)]) -> HostEndpoint {
     HostEndpoint {
-        labels: labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
+        labels: map(labels),
         ..endpoint(name, "elsewhere", "eth0", ips)
     }
 }
@@ -46,13 +49,92 @@ pub(super) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
     }
 }
 
-/// A pre-DNAT policy without rules.
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// A `NetworkSet`, or without a namespace a `GlobalNetworkSet`.
+pub(super) fn network_set(
+    namespace: Option<&str>,
+    name: &str,
+    of: &[&str],
+    labels: &[(&str, &str)],
+) -> NetworkSet {
+    NetworkSet {
+        namespace: namespace.map(str::to_owned),
+        name: name.to_owned(),
+        labels: map(labels),
+        nets: nets(of),
+    }
+}
+
+/// A profile without rules.
+pub(super) fn profile(name: &str, labels_to_apply: &[(&str, &str)]) -> Profile {
+    Profile {
+        name: name.to_owned(),
+        labels_to_apply: map(labels_to_apply),
+        ingress: Vec::new(),
+        egress: Vec::new(),
+    }
+}
+
+pub(super) fn tier(name: &str, order: f64, default_action: TierDefault) -> Tier {
+    Tier {
+        name: name.to_owned(),
+        order: Order::new(order).unwrap(),
+        default_action,
+    }
+}
+
+/// `default` if no node is given; nothing is set.
+pub(super) fn settings(node: Option<&str>) -> FelixSettings {
+    FelixSettings {
+        node: node.map(str::to_owned),
+        failsafe_inbound: None,
+        failsafe_outbound: None,
+        disable_invalid_check: None,
+        workload_prefixes: None,
+        excluded_interfaces: None,
+        vxlan_port: None,
+        wireguard_port: None,
+        wireguard_port_v6: None,
+        log_prefix: None,
+    }
+}
+
+pub(super) fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// A policy that asks for addresses.
+pub(super) fn asking(name: &str) -> ObjectRef {
+    ObjectRef {
+        kind: Kind::GlobalNetworkPolicy,
+        name: name.to_owned(),
+    }
+}
+
+/// What a node knows that governs no interface.
+pub(super) fn addresses<'a>(
+    endpoints: &'a [HostEndpoint],
+    sets: &'a [NetworkSet],
+) -> Addresses<'a> {
+    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[])
+}
+
+/// A pre-DNAT policy of the default tier without rules.
 pub(super) fn policy(name: &str, order: f64, selector: &str) -> Policy {
     Policy {
         name: name.to_owned(),
+        staged: None,
+        tier: "default".to_owned(),
         order: Order::new(order).unwrap(),
         selector: Selector::parse(selector).unwrap(),
         stage: Stage::PreDnat,
+        apply_on_forward: true,
         ingress: Some(Vec::new()),
         egress: None,
     }

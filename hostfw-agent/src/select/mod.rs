@@ -10,15 +10,27 @@ mod addresses;
 #[cfg(test)]
 mod fixture;
 mod govern;
+mod labels;
 mod policies;
+mod rules;
 mod settings;
+mod tiers;
+mod tunnels;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hostfw_common::stage::List;
 use ipnet::IpNet;
 
-use self::{addresses::Addresses, govern::govern, settings::Settings};
+use self::{
+    addresses::Addresses,
+    govern::{Pair, govern},
+    labels::Profiles,
+    policies::{Candidates, Governing, governing, ignored_untracked},
+    settings::Settings,
+    tiers::Tiers,
+    tunnels::tunnels,
+};
 use crate::model::{
     Failsafe, HostEndpoint, IcmpMatch, Interface, IpVersion, Model, ObjectRef, PortRange, Protocol,
     RuleAction, StagedAction,
@@ -34,30 +46,58 @@ pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection 
     let here: Vec<&HostEndpoint> = model.endpoints.iter().filter(|e| e.node == node).collect();
     let (pairs, inert) = govern(&here, interfaces, &settings);
 
-    let governing: Vec<&HostEndpoint> = pairs.iter().map(|pair| pair.endpoint).collect();
-    let mut addresses = Addresses::new(&model.endpoints, node, &pairs);
-    let candidates = List::ALL
-        .map(|list| policies::candidates(&model.policies, list, &governing, &mut addresses));
+    let profiles = Profiles::new(&model.profiles);
+    let endpoints = governing(&pairs, &profiles);
+    let mut addresses = Addresses::new(&model.endpoints, &model.sets, &profiles, node, &pairs);
+    let candidates = Candidates::new(
+        &model.policies,
+        &Tiers::new(&model.tiers),
+        &profiles,
+        &endpoints,
+        &mut addresses,
+    );
 
     Selection {
-        governed: pairs
-            .iter()
-            .map(|pair| Governed {
-                endpoint: pair.endpoint.name.clone(),
-                interface: pair.interface.clone(),
-                workload: false,
-                lists: List::ALL.map(|list| {
-                    policies::applying(&candidates[list as usize], list, pair.endpoint)
-                }),
-            })
-            .collect(),
+        governed: governed(&pairs, &endpoints, &candidates),
         inert,
+        tunnels: tunnels(&settings, addresses.of_endpoints()),
+        unknown_addresses: addresses.into_unknown(),
+        ignored_untracked: ignored_untracked(&model.policies, &endpoints),
         failsafe_inbound: settings.failsafe_inbound,
         failsafe_outbound: settings.failsafe_outbound,
         disable_invalid_check: settings.disable_invalid_check,
-        tunnels: Tunnels::default(),
-        unknown_addresses: addresses.into_unknown(),
+        log_prefix: settings.log_prefix,
     }
+}
+
+/// The pairs with what applies to them. The interfaces of an endpoint share
+/// it, for a `*` endpoint can govern hundreds.
+fn governed(
+    pairs: &[Pair<'_>],
+    endpoints: &[Governing<'_>],
+    candidates: &Candidates<'_>,
+) -> Vec<Governed> {
+    let endpoints: BTreeMap<&str, &Governing<'_>> = endpoints
+        .iter()
+        .map(|endpoint| (&*endpoint.endpoint.name, endpoint))
+        .collect();
+    let mut shared: BTreeMap<(&str, bool), [Arc<SelectedList>; List::COUNT]> = BTreeMap::new();
+    pairs
+        .iter()
+        .filter_map(|pair| {
+            let name = &*pair.endpoint.name;
+            let endpoint = endpoints.get(name)?;
+            let lists = shared.entry((name, pair.workload)).or_insert_with(|| {
+                List::ALL.map(|list| Arc::new(candidates.list(list, endpoint, pair.workload)))
+            });
+            Some(Governed {
+                endpoint: name.to_owned(),
+                interface: pair.interface.clone(),
+                workload: pair.workload,
+                lists: lists.clone(),
+            })
+        })
+        .collect()
 }
 
 /// What one node enforces.
@@ -78,6 +118,11 @@ pub struct Selection {
     /// Endpoints that a rule's selector matches, whose addresses this node
     /// does not know: the rule takes their packets for a stranger's.
     pub unknown_addresses: Vec<UnknownAddresses>,
+    /// Untracked policies that match a `*` endpoint that governs an interface
+    /// here, where they have no effect; sorted.
+    pub ignored_untracked: Vec<IgnoredUntracked>,
+    /// `logPrefix`: what an event of a rule with action Log begins with.
+    pub log_prefix: String,
 }
 
 /// Tunnels between nodes: a packet of one of the protocols passes if it goes
@@ -101,14 +146,14 @@ pub struct Governed {
     /// The interface is a workload's, reached by a `*` endpoint: only the
     /// pre-DNAT and forward stages judge its packets.
     pub workload: bool,
-    /// What is evaluated, by [`List`].
-    pub lists: [SelectedList; List::COUNT],
+    /// What is evaluated, by [`List`]. The interfaces of an endpoint share it.
+    pub lists: [Arc<SelectedList>; List::COUNT],
 }
 
 impl Governed {
     /// What is evaluated at one stage, in one direction.
     #[must_use]
-    pub const fn list(&self, list: List) -> &SelectedList {
+    pub fn list(&self, list: List) -> &SelectedList {
         &self.lists[list as usize]
     }
 }
@@ -156,8 +201,12 @@ pub struct SelectedTier {
 pub struct SelectedPolicy {
     /// The `GlobalNetworkPolicy`, `StagedGlobalNetworkPolicy` or `Profile`.
     pub object: ObjectRef,
-    /// The policy is only reported.
+    /// The policy is only reported; [`StagedAction::Set`] or
+    /// [`StagedAction::Learn`], for the others have no rules to evaluate.
     pub staged: Option<StagedAction>,
+    /// There is no profile of that name, or none that is valid: it denies
+    /// every packet, and has no rules.
+    pub missing: bool,
     /// All rules of the direction, in order: a rule's position is its index.
     pub rules: Vec<SelectedRule>,
 }
@@ -245,8 +294,8 @@ pub enum InertReason {
     },
     /// `interfaceExclude` names the interface.
     Excluded(String),
-    /// `interfacePrefix` makes the interface a workload's, which no endpoint
-    /// governs.
+    /// `interfacePrefix` makes the interface a workload's, which only `*`
+    /// endpoints govern.
     Workload(String),
     /// `*`, but no interface is left over.
     NothingLeft,
@@ -258,6 +307,16 @@ pub struct UnknownAddresses {
     /// The endpoint.
     pub endpoint: ObjectRef,
     /// The policy whose selector matches it.
+    pub policy: ObjectRef,
+}
+
+/// An untracked policy and a `*` endpoint (Calico: felix/dataplane/linux/
+/// endpoint_mgr.go ignores `doNotTrack` there, too).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IgnoredUntracked {
+    /// Name of the `HostEndpoint`.
+    pub endpoint: String,
+    /// The policy.
     pub policy: ObjectRef,
 }
 

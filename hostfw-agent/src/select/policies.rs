@@ -1,234 +1,307 @@
-//! Which policies apply to an endpoint, in which order.
+//! Which policies and profiles apply to an endpoint, in which order.
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use hostfw_common::{
-    stage::{self, List},
+    stage::{List, Stage},
     verdict::Direction,
 };
 
 use super::{
-    SelectedEntity, SelectedList, SelectedPolicy, SelectedRule, SelectedTier, addresses::Addresses,
+    IgnoredUntracked, SelectedEntity, SelectedList, SelectedPolicy, SelectedRule, SelectedTier,
+    addresses::Addresses,
+    govern::Pair,
+    labels::{Labels, Profiles},
+    rules::select_rules,
+    tiers::Tiers,
 };
-use crate::model::{Entity, HostEndpoint, Kind, ObjectRef, Policy, Rule, Stage};
+use crate::model::{
+    self, HostEndpoint, InterfaceMatch, Kind, ObjectRef, Policy, Profile, RuleAction, StagedAction,
+};
 
-/// A policy's rules for one stage and direction, as every endpoint shares
-/// them, and the policy that says which endpoints do.
-pub(super) struct Candidate<'a> {
-    policy: &'a Policy,
-    selected: SelectedPolicy,
+/// An endpoint that governs an interface here, with its labels.
+pub(super) struct Governing<'a> {
+    pub(super) endpoint: &'a HostEndpoint,
+    pub(super) labels: Cow<'a, Labels>,
 }
 
-/// The policies of a stage that have rules of the direction, in the order in
-/// which they are evaluated, each with the addresses of its selectors, if it
-/// applies to one of `endpoints`.
-pub(super) fn candidates<'a>(
-    policies: &'a [Policy],
-    list: List,
-    endpoints: &[&HostEndpoint],
-    addresses: &mut Addresses<'_>,
-) -> Vec<Candidate<'a>> {
-    let mut policies: Vec<&Policy> = policies
+impl Governing<'_> {
+    fn is_wildcard(&self) -> bool {
+        self.endpoint.interface == InterfaceMatch::Wildcard
+    }
+
+    fn is_meant_by(&self, policy: &Policy) -> bool {
+        policy.selector.matches(&self.labels)
+    }
+}
+
+/// The endpoints of the pairs, each once.
+pub(super) fn governing<'a>(pairs: &[Pair<'a>], profiles: &Profiles<'_>) -> Vec<Governing<'a>> {
+    let by_name: BTreeMap<&str, &HostEndpoint> = pairs
         .iter()
-        .filter(|policy| is_in(policy, list))
+        .map(|pair| (&*pair.endpoint.name, pair.endpoint))
         .collect();
-    policies.sort_by_cached_key(|policy| (policy.order, sort_key(&policy.name)));
-    policies
-        .into_iter()
-        .filter(|policy| endpoints.iter().any(|e| policy.selector.matches(&e.labels)))
-        .filter_map(|policy| {
-            let rules = match list.direction() {
-                Direction::Ingress => policy.ingress.as_deref(),
-                Direction::Egress => policy.egress.as_deref(),
-            }?;
-            let rules = rules
-                .iter()
-                .map(|rule| select_rule(rule, &policy.name, addresses))
-                .collect();
-            let selected = SelectedPolicy {
-                object: ObjectRef {
-                    kind: Kind::GlobalNetworkPolicy,
-                    name: policy.name.clone(),
-                },
-                staged: policy.staged,
-                rules,
-            };
-            Some(Candidate { policy, selected })
+    by_name
+        .into_values()
+        .map(|endpoint| Governing {
+            endpoint,
+            labels: profiles.labels_of_endpoint(endpoint),
         })
         .collect()
 }
 
-fn is_in(policy: &Policy, list: List) -> bool {
-    match list.stage() {
-        stage::Stage::Untracked => policy.stage == Stage::Untracked,
-        stage::Stage::PreDnat => policy.stage == Stage::PreDnat,
-        stage::Stage::Forward => {
-            policy.stage == Stage::Normal && policy.apply_on_forward
+/// A policy's or profile's rules of both directions, with the addresses of
+/// their selectors.
+struct Directions {
+    ingress: Option<SelectedPolicy>,
+    egress: Option<SelectedPolicy>,
+}
+
+impl Directions {
+    const fn of(&self, direction: Direction) -> Option<&SelectedPolicy> {
+        match direction {
+            Direction::Ingress => self.ingress.as_ref(),
+            Direction::Egress => self.egress.as_ref(),
         }
-        stage::Stage::Normal => policy.stage == Stage::Normal,
     }
 }
 
-/// Those of the candidates that apply to the endpoint.
-pub(super) fn applying(
-    candidates: &[Candidate<'_>],
-    list: List,
-    endpoint: &HostEndpoint,
-) -> SelectedList {
-    let policies: Vec<SelectedPolicy> = candidates
+/// A policy that applies to one of the endpoints.
+struct Candidate<'a> {
+    policy: &'a Policy,
+    /// The default action of its tier.
+    tier_denies: bool,
+    directions: Directions,
+}
+
+/// Everything that applies to one of the endpoints.
+pub(super) struct Candidates<'a> {
+    /// In the order in which they are evaluated.
+    policies: Vec<Candidate<'a>>,
+    profiles: BTreeMap<&'a str, Directions>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(super) fn new(
+        policies: &'a [Policy],
+        tiers: &Tiers,
+        profiles: &Profiles<'_>,
+        endpoints: &[Governing<'a>],
+        addresses: &mut Addresses<'_>,
+    ) -> Self {
+        let mut applying: Vec<&Policy> = policies
+            .iter()
+            .filter(|policy| is_evaluated(policy))
+            .filter(|policy| {
+                endpoints
+                    .iter()
+                    .any(|endpoint| may_govern(policy, endpoint) && endpoint.is_meant_by(policy))
+            })
+            .collect();
+        applying.sort_by_cached_key(|policy| {
+            (tiers.rank(&policy.tier), policy.order, sort_key(policy))
+        });
+        let names = endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.endpoint.profiles);
+        Self {
+            policies: applying
+                .into_iter()
+                .map(|policy| Candidate {
+                    policy,
+                    tier_denies: tiers.denies(&policy.tier),
+                    directions: policy_rules(policy, addresses),
+                })
+                .collect(),
+            profiles: names
+                .map(|name| (&**name, profile_rules(name, profiles.get(name), addresses)))
+                .collect(),
+        }
+    }
+
+    /// What is evaluated for the endpoint; `workload` if the interface is a
+    /// workload's, where only the pre-DNAT and forward stages look at packets.
+    pub(super) fn list(
+        &self,
+        list: List,
+        endpoint: &Governing<'_>,
+        workload: bool,
+    ) -> SelectedList {
+        let stage = list.stage();
+        if workload && matches!(stage, Stage::Untracked | Stage::Normal) {
+            return SelectedList::default();
+        }
+        let normal = stage == Stage::Normal;
+        SelectedList {
+            tiers: self.tiers(list, endpoint),
+            profiles: if normal {
+                self.profiles_of(endpoint.endpoint, list.direction())
+            } else {
+                Vec::new()
+            },
+            default_deny: normal,
+        }
+    }
+
+    fn tiers(&self, list: List, endpoint: &Governing<'_>) -> Vec<SelectedTier> {
+        let has_defaults = matches!(list.stage(), Stage::Forward | Stage::Normal);
+        let mut tiers: Vec<SelectedTier> = Vec::new();
+        for candidate in &self.policies {
+            let policy = candidate.policy;
+            let Some(selected) = candidate.directions.of(list.direction()) else {
+                continue;
+            };
+            if !is_in(policy, list)
+                || !may_govern(policy, endpoint)
+                || !endpoint.is_meant_by(policy)
+            {
+                continue;
+            }
+            if tiers.last().is_none_or(|tier| tier.name != policy.tier) {
+                tiers.push(SelectedTier {
+                    name: policy.tier.clone(),
+                    default_deny: false,
+                    policies: Vec::new(),
+                });
+            }
+            if let Some(tier) = tiers.last_mut() {
+                tier.default_deny |=
+                    has_defaults && candidate.tier_denies && policy.staged.is_none();
+                tier.policies.push(selected.clone());
+            }
+        }
+        tiers
+    }
+
+    fn profiles_of(&self, endpoint: &HostEndpoint, direction: Direction) -> Vec<SelectedPolicy> {
+        endpoint
+            .profiles
+            .iter()
+            .filter_map(|name| self.profiles.get(&**name)?.of(direction).cloned())
+            .collect()
+    }
+}
+
+/// The untracked policies that match a `*` endpoint, sorted: they have no
+/// effect on it (Calico: `felix/dataplane/linux/endpoint_mgr.go`).
+pub(super) fn ignored_untracked(
+    policies: &[Policy],
+    endpoints: &[Governing<'_>],
+) -> Vec<IgnoredUntracked> {
+    let mut ignored: Vec<_> = endpoints
         .iter()
-        .filter(|candidate| candidate.policy.selector.matches(&endpoint.labels))
-        .map(|candidate| candidate.selected.clone())
+        .flat_map(|endpoint| {
+            policies
+                .iter()
+                .filter(|policy| !may_govern(policy, endpoint) && endpoint.is_meant_by(policy))
+                .map(|policy| IgnoredUntracked {
+                    endpoint: endpoint.endpoint.name.clone(),
+                    policy: policy.object_ref(),
+                })
+        })
         .collect();
-    let tier = SelectedTier {
-        name: "default".to_owned(),
-        default_deny: false,
-        policies,
-    };
-    SelectedList {
-        tiers: if tier.policies.is_empty() {
-            Vec::new()
-        } else {
-            vec![tier]
-        },
-        profiles: Vec::new(),
-        default_deny: list.stage() == stage::Stage::Normal,
+    ignored.sort();
+    ignored
+}
+
+/// Whether the policy has rules to evaluate: a staged one that takes another
+/// away, or does nothing, has none.
+const fn is_evaluated(policy: &Policy) -> bool {
+    match policy.staged {
+        None | Some(StagedAction::Set | StagedAction::Learn) => true,
+        Some(StagedAction::Delete | StagedAction::Ignore) => false,
+    }
+}
+
+/// Whether policies of this stage govern the endpoint, if it is meant.
+fn may_govern(policy: &Policy, endpoint: &Governing<'_>) -> bool {
+    policy.stage != model::Stage::Untracked || !endpoint.is_wildcard()
+}
+
+fn is_in(policy: &Policy, list: List) -> bool {
+    match list.stage() {
+        Stage::Untracked => policy.stage == model::Stage::Untracked,
+        Stage::PreDnat => policy.stage == model::Stage::PreDnat,
+        Stage::Forward => policy.stage == model::Stage::Normal && policy.apply_on_forward,
+        Stage::Normal => policy.stage == model::Stage::Normal,
     }
 }
 
 /// Decides between policies of the same order: bytewise on
 /// `name/namespace/kind`, so that `a-b` comes before `a` (Calico:
 /// felix/calc/policy_sorter.go).
-fn sort_key(name: &str) -> String {
-    format!("{name}//GlobalNetworkPolicy")
+fn sort_key(policy: &Policy) -> String {
+    let object = policy.object_ref();
+    format!("{}//{}", object.name, object.kind)
 }
 
-fn select_rule(rule: &Rule, policy: &str, addresses: &mut Addresses<'_>) -> SelectedRule {
-    SelectedRule {
-        action: rule.action,
-        ip_version: rule.ip_version,
-        protocol: rule.protocol,
-        not_protocol: rule.not_protocol,
-        icmp: rule.icmp,
-        not_icmp: rule.not_icmp,
-        source: select_entity(&rule.source, policy, addresses),
-        destination: select_entity(&rule.destination, policy, addresses),
-    }
-}
-
-fn select_entity(entity: &Entity, policy: &str, addresses: &mut Addresses<'_>) -> SelectedEntity {
-    let (members, not_members) = match (&entity.selector, &entity.not_selector) {
-        (Some(selector), except) => (
-            Some(addresses.of(selector, except.as_ref(), policy)),
-            Vec::new(),
-        ),
-        (None, Some(except)) => (None, addresses.of(except, None, policy)),
-        (None, None) => (None, Vec::new()),
+fn policy_rules(policy: &Policy, addresses: &mut Addresses<'_>) -> Directions {
+    let object = policy.object_ref();
+    let mut select = |rules: Option<&[model::Rule]>| {
+        rules.map(|rules| SelectedPolicy {
+            object: object.clone(),
+            staged: policy.staged,
+            missing: false,
+            rules: select_rules(rules, &object, addresses),
+        })
     };
-    SelectedEntity {
-        nets: entity.nets.clone(),
-        not_nets: entity.not_nets.clone(),
-        members,
-        not_members,
-        ports: entity.ports.clone(),
-        points: None,
-        not_ports: entity.not_ports.clone(),
-        not_points: None,
+    Directions {
+        ingress: select(policy.ingress.as_deref()),
+        egress: select(policy.egress.as_deref()),
     }
 }
+
+/// The profile need not be there: then everything is denied, except by the one
+/// that is built in.
+fn profile_rules(
+    name: &str,
+    profile: Option<&Profile>,
+    addresses: &mut Addresses<'_>,
+) -> Directions {
+    let object = ObjectRef {
+        kind: Kind::Profile,
+        name: name.to_owned(),
+    };
+    let built_in = name == Profile::ALLOW_ALL;
+    let mut select = |rules: fn(&Profile) -> &[model::Rule]| {
+        Some(SelectedPolicy {
+            object: object.clone(),
+            staged: None,
+            missing: profile.is_none() && !built_in,
+            rules: match profile {
+                Some(profile) => select_rules(rules(profile), &object, addresses),
+                None if built_in => vec![ALLOW_ALL],
+                None => Vec::new(),
+            },
+        })
+    };
+    Directions {
+        ingress: select(|profile| &profile.ingress),
+        egress: select(|profile| &profile.egress),
+    }
+}
+
+const NO_CRITERIA: SelectedEntity = SelectedEntity {
+    nets: Vec::new(),
+    not_nets: Vec::new(),
+    members: None,
+    not_members: Vec::new(),
+    ports: Vec::new(),
+    points: None,
+    not_ports: Vec::new(),
+    not_points: None,
+};
+
+const ALLOW_ALL: SelectedRule = SelectedRule {
+    action: RuleAction::Allow,
+    ip_version: None,
+    protocol: None,
+    not_protocol: None,
+    icmp: None,
+    not_icmp: None,
+    source: NO_CRITERIA,
+    destination: NO_CRITERIA,
+};
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::{Order, RuleAction},
-        select::fixture::{endpoint, labelled, policy, rule},
-        selector::Selector,
-    };
-
-    fn names(policies: &[Policy], endpoint: &HostEndpoint) -> Vec<String> {
-        let endpoints = [endpoint.clone()];
-        let mut addresses = Addresses::new(&endpoints, "node1", &[]);
-        let candidates = candidates(
-            policies,
-            Stage::PreDnat,
-            Direction::Ingress,
-            &[endpoint],
-            &mut addresses,
-        );
-        applying(&candidates, endpoint)
-            .into_iter()
-            .map(|p| p.name)
-            .collect()
-    }
-
-    #[test]
-    fn lower_order_comes_first_and_absent_order_last() {
-        let all = [
-            policy("none", Order::LAST.value(), ""),
-            policy("ten", 10.0, ""),
-            policy("minus", -1.5, ""),
-            policy("nine", 9.0, ""),
-        ];
-        assert_eq!(
-            names(&all, &endpoint("e", "node1", "eth0", &[])),
-            ["minus", "nine", "ten", "none"]
-        );
-    }
-
-    #[test]
-    fn equal_orders_sort_by_name_with_the_kind_behind_it() {
-        let all = ["a", "a-b", "a.b", "a0", "B"].map(|name| policy(name, 10.0, ""));
-        // '-' and '.' sort before the '/' that ends a name; '0' after it.
-        assert_eq!(
-            names(&all, &endpoint("e", "node1", "eth0", &[])),
-            ["B", "a-b", "a.b", "a", "a0"]
-        );
-        let zeros = [policy("b", -0.0, ""), policy("a", 0.0, "")];
-        assert_eq!(
-            names(&zeros, &endpoint("e", "node1", "eth0", &[])),
-            ["a", "b"]
-        );
-    }
-
-    #[test]
-    fn only_policies_of_the_stage_with_the_direction_and_label_apply() {
-        let mut egress_only = policy("egress", 1.0, "");
-        egress_only.ingress = None;
-        egress_only.egress = Some(Vec::new());
-        let mut normal = policy("normal", 1.0, "");
-        normal.stage = Stage::Normal;
-        let other = policy("other", 1.0, "has(x)");
-        let own = policy("own", 1.0, "has(y)");
-        let all = [egress_only, normal, other, own];
-        assert_eq!(names(&all, &labelled("e", &[], &[("y", "")])), ["own"]);
-    }
-
-    #[test]
-    fn selectors_become_members_and_not_members() {
-        let endpoints = [
-            labelled("a", &["10.0.0.1"], &[("a", "")]),
-            labelled("b", &["10.0.0.2"], &[("a", ""), ("b", "")]),
-        ];
-        let mut addresses = Addresses::new(&endpoints, "node1", &[]);
-        let parse = |text| Some(Selector::parse(text).unwrap());
-        let mut given = rule(RuleAction::Allow);
-        given.source.not_selector = parse("has(b)");
-        given.destination.selector = parse("has(a)");
-        given.destination.not_selector = parse("has(b)");
-        let selected = select_rule(&given, "p", &mut addresses);
-        assert_eq!(selected.source.members, None);
-        assert_eq!(
-            selected.source.not_members,
-            ["10.0.0.2/32".parse().unwrap()]
-        );
-        assert_eq!(
-            selected.destination.members,
-            Some(vec!["10.0.0.1/32".parse().unwrap()])
-        );
-        assert_eq!(selected.destination.not_members, []);
-
-        given.destination.selector = parse("has(nobody)");
-        let selected = select_rule(&given, "p", &mut addresses);
-        // Matches nothing, which is not the same as no criterion.
-        assert_eq!(selected.destination.members, Some(Vec::new()));
-    }
-}
+mod tests;

@@ -11,12 +11,26 @@ const DEFAULT_WORKLOAD_PREFIX: &str = "cali";
 /// Excluded interface where nothing else is set (Calico: InterfaceExclude).
 const DEFAULT_EXCLUDED: &str = "kube-ipvs0";
 
+/// Ports of tunnels where nothing else is set (Calico: VXLANPort,
+/// WireguardListeningPort, WireguardListeningPortV6).
+const DEFAULT_VXLAN_PORT: u16 = 4789;
+const DEFAULT_WIREGUARD_PORT: u16 = 51820;
+const DEFAULT_WIREGUARD_PORT_V6: u16 = 51821;
+
+/// What an event of a rule with action Log begins with where nothing else is
+/// set (Calico: LogPrefix).
+const DEFAULT_LOG_PREFIX: &str = "calico-packet";
+
 /// What holds on one node, with nothing left to inherit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) failsafe_inbound: Vec<Failsafe>,
     pub(super) failsafe_outbound: Vec<Failsafe>,
     pub(super) disable_invalid_check: bool,
+    pub(super) vxlan_port: u16,
+    pub(super) wireguard_port: u16,
+    pub(super) wireguard_port_v6: u16,
+    pub(super) log_prefix: String,
     workload_prefixes: Vec<String>,
     excluded_interfaces: Vec<String>,
 }
@@ -38,6 +52,18 @@ impl Settings {
             disable_invalid_check: layers()
                 .find_map(|s| s.disable_invalid_check)
                 .unwrap_or(false),
+            vxlan_port: layers()
+                .find_map(|s| s.vxlan_port)
+                .unwrap_or(DEFAULT_VXLAN_PORT),
+            wireguard_port: layers()
+                .find_map(|s| s.wireguard_port)
+                .unwrap_or(DEFAULT_WIREGUARD_PORT),
+            wireguard_port_v6: layers()
+                .find_map(|s| s.wireguard_port_v6)
+                .unwrap_or(DEFAULT_WIREGUARD_PORT_V6),
+            log_prefix: layers()
+                .find_map(|s| s.log_prefix.clone())
+                .unwrap_or_else(|| DEFAULT_LOG_PREFIX.to_owned()),
             workload_prefixes: layers()
                 .find_map(|s| s.workload_prefixes.clone())
                 .unwrap_or_else(|| vec![DEFAULT_WORKLOAD_PREFIX.to_owned()]),
@@ -65,17 +91,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn unset(node: Option<&str>) -> FelixSettings {
-        FelixSettings {
-            node: node.map(str::to_owned),
-            failsafe_inbound: None,
-            failsafe_outbound: None,
-            disable_invalid_check: None,
-            workload_prefixes: None,
-            excluded_interfaces: None,
-        }
-    }
+    use crate::select::fixture::settings;
 
     #[test]
     fn without_configuration_the_built_in_values_hold() {
@@ -93,6 +109,10 @@ mod tests {
         assert!(!settings.is_workload("eth0"));
         assert!(settings.is_excluded("kube-ipvs0"));
         assert!(!settings.is_excluded("kube-ipvs"));
+        assert_eq!(settings.vxlan_port, 4789);
+        assert_eq!(settings.wireguard_port, 51820);
+        assert_eq!(settings.wireguard_port_v6, 51821);
+        assert_eq!(settings.log_prefix, "calico-packet");
     }
 
     #[test]
@@ -107,17 +127,23 @@ mod tests {
             failsafe_outbound: Some(vec![ssh]),
             disable_invalid_check: Some(true),
             workload_prefixes: Some(vec!["veth".to_owned()]),
-            ..unset(None)
+            vxlan_port: Some(8472),
+            wireguard_port: Some(1),
+            log_prefix: Some("all".to_owned()),
+            ..settings(None)
         };
         let own = FelixSettings {
             // An empty list is a value: it does not inherit.
             failsafe_inbound: Some(Vec::new()),
             disable_invalid_check: Some(false),
-            ..unset(Some("node1"))
+            wireguard_port: Some(2),
+            wireguard_port_v6: Some(3),
+            log_prefix: Some(String::new()),
+            ..settings(Some("node1"))
         };
         let other = FelixSettings {
             failsafe_outbound: Some(Vec::new()),
-            ..unset(Some("node2"))
+            ..settings(Some("node2"))
         };
         let all = [common, own, other];
 
@@ -127,9 +153,16 @@ mod tests {
         assert!(!settings.disable_invalid_check);
         assert!(settings.is_workload("veth0") && !settings.is_workload("cali0"));
         assert!(settings.is_excluded("kube-ipvs0"));
+        assert_eq!(settings.vxlan_port, 8472);
+        assert_eq!(
+            (settings.wireguard_port, settings.wireguard_port_v6),
+            (2, 3)
+        );
+        assert_eq!(settings.log_prefix, "");
 
         let settings = Settings::of_node(&all, "node2");
         assert_eq!(settings.failsafe_inbound, [ssh]);
         assert_eq!(settings.failsafe_outbound, []);
+        assert_eq!(settings.log_prefix, "all");
     }
 }

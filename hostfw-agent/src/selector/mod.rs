@@ -28,6 +28,7 @@
 //! # Ok::<(), hostfw_agent::selector::SelectorError>(())
 //! ```
 
+mod compose;
 mod display;
 mod lexer;
 mod parser;
@@ -119,12 +120,6 @@ impl Selector {
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.root.matches(labels)
     }
-
-    /// Whether `global()` occurs in the selector.
-    #[must_use]
-    pub fn uses_global(&self) -> bool {
-        self.root.uses_global()
-    }
 }
 
 impl Node {
@@ -141,15 +136,6 @@ impl Node {
             Self::Not(inner) => !inner.matches(labels),
             Self::And(parts) => parts.iter().all(|part| part.matches(labels)),
             Self::Or(parts) => parts.iter().any(|part| part.matches(labels)),
-        }
-    }
-
-    fn uses_global(&self) -> bool {
-        match self {
-            Self::Global => true,
-            Self::Not(inner) => inner.uses_global(),
-            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::uses_global),
-            Self::All | Self::Has(_) | Self::Compare(..) | Self::In(..) | Self::NotIn(..) => false,
         }
     }
 }

@@ -25,7 +25,7 @@ const LOCK: &str = ".lock";
 const MAX_NAME: usize = 253;
 
 /// How much of a name goes into the name of its file. File names end at 255
-/// bytes, of which the kind takes up to 20, the extension 5, the hash 17.
+/// bytes, of which the kind takes up to 26, the extension 5, the hash 17.
 const MAX_NAME_IN_FILE: usize = 200;
 
 /// A store that no other process changes for as long as this lives.
@@ -339,18 +339,26 @@ fn check(stored: &Resource, input: &Resource) -> Result<(), StoreError> {
 ///
 /// [`StoreError::Name`]: names are data, and must not lead out of the folder.
 pub fn file_name(object: &ObjectRef) -> Result<String, StoreError> {
-    if !is_subdomain(&object.name) {
+    let parts: Vec<&str> = if object.kind.is_namespaced() {
+        object.name.split('/').collect()
+    } else {
+        vec![&object.name]
+    };
+    let expected = if object.kind.is_namespaced() { 2 } else { 1 };
+    if parts.len() != expected || !parts.iter().all(|part| is_subdomain(part)) {
         return Err(StoreError::Name {
             object: object.clone(),
         });
     }
     let kind = object.kind.name().to_ascii_lowercase();
-    let name = match object.name.get(..MAX_NAME_IN_FILE) {
-        Some(start) if object.name.len() > MAX_NAME_IN_FILE => {
+    // No name has a '_' either.
+    let name = parts.join("_");
+    let name = match name.get(..MAX_NAME_IN_FILE) {
+        Some(start) if name.len() > MAX_NAME_IN_FILE => {
             // No name has a '~', so that none is taken for a shortened one.
             format!("{start}~{:016x}", fnv1a(object.name.as_bytes()))
         }
-        Some(_) | None => object.name.clone(),
+        Some(_) | None => name,
     };
     Ok(format!("{kind}.{name}.yaml"))
 }

@@ -1,9 +1,9 @@
 //! `HostEndpoint`.
 
-use super::{Findings, net};
+use super::{Findings, metadata::is_subdomain, net, protocol};
 use crate::{
-    model::{HostEndpoint, InterfaceMatch},
-    resource::{self, quote},
+    model::{HostEndpoint, InterfaceMatch, NamedPort},
+    resource::{self, EndpointPort, quote},
 };
 
 /// IFNAMSIZ of Linux without the terminating zero.
@@ -30,25 +30,16 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
     if interface.is_none() && spec.expected_ips.is_empty() {
         findings.invalid("spec", "interfaceName or expectedIPs, or both", "neither");
     }
-    if !spec.profiles.is_empty() {
-        findings.not_enforced(
-            "spec.profiles",
-            "profile policy",
-            "an empty list",
-            format!("a list of {}", spec.profiles.len()),
-        );
-    }
-    if !spec.ports.is_empty() {
-        findings.not_enforced(
-            "spec.ports",
-            "named-port matching",
-            "an empty list",
-            format!("a list of {}", spec.ports.len()),
-        );
+    for (index, profile) in spec.profiles.iter().enumerate() {
+        if !is_subdomain(profile) {
+            findings.invalid(
+                format!("spec.profiles[{index}]"),
+                "the name of a profile",
+                quote(profile),
+            );
+        }
     }
     HostEndpoint {
-        profiles: Vec::new(),
-        ports: Vec::new(),
         name: object.metadata.name.clone(),
         labels: object.metadata.labels.clone(),
         node: node.unwrap_or_default().to_owned(),
@@ -58,7 +49,37 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
             Some(name) => InterfaceMatch::Name(name.to_owned()),
         },
         expected_ips: net::addresses("spec.expectedIPs", &spec.expected_ips, findings),
+        profiles: spec.profiles.clone(),
+        ports: spec
+            .ports
+            .iter()
+            .enumerate()
+            .filter_map(|(index, port)| named_port(&format!("spec.ports[{index}]"), port, findings))
+            .collect(),
     }
+}
+
+fn named_port(field: &str, port: &EndpointPort, findings: &mut Findings) -> Option<NamedPort> {
+    if !protocol::is_port_name(&port.name) {
+        findings.invalid(
+            format!("{field}.name"),
+            "the name of a port (letters, digits and '-' between them, at least one letter, at \
+             most 15 characters)",
+            quote(&port.name),
+        );
+    }
+    let at = format!("{field}.protocol");
+    let mut number = protocol::number(&port.protocol);
+    if !number.is_some_and(|number| protocol::has_ports(number)) {
+        findings.invalid(at, "TCP, UDP or SCTP", protocol::show(&port.protocol));
+        number = None;
+    }
+    let value = protocol::port(&format!("{field}.port"), port.port, findings);
+    Some(NamedPort {
+        name: port.name.clone(),
+        protocol: number?,
+        port: value?,
+    })
 }
 
 /// An empty text is an absent one.

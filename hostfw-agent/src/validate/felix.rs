@@ -30,19 +30,15 @@ pub(super) fn convert(
         );
     }
     let spec = &object.spec;
-    for (field, value) in &spec.others {
-        if is_felix_field(field) {
-            // What says nothing is as good as absent: Calico itself writes
-            // `bpfLogLevel: ""`.
-            if value.is_null() || value.as_str() == Some("") {
-                continue;
-            }
-            findings.not_enforced(format!("spec.{field}"), field, "nothing", "a value");
-        } else {
+    for field in spec.others.keys() {
+        // What hostfw has no use for is told by `lint::unenforced`.
+        if !is_felix_field(field) {
             findings.invalid(
                 format!("spec.{}", plain(field)),
-                "one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
-                 interfaceExclude or disableConntrackInvalidCheck",
+                "one of the fields of FelixConfiguration, as failsafeInboundHostPorts, \
+                 failsafeOutboundHostPorts, interfacePrefix, interfaceExclude, \
+                 disableConntrackInvalidCheck, logPrefix, vxlanPort, wireguardListeningPort or \
+                 wireguardListeningPortV6",
                 format!("the unknown field {}", quote(field)),
             );
         }
@@ -60,13 +56,21 @@ pub(super) fn convert(
             "spec.failsafeOutboundHostPorts",
             &spec.failsafe_outbound_host_ports,
         ),
-        vxlan_port: None,
-        wireguard_port: None,
-        wireguard_port_v6: None,
-        log_prefix: None,
         disable_invalid_check: spec.disable_conntrack_invalid_check,
         workload_prefixes: names("spec.interfacePrefix", &spec.interface_prefix, findings),
         excluded_interfaces: names("spec.interfaceExclude", &spec.interface_exclude, findings),
+        vxlan_port: port("spec.vxlanPort", spec.vxlan_port, findings),
+        wireguard_port: port(
+            "spec.wireguardListeningPort",
+            spec.wireguard_listening_port,
+            findings,
+        ),
+        wireguard_port_v6: port(
+            "spec.wireguardListeningPortV6",
+            spec.wireguard_listening_port_v6,
+            findings,
+        ),
+        log_prefix: spec.log_prefix.clone(),
     }
 }
 
@@ -94,14 +98,7 @@ fn failsafe(field: &str, entry: &ProtoPort, findings: &mut Findings) -> Option<F
             None
         }
     };
-    let port = u16::try_from(entry.port).ok().filter(|&port| port != 0);
-    if port.is_none() {
-        findings.invalid(
-            format!("{field}.port"),
-            "a port from 1 to 65535",
-            entry.port.to_string(),
-        );
-    }
+    let port = protocol::port(&format!("{field}.port"), entry.port, findings);
     let net = match &entry.net {
         Some(text) if !text.is_empty() => Some(net::net(&format!("{field}.net"), text, findings)?),
         Some(_) | None => None,
@@ -111,6 +108,10 @@ fn failsafe(field: &str, entry: &ProtoPort, findings: &mut Findings) -> Option<F
         port: port?,
         net,
     })
+}
+
+fn port(field: &str, value: Option<i64>, findings: &mut Findings) -> Option<u16> {
+    protocol::port(field, value?, findings)
 }
 
 /// Checks names of interfaces, or beginnings of such, separated by commas.

@@ -1,5 +1,5 @@
 //! Fields of `FelixConfiguration` that Calico knows, and hostfw has no use for:
-//! so that a message can tell one of them from a slip of the pen.
+//! so that one of them can be told from a slip of the pen.
 
 /// Sorted (Calico: api/pkg/apis/projectcalico/v3/felixconfig.go). A field that
 /// a later release adds is refused all the same, as unknown.
@@ -108,7 +108,6 @@ const FIELDS: &[&str] = &[
     "logActionRateLimitBurst",
     "logDebugFilenameRegex",
     "logFilePath",
-    "logPrefix",
     "logSeverityFile",
     "logSeverityScreen",
     "logSeveritySys",
@@ -153,7 +152,6 @@ const FIELDS: &[&str] = &[
     "vxlanEnabled",
     "vxlanMTU",
     "vxlanMTUV6",
-    "vxlanPort",
     "vxlanVNI",
     "windowsManageFirewallRules",
     "windowsNetworkName",
@@ -163,8 +161,6 @@ const FIELDS: &[&str] = &[
     "wireguardInterfaceName",
     "wireguardInterfaceNameV6",
     "wireguardKeepAlive",
-    "wireguardListeningPort",
-    "wireguardListeningPortV6",
     "wireguardMTU",
     "wireguardMTUV6",
     "wireguardRoutingRulePriority",

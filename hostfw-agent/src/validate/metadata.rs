@@ -1,13 +1,18 @@
 //! Names, labels and annotations, by the rules of Kubernetes
 //! (k8s.io/apimachinery/pkg/util/validation).
 
+use std::collections::BTreeMap;
+
 use super::Findings;
-use crate::resource::{Metadata, quote};
+use crate::{
+    model::Kind,
+    resource::{Metadata, quote},
+};
 
 const LONGEST_SUBDOMAIN: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
+pub(super) fn check(kind: Kind, metadata: &Metadata, findings: &mut Findings) {
     if !is_subdomain(&metadata.name) {
         findings.invalid(
             "metadata.name",
@@ -18,6 +23,7 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
     }
     if let Some(namespace) = &metadata.namespace
         && !namespace.is_empty()
+        && !kind.is_namespaced()
     {
         findings.invalid(
             "metadata.namespace",
@@ -34,26 +40,51 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
             quote(name),
         );
     }
-    for (key, value) in &metadata.labels {
+    labels("metadata.labels", &metadata.labels, findings);
+    annotations("metadata.annotations", &metadata.annotations, findings);
+}
+
+/// Checks labels.
+pub(super) fn labels(field: &str, labels: &BTreeMap<String, String>, findings: &mut Findings) {
+    for (key, value) in labels {
         if !is_qualified_name(key) {
-            findings.invalid("metadata.labels", QUALIFIED_NAME, quote(key));
+            findings.invalid(field, QUALIFIED_NAME, quote(key));
         }
         if !is_label_value(value) {
             findings.invalid(
-                format!("metadata.labels.{}", plain(key)),
+                format!("{field}.{}", plain(key)),
                 "a label value (letters, digits, '-', '_' and '.', a letter or digit at \
                  either end, at most 63 characters)",
                 quote(value),
             );
         }
     }
-    for key in metadata.annotations.keys() {
+}
+
+/// Checks annotations.
+pub(super) fn annotations(
+    field: &str,
+    annotations: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) {
+    for key in annotations.keys() {
         // Kubernetes checks annotation keys in lower case.
         if !is_qualified_name(&key.to_ascii_lowercase()) {
-            findings.invalid("metadata.annotations", QUALIFIED_NAME, quote(key));
+            findings.invalid(field, QUALIFIED_NAME, quote(key));
         }
     }
+    let size: usize = annotations.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if size > MOST_ANNOTATIONS {
+        findings.invalid(
+            field,
+            format!("at most {MOST_ANNOTATIONS} bytes in all"),
+            size.to_string(),
+        );
+    }
 }
+
+/// Most bytes of all annotations of an object, as Kubernetes has it.
+const MOST_ANNOTATIONS: usize = 256 * 1024;
 
 const QUALIFIED_NAME: &str = "keys like name or example.org/name (letters, digits, '-', '_' and \
                               '.', a letter or digit at either end, at most 63 characters)";

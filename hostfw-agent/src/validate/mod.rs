@@ -1,18 +1,24 @@
 //! From resources to the model: the only constructor of a valid model.
 //!
-//! Nothing is accepted and then ignored. What is wrong is refused, and so is
-//! what is right but not enforced by this release, by name. All that is to be
-//! said about an object is said at once.
+//! What is wrong is refused, and all that is to be said about an object is said
+//! at once. What is right but not enforced is accepted, and
+//! [`lint::unenforced`](crate::lint::unenforced) tells it.
 
 mod endpoint;
 mod error;
 mod felix;
 mod felix_fields;
+mod http;
 mod metadata;
 mod net;
 mod policy;
+mod profile;
 mod protocol;
 mod rule;
+mod selector;
+mod service;
+mod set;
+mod tier;
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +36,16 @@ pub use error::ValidationError;
 pub enum Object {
     /// A `HostEndpoint`.
     HostEndpoint(model::HostEndpoint),
-    /// A `GlobalNetworkPolicy`.
+    /// A `GlobalNetworkSet` or a `NetworkSet`.
+    NetworkSet(model::NetworkSet),
+    /// A `GlobalNetworkPolicy` or a `StagedGlobalNetworkPolicy`.
     Policy(model::Policy),
+    /// A `Profile`.
+    Profile(model::Profile),
     /// A `FelixConfiguration`.
     Settings(model::FelixSettings),
+    /// A `Tier`.
+    Tier(model::Tier),
 }
 
 /// Checks an object.
@@ -42,44 +54,51 @@ pub enum Object {
 ///
 /// Everything that is wrong with it.
 pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
-    let mut findings = Findings::default();
-    metadata::check(resource.metadata(), &mut findings);
+    let mut errors = Findings::default();
+    let findings = &mut errors;
+    metadata::check(resource.kind(), resource.metadata(), findings);
     let object = match resource {
-        Resource::HostEndpoint(object) => {
-            Object::HostEndpoint(endpoint::convert(object, &mut findings))
+        Resource::FelixConfiguration(object) => Object::Settings(felix::convert(object, findings)),
+        Resource::GlobalNetworkPolicy(object) => Object::Policy(policy::enforced(object, findings)),
+        Resource::GlobalNetworkSet(object) => {
+            Object::NetworkSet(set::global(&object.metadata, &object.spec, findings))
         }
-        Resource::GlobalNetworkPolicy(object) => {
-            Object::Policy(policy::convert(object, &mut findings))
+        Resource::HostEndpoint(object) => Object::HostEndpoint(endpoint::convert(object, findings)),
+        Resource::NetworkSet(object) => {
+            Object::NetworkSet(set::namespaced(&object.metadata, &object.spec, findings))
         }
-        Resource::FelixConfiguration(object) => {
-            Object::Settings(felix::convert(object, &mut findings))
+        Resource::Profile(object) => Object::Profile(profile::convert(object, findings)),
+        Resource::StagedGlobalNetworkPolicy(object) => {
+            Object::Policy(policy::staged(object, findings))
         }
-        Resource::GlobalNetworkSet(_)
-        | Resource::NetworkSet(_)
-        | Resource::Profile(_)
-        | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::Tier(_) => {
-            findings.not_enforced("kind", "the kind", "another kind", resource.kind().name());
-            return Err(findings.into_result(()).expect_err("one was just added"));
-        }
+        Resource::Tier(object) => Object::Tier(tier::convert(object, findings)),
     };
-    findings.into_result(object)
+    errors.into_result(object)
 }
 
-/// Puts valid objects together. Each list is sorted by name; settings for
-/// every node come before those of one.
+/// Puts valid objects together, in the order that [`Model`] promises.
 #[must_use]
 pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
     let mut model = Model::default();
     for object in objects {
         match object {
             Object::HostEndpoint(endpoint) => model.endpoints.push(endpoint),
+            Object::NetworkSet(set) => model.sets.push(set),
             Object::Policy(policy) => model.policies.push(policy),
+            Object::Profile(profile) => model.profiles.push(profile),
             Object::Settings(settings) => model.settings.push(settings),
+            Object::Tier(tier) => model.tiers.push(tier),
         }
     }
     model.endpoints.sort_by(|a, b| a.name.cmp(&b.name));
-    model.policies.sort_by(|a, b| a.name.cmp(&b.name));
+    model
+        .policies
+        .sort_by(|a, b| (a.staged.is_some(), &a.name).cmp(&(b.staged.is_some(), &b.name)));
+    model.tiers.sort_by(|a, b| a.name.cmp(&b.name));
+    model
+        .sets
+        .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    model.profiles.sort_by(|a, b| a.name.cmp(&b.name));
     model.settings.sort_by(|a, b| a.node.cmp(&b.node));
     model
 }

@@ -46,6 +46,22 @@ pub(super) fn nets(field: &str, texts: &[String], findings: &mut Findings) -> Ve
         .collect()
 }
 
+/// Checks an address, or a net of any form: host bits are cleared.
+pub(super) fn net_or_address(field: &str, text: &str, findings: &mut Findings) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(address.to_canonical()));
+    }
+    let Ok(net) = text.parse::<IpNet>() else {
+        findings.invalid(
+            field,
+            "an address or a CIDR, as 10.0.0.1, 10.0.0.0/8 or fd00::/8",
+            quote(text),
+        );
+        return None;
+    };
+    in_own_notation(field, text, net.trunc(), findings)
+}
+
 /// Checks a net: prefix length given, host bits zero.
 pub(super) fn net(field: &str, text: &str, findings: &mut Findings) -> Option<IpNet> {
     let Ok(net) = text.parse::<IpNet>() else {
@@ -65,6 +81,11 @@ pub(super) fn net(field: &str, text: &str, findings: &mut Findings) -> Option<Ip
         );
         return None;
     }
+    in_own_notation(field, text, net, findings)
+}
+
+/// `::ffff:10.0.0.0/104` is a net that no packet is in.
+fn in_own_notation(field: &str, text: &str, net: IpNet, findings: &mut Findings) -> Option<IpNet> {
     if let IpNet::V6(v6) = net
         && v6.prefix_len() >= 96
         && v6.addr().to_ipv4_mapped().is_some()

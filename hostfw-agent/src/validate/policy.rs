@@ -1,26 +1,93 @@
-//! `GlobalNetworkPolicy`.
+//! `GlobalNetworkPolicy` and `StagedGlobalNetworkPolicy`.
+
+use hostfw_common::verdict::Direction;
 
 use super::{
     Findings,
     metadata::{is_dns_label, is_subdomain},
-    rule,
+    rule, selector,
 };
 use crate::{
-    model::{Order, Policy, Rule, Stage},
+    model::{Order, Policy, Stage, StagedAction, Tier},
     resource::{self, GlobalNetworkPolicySpec, PolicyType, quote},
-    selector::Selector,
 };
 
-/// Longest list of rules (Calico: api/pkg/apis/projectcalico/v3).
-const MOST_RULES: usize = 1024;
+pub(super) fn enforced(object: &resource::GlobalNetworkPolicy, findings: &mut Findings) -> Policy {
+    convert(&object.metadata.name, &object.spec, None, findings)
+}
 
-/// Longest selector of a policy, in characters (as above).
-const LONGEST_SELECTOR: usize = 1024;
+pub(super) fn staged(
+    object: &resource::StagedGlobalNetworkPolicy,
+    findings: &mut Findings,
+) -> Policy {
+    let spec = object.spec.policy();
+    let action = match object.spec.staged_action.as_deref().unwrap_or_default() {
+        "" | "Set" => StagedAction::Set,
+        "Delete" => {
+            check_empty(&spec, findings);
+            StagedAction::Delete
+        }
+        "Learn" => StagedAction::Learn,
+        "Ignore" => StagedAction::Ignore,
+        other => {
+            findings.invalid(
+                "spec.stagedAction",
+                "Set, Delete, Learn or Ignore",
+                quote(other),
+            );
+            StagedAction::Set
+        }
+    };
+    convert(&object.metadata.name, &spec, Some(action), findings)
+}
 
-pub(super) fn convert(object: &resource::GlobalNetworkPolicy, findings: &mut Findings) -> Policy {
-    let spec = &object.spec;
-    check_name(&object.metadata.name, findings);
-    check_unenforced(spec, findings);
+/// What takes a policy away says nothing but which.
+fn check_empty(spec: &GlobalNetworkPolicySpec, findings: &mut Findings) {
+    let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    for (field, given) in [
+        ("order", spec.order.is_some()),
+        ("selector", text(&spec.selector)),
+        ("namespaceSelector", text(&spec.namespace_selector)),
+        (
+            "serviceAccountSelector",
+            text(&spec.service_account_selector),
+        ),
+        ("types", !spec.types.is_empty()),
+        ("ingress", !spec.ingress.is_empty()),
+        ("egress", !spec.egress.is_empty()),
+        ("preDNAT", spec.pre_dnat == Some(true)),
+        ("doNotTrack", spec.do_not_track == Some(true)),
+        ("applyOnForward", spec.apply_on_forward == Some(true)),
+        ("performanceHints", !spec.performance_hints.is_empty()),
+    ] {
+        if given {
+            findings.invalid(
+                format!("spec.{field}"),
+                "nothing but tier, for stagedAction is Delete",
+                "a value",
+            );
+        }
+    }
+}
+
+fn convert(
+    name: &str,
+    spec: &GlobalNetworkPolicySpec,
+    staged: Option<StagedAction>,
+    findings: &mut Findings,
+) -> Policy {
+    check_name(name, findings);
+    let tier = match spec.tier.as_deref() {
+        None | Some("") => Tier::DEFAULT,
+        Some(tier) => tier,
+    };
+    if !is_dns_label(tier) {
+        findings.invalid(
+            "spec.tier",
+            "the name of a tier (lower-case letters, digits and '-', at most 63 characters)",
+            quote(tier),
+        );
+    }
     for (index, hint) in spec.performance_hints.iter().enumerate() {
         if hint != "AssumeNeededOnEveryNode" {
             findings.invalid(
@@ -30,26 +97,32 @@ pub(super) fn convert(object: &resource::GlobalNetworkPolicy, findings: &mut Fin
             );
         }
     }
-    let ingress = rules("spec.ingress", &spec.ingress, findings);
-    let egress = rules("spec.egress", &spec.egress, findings);
+    let ingress = rule::list(Direction::Ingress, &spec.ingress, findings);
+    let egress = rule::list(Direction::Egress, &spec.egress, findings);
     let types = types(spec, findings);
     let stage = stage(spec, &types, findings);
     Policy {
-        name: object.metadata.name.clone(),
-        staged: None,
-        tier: "default".to_owned(),
-        apply_on_forward: stage == Stage::PreDnat,
-        order: spec.order.map_or(Order::LAST, |order| {
-            Order::new(order).unwrap_or_else(|| {
-                findings.invalid("spec.order", "a number", order.to_string());
-                Order::LAST
-            })
-        }),
-        selector: policy_selector(spec.selector.as_deref().unwrap_or_default(), findings),
+        name: name.to_owned(),
+        staged,
+        tier: tier.to_owned(),
+        order: order(spec.order, findings),
+        selector: selector::of_policy(spec, findings),
         stage,
+        apply_on_forward: stage != Stage::Normal || spec.apply_on_forward == Some(true),
         ingress: types.contains(&PolicyType::Ingress).then_some(ingress),
         egress: types.contains(&PolicyType::Egress).then_some(egress),
     }
+}
+
+/// Checks `order`, of a policy or a tier.
+pub(super) fn order(order: Option<f64>, findings: &mut Findings) -> Order {
+    let Some(order) = order else {
+        return Order::LAST;
+    };
+    Order::new(order).unwrap_or_else(|| {
+        findings.invalid("spec.order", "a number", order.to_string());
+        Order::LAST
+    })
 }
 
 fn check_name(name: &str, findings: &mut Findings) {
@@ -61,43 +134,6 @@ fn check_name(name: &str, findings: &mut Findings) {
             quote(name),
         );
     }
-}
-
-fn check_unenforced(spec: &GlobalNetworkPolicySpec, findings: &mut Findings) {
-    if let Some(tier) = &spec.tier
-        && !matches!(tier.as_str(), "" | "default")
-    {
-        findings.not_enforced("spec.tier", "another tier", "default", quote(tier));
-    }
-    for (field, name, selector) in [
-        (
-            "spec.namespaceSelector",
-            "namespaceSelector",
-            &spec.namespace_selector,
-        ),
-        (
-            "spec.serviceAccountSelector",
-            "serviceAccountSelector",
-            &spec.service_account_selector,
-        ),
-    ] {
-        if let Some(selector) = selector
-            && !selector.is_empty()
-        {
-            findings.not_enforced(field, name, "nothing", quote(selector));
-        }
-    }
-}
-
-fn rules(field: &str, rules: &[resource::Rule], findings: &mut Findings) -> Vec<Rule> {
-    if !findings.within_limit(field, rules.len(), MOST_RULES, "rules") {
-        return Vec::new();
-    }
-    rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| rule::convert(&format!("{field}[{index}]"), rule, findings))
-        .collect()
 }
 
 /// The directions that a policy is about: as given, or told by its rules.
@@ -129,9 +165,6 @@ fn stage(spec: &GlobalNetworkPolicySpec, types: &[PolicyType], findings: &mut Fi
     let pre_dnat = spec.pre_dnat == Some(true);
     let do_not_track = spec.do_not_track == Some(true);
     let apply_on_forward = spec.apply_on_forward == Some(true);
-    if do_not_track {
-        findings.not_enforced("spec.doNotTrack", "doNotTrack", "false or nothing", "true");
-    }
     if pre_dnat && do_not_track {
         findings.invalid(
             "spec.preDNAT",
@@ -159,67 +192,10 @@ fn stage(spec: &GlobalNetworkPolicySpec, types: &[PolicyType], findings: &mut Fi
         } else if types.contains(&PolicyType::Egress) {
             findings.invalid("spec.types", "Ingress alone, for preDNAT is true", "Egress");
         }
-        return Stage::PreDnat;
-    }
-    if do_not_track {
-        // Said already, and the rest depends on it.
-        return Stage::Normal;
-    }
-    if apply_on_forward {
-        findings.not_enforced(
-            "spec.applyOnForward",
-            "applyOnForward without preDNAT",
-            "false or nothing",
-            "true",
-        );
-    }
-    if types.contains(&PolicyType::Ingress) {
-        findings.not_enforced(
-            "spec.types",
-            "ingress policy other than preDNAT",
-            "Egress alone, or preDNAT and applyOnForward true",
-            match (spec.types.is_empty(), spec.ingress.is_empty()) {
-                (false, _) => "Ingress",
-                (true, false) => "Ingress, inferred from the ingress rules",
-                (true, true) => "Ingress, inferred from there being no egress rules",
-            },
-        );
-    }
-    Stage::Normal
-}
-
-fn policy_selector(text: &str, findings: &mut Findings) -> Selector {
-    let length = text.chars().count();
-    if length > LONGEST_SELECTOR {
-        findings.invalid(
-            "spec.selector",
-            format!("at most {LONGEST_SELECTOR} characters"),
-            length.to_string(),
-        );
-        return Selector::all();
-    }
-    selector("spec.selector", text, findings).unwrap_or_else(Selector::all)
-}
-
-/// Checks a selector that must not speak of `global()`.
-pub(super) fn selector(field: &str, text: &str, findings: &mut Findings) -> Option<Selector> {
-    match Selector::parse(text) {
-        Ok(selector) if selector.uses_global() => {
-            findings.invalid(
-                field,
-                "a selector without global(), which is for namespaces alone",
-                quote(text),
-            );
-            None
-        }
-        Ok(selector) => Some(selector),
-        Err(error) => {
-            findings.invalid(
-                field,
-                format!("{} at character {}", error.expected, error.position),
-                format!("{} in {}", error.found, quote(text)),
-            );
-            None
-        }
+        Stage::PreDnat
+    } else if do_not_track {
+        Stage::Untracked
+    } else {
+        Stage::Normal
     }
 }

@@ -48,26 +48,12 @@ pub(super) fn protocol(
     value: &NumberOrText,
     findings: &mut Findings,
 ) -> Option<Protocol> {
-    let number = match value {
-        NumberOrText::Number(number) => Some(*number),
-        NumberOrText::Text(text) => {
-            if let Some(&(_, number, implied_version)) =
-                NAMES.iter().find(|(name, ..)| name == text)
-            {
-                return Some(Protocol {
-                    number,
-                    implied_version,
-                });
-            }
-            decimal(text)
-        }
-    };
-    match number.and_then(|number| u8::try_from(number).ok()) {
-        Some(number @ 1..) => Some(Protocol {
+    match number(value) {
+        Some(number) => Some(Protocol {
             number,
-            implied_version: None,
+            implied_version: named(value).and_then(|(_, version)| version),
         }),
-        Some(0) | None => {
+        None => {
             findings.invalid(
                 field,
                 "TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number from 1 to 255",
@@ -78,36 +64,51 @@ pub(super) fn protocol(
     }
 }
 
-/// Checks `ports` or `notPorts`.
+fn named(value: &NumberOrText) -> Option<(u8, Option<IpVersion>)> {
+    let NumberOrText::Text(text) = value else {
+        return None;
+    };
+    NAMES
+        .iter()
+        .find(|(name, ..)| name == text)
+        .map(|&(_, number, version)| (number, version))
+}
+
+/// The number that a protocol stands for, by name or not.
+pub(super) fn number(value: &NumberOrText) -> Option<u8> {
+    if let Some((number, _)) = named(value) {
+        return Some(number);
+    }
+    let number = match value {
+        NumberOrText::Number(number) => Some(*number),
+        NumberOrText::Text(text) => decimal(text),
+    };
+    u8::try_from(number?).ok().filter(|&number| number != 0)
+}
+
+/// Checks `ports` or `notPorts`: numbers and names.
 pub(super) fn ports(
     field: &str,
     values: &[NumberOrText],
     findings: &mut Findings,
-) -> Vec<PortRange> {
+) -> (Vec<PortRange>, Vec<String>) {
+    let (mut ranges, mut names) = (Vec::new(), Vec::new());
     if !findings.within_limit(field, values.len(), MOST_PORTS, "ports") {
-        return Vec::new();
+        return (ranges, names);
     }
-    let mut ranges = Vec::new();
     for (index, value) in values.iter().enumerate() {
-        let field = format!("{field}[{index}]");
-        match range(value) {
-            Some(range) => ranges.push(range),
-            None => match value {
-                NumberOrText::Text(text) if is_port_name(text) => findings.not_enforced(
-                    field,
-                    "a named port",
-                    "a port number or a range",
-                    quote(text),
-                ),
-                NumberOrText::Text(_) | NumberOrText::Number(_) => findings.invalid(
-                    field,
-                    "a port from 1 to 65535, or a range as \"1000:2000\", lower port first",
-                    show(value),
-                ),
-            },
+        match (range(value), value) {
+            (Some(range), _) => ranges.push(range),
+            (None, NumberOrText::Text(name)) if is_port_name(name) => names.push(name.clone()),
+            (None, _) => findings.invalid(
+                format!("{field}[{index}]"),
+                "a port from 1 to 65535, a range as \"1000:2000\", lower port first, or the \
+                 name of a port",
+                show(value),
+            ),
         }
     }
-    ranges
+    (ranges, names)
 }
 
 fn range(value: &NumberOrText) -> Option<PortRange> {
@@ -133,18 +134,29 @@ fn decimal(text: &str) -> Option<i64> {
         .flatten()
 }
 
-/// Whether a text can be the name of a port: letters, digits and hyphens, at
-/// least one letter.
-fn is_port_name(text: &str) -> bool {
+/// Whether a text can be the name of a port (RFC 6335, section 5.1): letters,
+/// digits and single hyphens between them, at least one letter.
+pub(super) fn is_port_name(text: &str) -> bool {
     (1..=LONGEST_PORT_NAME).contains(&text.len())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        && text
+            .split('-')
+            .all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric()))
         && text.bytes().any(|c| c.is_ascii_alphabetic())
+}
+
+/// Checks a single port number.
+pub(super) fn port(field: &str, value: i64, findings: &mut Findings) -> Option<u16> {
+    let port = u16::try_from(value).ok().filter(|&port| port != 0);
+    if port.is_none() {
+        findings.invalid(field, "a port from 1 to 65535", value.to_string());
+    }
+    port
 }
 
 /// Checks `icmp` or `notICMP`. `None` if nothing is given.
 pub(super) fn icmp(field: &str, fields: &IcmpFields, findings: &mut Findings) -> Option<IcmpMatch> {
-    let kind = number(&format!("{field}.type"), fields.kind, 254, findings);
-    let code = number(&format!("{field}.code"), fields.code, 255, findings);
+    let kind = icmp_number(&format!("{field}.type"), fields.kind, 254, findings);
+    let code = icmp_number(&format!("{field}.code"), fields.code, 255, findings);
     if fields.code.is_some() && fields.kind.is_none() {
         findings.invalid(
             format!("{field}.type"),
@@ -155,7 +167,12 @@ pub(super) fn icmp(field: &str, fields: &IcmpFields, findings: &mut Findings) ->
     Some(IcmpMatch { kind: kind?, code })
 }
 
-fn number(field: &str, value: Option<i64>, highest: u8, findings: &mut Findings) -> Option<u8> {
+fn icmp_number(
+    field: &str,
+    value: Option<i64>,
+    highest: u8,
+    findings: &mut Findings,
+) -> Option<u8> {
     let value = value?;
     let number = u8::try_from(value).ok().filter(|&value| value <= highest);
     if number.is_none() {

@@ -1,25 +1,43 @@
-//! Rules of a policy.
+//! Rules of policies and profiles.
 
-use super::{Findings, net, policy, protocol};
+use hostfw_common::verdict::Direction;
+
+use super::{Findings, http, metadata, net, protocol, selector, service};
 use crate::{
     model::{Entity, IpVersion, Protocol, Rule, RuleAction},
-    resource::{self, Action, EntityRule, quote},
+    resource::{self, Action, EntityRule},
 };
 
-pub(super) fn convert(path: &str, rule: &resource::Rule, findings: &mut Findings) -> Rule {
-    let at = |field: &str| format!("{path}.{field}");
-    let action = match rule.action {
-        Action::Allow => RuleAction::Allow,
-        Action::Deny => RuleAction::Deny,
-        Action::Log => RuleAction::Log,
-        Action::Pass => {
-            findings.not_enforced(at("action"), "Pass", "Allow, Deny or Log", "Pass");
-            RuleAction::Log
-        }
+/// Longest list of rules (Calico: api/pkg/apis/projectcalico/v3).
+const MOST_RULES: usize = 1024;
+
+/// Checks the rules of one direction.
+pub(super) fn list(
+    direction: Direction,
+    rules: &[resource::Rule],
+    findings: &mut Findings,
+) -> Vec<Rule> {
+    let field = match direction {
+        Direction::Ingress => "spec.ingress",
+        Direction::Egress => "spec.egress",
     };
-    if rule.http.is_some() {
-        findings.not_enforced(at("http"), "http", "nothing", "HTTP criteria");
+    if !findings.within_limit(field, rules.len(), MOST_RULES, "rules") {
+        return Vec::new();
     }
+    rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| convert(&format!("{field}[{index}]"), direction, rule, findings))
+        .collect()
+}
+
+fn convert(
+    path: &str,
+    direction: Direction,
+    rule: &resource::Rule,
+    findings: &mut Findings,
+) -> Rule {
+    let at = |field: &str| format!("{path}.{field}");
     let ip_version = match rule.ip_version {
         None => None,
         Some(4) => Some(IpVersion::V4),
@@ -67,17 +85,28 @@ pub(super) fn convert(path: &str, rule: &resource::Rule, findings: &mut Findings
         protocol::icmp(&at("notICMP"), fields, findings)
     });
 
-    let source = entity(&at("source"), &rule.source, protocol, rule, findings);
-    let destination = entity(
-        &at("destination"),
-        &rule.destination,
-        protocol,
-        rule,
-        findings,
-    );
+    if let Some(http) = &rule.http {
+        http::check(&at("http"), http, rule, (direction, protocol), findings);
+    }
+    if let Some(metadata) = &rule.metadata {
+        metadata::annotations(&at("metadata.annotations"), &metadata.annotations, findings);
+    }
+    let mut side = |name: &str, given: &EntityRule| {
+        let path = at(name);
+        let mut entity = entity(&path, given, protocol, rule, findings);
+        entity.service = service::convert(&path, direction, given, findings);
+        entity
+    };
+    let source = side("source", &rule.source);
+    let destination = side("destination", &rule.destination);
     check_families(path, ip_version, &source, &destination, findings);
     Rule {
-        action,
+        action: match rule.action {
+            Action::Allow => RuleAction::Allow,
+            Action::Deny => RuleAction::Deny,
+            Action::Log => RuleAction::Log,
+            Action::Pass => RuleAction::Pass,
+        },
         ip_version,
         protocol,
         not_protocol,
@@ -88,7 +117,7 @@ pub(super) fn convert(path: &str, rule: &resource::Rule, findings: &mut Findings
     }
 }
 
-fn shown_protocol(rule: &resource::Rule) -> String {
+pub(super) fn shown_protocol(rule: &resource::Rule) -> String {
     rule.protocol.as_ref().map_or_else(
         || "no protocol".to_owned(),
         |protocol| format!("protocol {}", protocol::show(protocol)),
@@ -103,39 +132,19 @@ fn entity(
     findings: &mut Findings,
 ) -> Entity {
     let at = |field: &str| format!("{path}.{field}");
-    for (name, found) in [
-        (
-            "namespaceSelector",
-            entity
-                .namespace_selector
-                .as_deref()
-                .filter(|text| !text.is_empty())
-                .map(quote),
-        ),
-        (
-            "serviceAccounts",
-            entity
-                .service_accounts
-                .as_ref()
-                .map(|_| "service accounts".to_owned()),
-        ),
-        (
-            "services",
-            entity.services.as_ref().map(|_| "a service".to_owned()),
-        ),
+    let (ports, named_ports) = protocol::ports(&at("ports"), &entity.ports, findings);
+    let (not_ports, not_named_ports) =
+        protocol::ports(&at("notPorts"), &entity.not_ports, findings);
+    for (name, numbers, names) in [
+        ("ports", &ports, &named_ports),
+        ("notPorts", &not_ports, &not_named_ports),
     ] {
-        if let Some(found) = found {
-            findings.not_enforced(at(name), name, "nothing", found);
-        }
-    }
-
-    let ports = protocol::ports(&at("ports"), &entity.ports, findings);
-    let not_ports = protocol::ports(&at("notPorts"), &entity.not_ports, findings);
-    for (name, given) in [
-        ("ports", !ports.is_empty()),
-        ("notPorts", !not_ports.is_empty()),
-    ] {
-        if given && !protocol.is_some_and(|protocol| protocol::has_ports(protocol.number)) {
+        let fits = match protocol {
+            Some(protocol) => protocol::has_ports(protocol.number),
+            // A name brings its protocol along.
+            None => rule.protocol.is_none() && numbers.is_empty(),
+        };
+        if !fits && !(numbers.is_empty() && names.is_empty()) {
             findings.invalid(
                 at(name),
                 "protocol TCP, UDP or SCTP beside them",
@@ -152,21 +161,14 @@ fn entity(
             not_nets[index].to_string(),
         );
     }
-    let mut selector = |name: &str, text: &Option<String>| {
-        let text = text.as_deref().filter(|text| !text.is_empty())?;
-        policy::selector(&at(name), text, findings)
-    };
-    let (selector, not_selector) = (
-        selector("selector", &entity.selector),
-        selector("notSelector", &entity.not_selector),
-    );
+    let (selector, not_selector) = selector::of_entity(path, entity, findings);
     Entity {
         nets: net::nets(&at("nets"), &entity.nets, findings),
         not_nets,
         ports,
+        named_ports,
         not_ports,
-        named_ports: Vec::new(),
-        not_named_ports: Vec::new(),
+        not_named_ports,
         service: None,
         selector,
         not_selector,

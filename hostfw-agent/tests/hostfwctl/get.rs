@@ -93,9 +93,9 @@ fn get_tells_what_is_missing() {
         .fails()
         .complains("use `gnp`");
     sandbox
-        .run(&["get", "gnetsets"], EMPTY)
+        .run(&["get", "wep"], EMPTY)
         .fails()
-        .complains("kind GlobalNetworkSet is not enforced by this release");
+        .complains("kind WorkloadEndpoint is not enforced by this release");
     sandbox
         .run(&["get", "gnp", "--store", "/nowhere"], EMPTY)
         .fails()
@@ -143,4 +143,101 @@ fn object_in_two_files_is_told() {
         .complains("copy.yaml and globalnetworkpolicy.a.yaml");
     let done = sandbox.run(&["get", "gnp", "b"], EMPTY).succeeds();
     assert_eq!(done.err, "");
+}
+
+const OTHER_KINDS: &str = "\
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: platform}
+spec: {order: 100, defaultAction: Pass}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: partners, labels: {role: partner}}
+spec: {nets: [192.0.2.0/24, \"2001:db8::/32\"]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: partners, namespace: web}
+spec: {nets: [198.51.100.7]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: own, namespace: default}
+spec: {nets: [203.0.113.0/24]}
+---
+apiVersion: projectcalico.org/v3
+kind: Profile
+metadata: {name: base}
+spec: {labelsToApply: {zone: a, role: edge}}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedGlobalNetworkPolicy
+metadata: {name: platform.try}
+spec: {tier: platform, order: 5, selector: has(x), ingress: [{action: Deny}]}
+";
+
+#[test]
+fn every_kind_has_its_columns() {
+    let sandbox = Sandbox::new();
+    sandbox.apply(OTHER_KINDS);
+    let get = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        sandbox
+            .run(&[&["get"], &arguments[..]].concat(), EMPTY)
+            .succeeds()
+            .out
+    };
+    assert_eq!(get("tiers"), "NAME       ORDER\nplatform   100\n");
+    assert_eq!(
+        get("tier -o custom-columns=default-action,NAME"),
+        "DEFAULT-ACTION   NAME\nPass             platform\n"
+    );
+    assert_eq!(
+        get("gnetsets -o wide"),
+        "NAME       NETS\npartners   192.0.2.0/24,2001:db8::/32\n"
+    );
+    assert_eq!(
+        get("pro -o wide"),
+        "NAME   LABELS\nbase   role=edge,zone=a\n"
+    );
+    assert_eq!(
+        get("sgnp -o wide"),
+        "NAME           TIER       ORDER   SELECTOR\nplatform.try   platform   5       has(x)\n"
+    );
+    assert_eq!(get("netset"), "NAMESPACE   NAME\ndefault     own\n");
+    assert_eq!(
+        get("netsets -n web -o wide"),
+        "NAMESPACE   NAME       NETS\nweb         partners   198.51.100.7\n"
+    );
+    assert_eq!(
+        get("netset -a"),
+        "NAMESPACE   NAME\ndefault     own\nweb         partners\n"
+    );
+    sandbox
+        .run(&["delete", "netset", "partners", "-n", "web"], EMPTY)
+        .succeeds()
+        .says("Successfully deleted 1 'NetworkSet' resource(s)\n");
+    assert_eq!(get("netset -a"), "NAMESPACE   NAME\ndefault     own\n");
+}
+
+#[test]
+fn wrong_columns_and_namespaces_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.apply(OTHER_KINDS);
+    sandbox
+        .run(&["get", "tier", "-o", "custom-columns=NAME,NODE"], EMPTY)
+        .fails()
+        .complains("expected headings of Tier (NAME, ORDER, DEFAULT-ACTION), found \"NODE\"");
+    sandbox
+        .run(&["get", "tier", "-n", "web"], EMPTY)
+        .fails()
+        .complains("--namespace: expected a kind that lives in a namespace");
+    sandbox
+        .run(&["delete", "gnetset", "partners", "-n", "web"], EMPTY)
+        .fails()
+        .complains("found GlobalNetworkSet, which is global");
+    let done = sandbox.run(&["get", "tier", "-o", "xml"], EMPTY);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.err.contains("custom-columns=HEADING"), "{done:?}");
 }

@@ -14,6 +14,7 @@ use hostfw_agent::{
 };
 use hostfw_common::{
     conntrack::{Address, Flow, FlowKey},
+    counter::Checkpoint,
     endpoint::FLAG_DROP_INVALID_INGRESS,
     names,
     verdict::{Direction, Reason},
@@ -83,7 +84,7 @@ fn count(dataplane: &Dataplane, reason: Reason) -> u64 {
         .counters()
         .unwrap()
         .iter()
-        .filter(|(direction, of, _)| (*direction, *of) == (Direction::Ingress, reason))
+        .filter(|(checkpoint, of, _)| (*checkpoint, *of) == (Checkpoint::WireIn, reason))
         .map(|(_, _, counter)| counter.packets)
         .sum()
 }

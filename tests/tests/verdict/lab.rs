@@ -22,8 +22,9 @@ use hostfw_agent::{
 use hostfw_common::{
     ABI_VERSION,
     conntrack::{Flow, FlowKey, FragmentKey},
+    counter::Checkpoint,
     names,
-    verdict::{Direction, Reason, Verdict},
+    verdict::{Reason, Verdict},
 };
 use hostfw_tests::packet::Packet;
 
@@ -56,10 +57,10 @@ impl Hook {
         }
     }
 
-    pub(crate) fn direction(self) -> Direction {
+    fn checkpoint(self) -> Checkpoint {
         match self {
-            Self::Xdp | Self::TcIn => Direction::Ingress,
-            Self::TcOut | Self::TcForward => Direction::Egress,
+            Self::Xdp | Self::TcIn => Checkpoint::WireIn,
+            Self::TcOut | Self::TcForward => Checkpoint::WireOut,
         }
     }
 }
@@ -186,11 +187,16 @@ impl Lab {
         events
     }
 
+    /// A program, to ask what the kernel made of it.
+    pub(crate) fn program(&self, name: &str) -> &Program {
+        self.dataplane.program(name).unwrap()
+    }
+
     /// What the program says of the bytes, and the reason that it counted.
     pub(crate) fn judge_bytes(&self, hook: Hook, bytes: &[u8]) -> (Verdict, Reason) {
-        let before = self.counts(hook.direction());
+        let before = self.counts(hook.checkpoint());
         let verdict = self.run(hook, bytes);
-        let after = self.counts(hook.direction());
+        let after = self.counts(hook.checkpoint());
         let reasons: Vec<Reason> = after
             .iter()
             .zip(&before)
@@ -243,14 +249,14 @@ impl Lab {
         }
     }
 
-    fn counts(&self, direction: Direction) -> Vec<(Reason, u64)> {
+    fn counts(&self, checkpoint: Checkpoint) -> Vec<(Reason, u64)> {
         let counters = self.dataplane.counters().unwrap();
         Reason::ALL
             .iter()
             .map(|reason| {
                 let packets = counters
                     .iter()
-                    .filter(|(at, of, _)| *at == direction && of == reason)
+                    .filter(|(at, of, _)| *at == checkpoint && of == reason)
                     .map(|(_, _, counter)| counter.packets)
                     .sum();
                 (*reason, packets)

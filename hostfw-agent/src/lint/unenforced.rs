@@ -1,0 +1,178 @@
+//! What is valid and not enforced.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::{
+    model::{HostEndpoint, InterfaceMatch, Model, ObjectRef, Stage},
+    resource::{
+        EntityRule, FelixConfigurationSpec, GlobalNetworkPolicySpec, PolicyType, Resource, Rule,
+    },
+};
+
+/// Something that an object asks for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unenforced {
+    /// The object.
+    pub about: ObjectRef,
+    /// What is not enforced: `spec.ingress[0].http`.
+    pub field: String,
+    /// Why not, and what happens instead.
+    pub why: String,
+}
+
+impl fmt::Display for Unenforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { about, field, why } = self;
+        write!(f, "{about}: {field} is not enforced: {why}")
+    }
+}
+
+/// What a valid object asks for and does not get, whatever else there is.
+#[must_use]
+pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
+    let mut found = Found::default();
+    match resource {
+        Resource::FelixConfiguration(object) => found.settings(&object.spec),
+        Resource::GlobalNetworkPolicy(object) => found.policy(&object.spec),
+        Resource::StagedGlobalNetworkPolicy(object) => {
+            found.policy(&object.spec.policy());
+            if let Some(action @ ("Delete" | "Ignore")) = object.spec.staged_action.as_deref() {
+                found.add(
+                    "spec.stagedAction".to_owned(),
+                    &format!("what {action} would change is not evaluated, and not reported"),
+                );
+            }
+        }
+        Resource::Profile(object) => {
+            found.rules("spec.ingress", &object.spec.ingress);
+            found.rules("spec.egress", &object.spec.egress);
+        }
+        Resource::GlobalNetworkSet(_)
+        | Resource::HostEndpoint(_)
+        | Resource::NetworkSet(_)
+        | Resource::Tier(_) => {}
+    }
+    let about = resource.object_ref();
+    found
+        .0
+        .into_iter()
+        .map(|(field, why)| Unenforced {
+            about: about.clone(),
+            field,
+            why,
+        })
+        .collect()
+}
+
+/// What objects ask for together and do not get: untracked policy on endpoints
+/// for all interfaces.
+#[must_use]
+pub fn unenforced_together(model: &Model) -> Vec<Unenforced> {
+    let wildcards: Vec<&HostEndpoint> = model
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.interface == InterfaceMatch::Wildcard)
+        .collect();
+    let untracked = model
+        .policies
+        .iter()
+        .filter(|policy| policy.stage == Stage::Untracked);
+    untracked
+        .filter_map(|policy| {
+            let mut endpoints = wildcards
+                .iter()
+                .filter(|endpoint| policy.selector.matches(&endpoint.labels));
+            let first = &endpoints.next()?.name;
+            let more = match endpoints.count() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            Some(Unenforced {
+                about: policy.object_ref(),
+                field: "spec.doNotTrack".to_owned(),
+                why: format!(
+                    "untracked policy leaves out endpoints for all interfaces ('*'), as \
+                     HostEndpoint({first}){more}"
+                ),
+            })
+        })
+        .collect()
+}
+
+/// Fields, and why they are not enforced.
+#[derive(Default)]
+struct Found(Vec<(String, String)>);
+
+impl Found {
+    fn add(&mut self, field: String, why: &str) {
+        self.0.push((field, why.to_owned()));
+    }
+
+    fn settings(&mut self, spec: &FelixConfigurationSpec) {
+        for (field, value) in &spec.others {
+            // What says nothing is as good as absent: Calico itself writes
+            // `bpfLogLevel: ""`.
+            if !matches!(value, Value::Null) && value.as_str() != Some("") {
+                self.add(
+                    format!("spec.{field}"),
+                    "the setting is of no effect on host policy as hostfw enforces it",
+                );
+            }
+        }
+    }
+
+    fn policy(&mut self, spec: &GlobalNetworkPolicySpec) {
+        for (kind, field, rules) in [
+            (PolicyType::Ingress, "spec.ingress", &spec.ingress),
+            (PolicyType::Egress, "spec.egress", &spec.egress),
+        ] {
+            if spec.types.is_empty() || spec.types.contains(&kind) {
+                self.rules(field, rules);
+            }
+        }
+    }
+
+    fn rules(&mut self, field: &str, rules: &[Rule]) {
+        for (index, rule) in rules.iter().enumerate() {
+            let at = |name: &str| format!("{field}[{index}].{name}");
+            if rule.http.is_some() {
+                self.add(
+                    at("http"),
+                    "host policy does not look into requests, so the rule allows all that meets \
+                     its other criteria",
+                );
+            }
+            self.entity(&at("source"), &rule.source);
+            self.entity(&at("destination"), &rule.destination);
+        }
+    }
+
+    fn entity(&mut self, path: &str, entity: &EntityRule) {
+        if let Some(selector) = &entity.namespace_selector
+            && !selector.is_empty()
+            && !selector.contains("global(")
+        {
+            self.add(
+                format!("{path}.namespaceSelector"),
+                "no pods are known here, so of what lives in namespaces it matches network sets \
+                 alone",
+            );
+        }
+        if let Some(accounts) = &entity.service_accounts
+            && (!accounts.names.is_empty() || accounts.selector.is_some())
+        {
+            self.add(
+                format!("{path}.serviceAccounts"),
+                "no pods are known here, so only what is said of missing labels can match",
+            );
+        }
+        if entity.services.is_some() {
+            self.add(
+                format!("{path}.services"),
+                "no services are known here, so the rule matches nothing",
+            );
+        }
+    }
+}

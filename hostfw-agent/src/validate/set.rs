@@ -1,0 +1,63 @@
+//! `GlobalNetworkSet` and `NetworkSet`.
+
+use super::{Findings, metadata::is_dns_label, net, selector::NAMESPACE_LABEL};
+use crate::{
+    model::NetworkSet,
+    resource::{Metadata, NetworkSetSpec, quote},
+};
+
+pub(super) fn global(
+    metadata: &Metadata,
+    spec: &NetworkSetSpec,
+    findings: &mut Findings,
+) -> NetworkSet {
+    convert(metadata, None, spec, findings)
+}
+
+pub(super) fn namespaced(
+    metadata: &Metadata,
+    spec: &NetworkSetSpec,
+    findings: &mut Findings,
+) -> NetworkSet {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    if !is_dns_label(namespace) {
+        findings.invalid(
+            "metadata.namespace",
+            "the namespace of the set (lower-case letters, digits and '-', at most 63 characters)",
+            if namespace.is_empty() {
+                "nothing".to_owned()
+            } else {
+                quote(namespace)
+            },
+        );
+    }
+    convert(metadata, Some(namespace.to_owned()), spec, findings)
+}
+
+fn convert(
+    metadata: &Metadata,
+    namespace: Option<String>,
+    spec: &NetworkSetSpec,
+    findings: &mut Findings,
+) -> NetworkSet {
+    if metadata.labels.contains_key(NAMESPACE_LABEL) {
+        findings.invalid(
+            "metadata.labels",
+            format!("no label {NAMESPACE_LABEL}, which says the namespace of what lives in one"),
+            "it",
+        );
+    }
+    NetworkSet {
+        namespace,
+        name: metadata.name.clone(),
+        labels: metadata.labels.clone(),
+        nets: spec
+            .nets
+            .iter()
+            .enumerate()
+            .filter_map(|(index, text)| {
+                net::net_or_address(&format!("spec.nets[{index}]"), text, findings)
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,202 @@
+//! The order of checks where packets cross the wire.
+//!
+//! 1. What is no IP packet, and what IPv6 cannot do without, passes.
+//! 2. What cannot be parsed is dropped.
+//! 3. A later fragment follows the first one.
+//! 4. Untracked policy decides, or says nothing.
+//! 5. Tunnels between nodes pass.
+//! 6. Conntrack: established and related packets pass.
+//! 7. Forwarded packets on their way out are recorded and pass: the forward
+//!    hook has judged them.
+//! 8. What comes in is judged by pre-DNAT policy, what the host sends by normal
+//!    policy.
+
+use hostfw_common::{
+    counter::Checkpoint,
+    endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER, FLAG_NO_LINK_HEADER},
+    stage::List,
+    verdict::{Direction, Reason, Verdict},
+};
+
+use crate::{
+    conntrack::{self, Tracked},
+    judge,
+    maps::generation,
+    packet::Packet,
+    parse::{self, Fragment, Headers, Parsed},
+    report::{self, Origin},
+    trial,
+};
+
+/// What a hook knows of a packet without looking into it.
+pub(crate) struct Hook {
+    pub(crate) direction: Direction,
+    /// The interface that the packet crosses.
+    pub(crate) interface: u32,
+    /// The packet came in through an interface and now goes out.
+    pub(crate) forwarded: bool,
+    /// The frame is of a VLAN, whose tag the kernel has taken off and keeps
+    /// apart.
+    pub(crate) of_vlan: bool,
+    /// Length of the packet.
+    pub(crate) bytes: u64,
+}
+
+impl Hook {
+    /// What a test run is to believe instead, if this is one.
+    #[inline(always)]
+    fn or_trial(self) -> Self {
+        match trial::given() {
+            None => self,
+            Some(trial) => Self {
+                interface: match self.direction {
+                    Direction::Ingress => trial.in_interface,
+                    Direction::Egress => trial.out_interface,
+                },
+                forwarded: matches!(self.direction, Direction::Egress) && trial.in_interface != 0,
+                ..self
+            },
+        }
+    }
+}
+
+/// Decides about a packet and counts it.
+///
+/// `pull` makes more bytes of the packet readable, if there are any.
+#[inline(always)]
+pub(crate) fn judge(
+    hook: Hook,
+    packet: &Packet,
+    headers: &mut Headers,
+    pull: impl Fn() -> Option<Packet>,
+) -> Reason {
+    let hook = hook.or_trial();
+    let generation = generation();
+    let Some(endpoint) = judge::endpoint(generation, hook.interface) else {
+        return Reason::NoEndpoint;
+    };
+    let reason = judge_governed(&hook, packet, headers, pull, generation, endpoint);
+    report::count(Checkpoint::wire(hook.direction), reason, hook.bytes);
+    reason
+}
+
+#[inline(always)]
+fn judge_governed(
+    hook: &Hook,
+    packet: &Packet,
+    headers: &mut Headers,
+    pull: impl Fn() -> Option<Packet>,
+    generation: u64,
+    endpoint: &Endpoint,
+) -> Reason {
+    if hook.of_vlan {
+        return Reason::NotIp;
+    }
+    let checkpoint = Checkpoint::wire(hook.direction);
+    let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
+    let learning = endpoint.flags & FLAG_LEARNING != 0;
+    let mut packet = *packet;
+    let mut parsed = parse::parse(&packet, link_header, headers);
+    if matches!(parsed, Parsed::Truncated)
+        && let Some(longer) = pull()
+    {
+        packet = longer;
+        parsed = parse::parse(&packet, link_header, headers);
+    }
+    match parsed {
+        Parsed::Ip => {}
+        Parsed::NotIp => return Reason::NotIp,
+        Parsed::Truncated | Parsed::Malformed if learning => return Reason::Learning,
+        Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
+    }
+    let now = conntrack::now();
+    if matches!(headers.fragment(), Fragment::Later) {
+        return if hook.forwarded {
+            Reason::Forwarded
+        } else if learning {
+            Reason::Learning
+        } else if conntrack::follows_fragment(headers, checkpoint, now) {
+            Reason::Fragment
+        } else {
+            Reason::OrphanFragment
+        };
+    }
+    if judge::is_neighbour_discovery(headers) {
+        return Reason::NeighbourDiscovery;
+    }
+    if conntrack::quotes(headers)
+        && let Some(longer) = pull()
+    {
+        packet = longer;
+    }
+    let origin = Origin {
+        generation,
+        now,
+        interface: hook.interface,
+        endpoint: endpoint.id,
+        list: match hook.direction {
+            Direction::Ingress => List::UntrackedIn,
+            Direction::Egress => List::UntrackedOut,
+        },
+        quiet: false,
+    };
+    let reason = judge_whole(hook, &packet, headers, endpoint, origin);
+    if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
+        conntrack::record_fragment(headers, checkpoint, now);
+    }
+    reason
+}
+
+/// Judges a packet that has a transport header.
+#[inline(always)]
+fn judge_whole(
+    hook: &Hook,
+    packet: &Packet,
+    headers: &Headers,
+    endpoint: &Endpoint,
+    mut origin: Origin,
+) -> Reason {
+    let direction = hook.direction;
+    let learning = endpoint.flags & FLAG_LEARNING != 0;
+    if !hook.forwarded && !learning {
+        match judge::untracked(endpoint, headers, &origin) {
+            Reason::NoMatch => {}
+            decided => return decided,
+        }
+        if judge::is_tunnel(origin.generation, headers) {
+            return Reason::Tunnel;
+        }
+    }
+    let tracked = conntrack::track(packet, headers, direction, origin.now);
+    let invalid = match tracked {
+        Tracked::Established => return Reason::Established,
+        Tracked::Related => return Reason::Related,
+        Tracked::New => false,
+        Tracked::Invalid => true,
+    };
+    let reason = if hook.forwarded {
+        Reason::Forwarded
+    } else if learning {
+        Reason::Learning
+    } else {
+        match direction {
+            Direction::Ingress => {
+                origin.list = List::PreDnat;
+                judge::pre_dnat(endpoint, headers, invalid, &origin)
+            }
+            Direction::Egress => {
+                origin.list = List::NormalOut;
+                judge::normal(endpoint, headers, invalid, &origin)
+            }
+        }
+    };
+    // What a later hook may still drop is for that hook to record: otherwise
+    // what the host sends would pass for an answer.
+    let for_later = matches!(direction, Direction::Ingress)
+        && !learning
+        && endpoint.flags & FLAG_NETFILTER != 0;
+    if matches!(reason.verdict(), Verdict::Pass) && !invalid && !for_later {
+        conntrack::record(headers, direction, origin.now);
+    }
+    reason
+}
