@@ -259,7 +259,8 @@ fn a_refusal_by_somebody_elses_rule_gets_out() -> Result<()> {
            type filter hook forward priority 10
            tcp dport 10 reject with tcp reset
            udp dport 10 reject
-         } }",
+         }
+         }",
     )?;
     let mut policed = Policed::start(&topology, &binaries)?;
     let refused = [

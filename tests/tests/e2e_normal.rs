@@ -87,7 +87,8 @@ fn on_the_way_in_it_sees_the_destination_behind_dnat() -> Result<()> {
         "table inet redirecting { chain prerouting {
            type nat hook prerouting priority dstnat
            meta l4proto { tcp, udp } th dport 31901 redirect to :8080
-         } }",
+         }
+         }",
     )?;
     let _services = Services::start(topology.namespace(Node1), Node1.name(), &[], &[TCP_PORT])?;
     let mut policed = Policed::start(&topology, &binaries)?;

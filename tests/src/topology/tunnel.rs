@@ -7,6 +7,9 @@ use super::{Family, Host, Topology, address};
 /// Its interface on either node.
 pub const INTERFACE: &str = "vxlan.calico";
 
+/// What fits into its outer packets, with room to spare.
+const MTU: u32 = 1400;
+
 impl Topology {
     /// Takes the way between pods of different nodes through a VXLAN tunnel
     /// whose outer packets are of this IP version.
@@ -22,7 +25,7 @@ impl Topology {
             let mut lines = format!(
                 "link add {INTERFACE} address {mac} type vxlan id 4096 local {local} \
                  dev eth0 dstport 4789 nolearning\n\
-                 link set {INTERFACE} mtu 1400 up\n",
+                 link set {INTERFACE} mtu {MTU} up\n",
                 mac = hardware_address(node),
             );
             for family in Family::ALL {
@@ -42,6 +45,16 @@ impl Topology {
             self.namespace(node)
                 .ip(&lines)
                 .with_context(|| format!("tunnel of {node}"))?;
+            // Pods must know how much fits into the tunnel.
+            let pod = if node == Host::Node1 {
+                Host::Pod1
+            } else {
+                Host::Pod2
+            };
+            self.namespace(node)
+                .ip(&format!("link set cali{pod} mtu {MTU}\n"))?;
+            self.namespace(pod)
+                .ip(&format!("link set eth0 mtu {MTU}\n"))?;
             self.namespace(node).bridge(&format!(
                 "fdb append {mac} dev {INTERFACE} dst {remote}\n",
                 mac = hardware_address(other),
