@@ -10,7 +10,11 @@ use hostfw_common::{
 };
 
 use super::dataplane::{Dataplane, Hooks};
-use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
+use crate::{
+    compile::image::Image,
+    model::Interface,
+    observe::{live::FlowStatus, status::HookStatus},
+};
 
 /// What was asked of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
