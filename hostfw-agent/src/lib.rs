@@ -23,6 +23,8 @@ pub mod lint;
 
 pub mod accept;
 
+pub mod reference;
+
 pub mod select;
 
 pub mod compile;

@@ -8,6 +8,7 @@ mod change;
 mod client;
 mod columns;
 mod get;
+mod host;
 mod input;
 mod kind;
 mod status;

@@ -24,9 +24,9 @@ fn endpoint(name: &str) -> String {
     )
 }
 
-/// Right for Calico, but not enforced.
-fn pass(name: &str) -> String {
-    policy(name, 1).replace("action: Allow", "action: Pass")
+/// Well-formed, and refused: Calico spells protocols in capitals.
+fn misspelt(name: &str) -> String {
+    policy(name, 1).replace("action: Allow", "{action: Allow, protocol: tcp}")
 }
 
 /// A pre-DNAT policy with one rule.

@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "validate",
     "lint",
     "accept",
+    "reference",
     "select",
     "compile",
     "maps",
@@ -39,6 +40,12 @@ const ORDER: &[&str] = &[
 const FORBIDDEN: &[(&str, &[&str])] = &[
     // hostfwctl never touches the dataplane: it runs unprivileged.
     ("ctl", &["maps", "interfaces", "attach", "adopt"]),
+    // The reference judge is a second reading of the semantics only as long as
+    // it takes nothing from the first.
+    (
+        "reference",
+        &["selector", "source", "validate", "lint", "accept"],
+    ),
 ];
 
 /// Longer files have more than one reason to change.
