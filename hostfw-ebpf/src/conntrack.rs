@@ -243,12 +243,12 @@ pub(crate) fn track(
 /// changes nothing. The headers are those that the packet has on the wire.
 #[inline(always)]
 pub(crate) fn known(
+    packet: &impl Source,
     headers: &Headers,
-    quoted: Option<Tracked>,
     direction: Direction,
     now: u64,
 ) -> Tracked {
-    match (trial::tracked(), quoted) {
+    match (trial::tracked(), quoted(packet, headers, direction, now)) {
         (Some(tracked), _) => given(tracked),
         (None, Some(tracked)) => tracked,
         (None, None) => known_flow(headers, direction, now),
