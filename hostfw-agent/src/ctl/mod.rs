@@ -7,6 +7,7 @@
 mod change;
 mod client;
 mod columns;
+mod diff;
 mod explain;
 mod get;
 mod host;
@@ -74,6 +75,8 @@ enum Command {
     Delete(change::Delete),
     /// Show stored resources.
     Get(get::Get),
+    /// Show what stored resources and new ones make of the same traffic.
+    Diff(diff::Diff),
     /// Check resources without storing them, and without an agent.
     Validate(validate::Validate),
     /// Show what the agent of this node enforces.
@@ -209,6 +212,7 @@ pub fn run(
         Command::Replace(command) => command.run(&store, streams),
         Command::Delete(command) => command.run(&store, streams),
         Command::Get(command) => command.run(&store, streams),
+        Command::Diff(command) => command.run(&store, &socket, streams),
         Command::Validate(command) => command.run(streams),
         Command::Status(command) => command.run(&store, &socket, streams),
         Command::Explain(command) => command.run(&socket, streams),
