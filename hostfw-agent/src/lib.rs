@@ -37,6 +37,8 @@ pub mod attach;
 
 pub mod adopt;
 
+pub mod judge;
+
 pub mod observe;
 pub mod question;
 

@@ -6,3 +6,4 @@ pub mod case;
 pub mod coverage;
 pub mod generate;
 pub mod random;
+pub mod run;

@@ -117,6 +117,11 @@ pub(super) fn walk(reference: &Reference, question: &Question, trace: &mut Trace
                 return progress.allowed(Why::Tunnel);
             }
             if question.state == State::Established {
+                // A tunnel has left pre-DNAT policy behind already.
+                if tunnel && stage == Stage::PreDnat {
+                    progress.ahead = ahead;
+                    progress.push(stage, Outcome::NoMatch);
+                }
                 return progress.allowed(Why::Established);
             }
         }

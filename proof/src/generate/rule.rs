@@ -169,10 +169,11 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             .to_owned(),
         );
     }
-    if random.percent(1) {
+    if random.percent(3) {
         entity.service_accounts = Some(ServiceAccountMatch {
-            names: random.subset(50, &["builder".to_owned(), "default".to_owned()]),
-            selector: random.some(40, |_| "!has(team)".to_owned()),
+            // There are no pods, so no name matches anything.
+            names: random.subset(15, &["builder".to_owned(), "default".to_owned()]),
+            selector: random.some(70, |_| "!has(team)".to_owned()),
         });
     }
     entity

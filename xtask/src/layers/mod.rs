@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "interfaces",
     "attach",
     "adopt",
+    "judge",
     "observe",
     "ctl",
     "reconcile",
