@@ -1,6 +1,7 @@
 //! `hostfwctl` as its users see it: messages and exit codes.
 
 mod change;
+mod diff;
 mod get;
 mod input;
 mod sandbox;
