@@ -23,6 +23,8 @@ pub mod lint;
 
 pub mod accept;
 
+pub mod reference;
+
 pub mod select;
 
 pub mod compile;
@@ -34,6 +36,8 @@ pub mod interfaces;
 pub mod attach;
 
 pub mod adopt;
+
+pub mod judge;
 
 pub mod observe;
 pub mod question;

@@ -118,6 +118,19 @@ pub struct Flow {
     pub _pad: [u8; 6],
 }
 
+impl Flow {
+    /// Whether the flow is not forgotten yet at `now` (`CLOCK_MONOTONIC`,
+    /// nanoseconds): its protocol, and whether both sides have sent in it, say
+    /// how long it may be silent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_alive(&self, protocol: u8, confirmed: bool, now: u64) -> bool {
+        now.wrapping_sub(self.last_seen) < timeout::of(protocol, self.state, confirmed)
+            // The coarse clock of another CPU may be a tick behind the stamp.
+            || self.last_seen > now
+    }
+}
+
 /// A flow's time stamp is written again once it is this old, not for every
 /// packet. Nanoseconds.
 pub const STAMP_INTERVAL_NS: u64 = 1_000_000_000;
@@ -128,7 +141,31 @@ const SECOND: u64 = 1_000_000_000;
 /// the defaults of Linux's own conntrack
 /// (Documentation/networking/nf_conntrack-sysctl.rst).
 pub mod timeout {
-    use super::SECOND;
+    use super::{FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE, SECOND};
+
+    /// Nanoseconds of silence after which a flow with these `FLOW_*` bits is
+    /// forgotten.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(protocol: u8, state: u8, confirmed: bool) -> u64 {
+        const ICMP_V4: u8 = 1;
+        const TCP: u8 = 6;
+        const UDP: u8 = 17;
+        const ICMP_V6: u8 = 58;
+        const SCTP: u8 = 132;
+        const UDP_LITE: u8 = 136;
+        match protocol {
+            TCP if state & (FLOW_RESET | FLOW_RESET_HERE) != 0 => TCP_RESET,
+            TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => TCP_FIN,
+            TCP if confirmed => TCP_ESTABLISHED,
+            TCP => TCP_HALF_OPEN,
+            UDP | UDP_LITE if confirmed => UDP_CONFIRMED,
+            UDP | UDP_LITE => UDP_HALF_OPEN,
+            ICMP_V4 | ICMP_V6 => ICMP,
+            SCTP if confirmed => SCTP_CONFIRMED,
+            _ => GENERIC,
+        }
+    }
 
     /// TCP, both directions seen (nf_conntrack_tcp_timeout_established).
     pub const TCP_ESTABLISHED: u64 = 432_000 * SECOND;

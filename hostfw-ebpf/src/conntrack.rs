@@ -155,29 +155,6 @@ const RESET: u8 = FLOW_RESET | FLOW_RESET_HERE;
 /// Some sign that the flow is about to end, or has ended.
 const ENDING: u8 = FLOW_FIN_OPENER | FLOW_FIN_ANSWER | RESET;
 
-/// Nanoseconds of silence after which a flow is forgotten.
-#[inline(always)]
-fn lifetime(protocol: u8, state: u8, confirmed: bool) -> u64 {
-    match protocol {
-        protocol::TCP if state & RESET != 0 => timeout::TCP_RESET,
-        protocol::TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => timeout::TCP_FIN,
-        protocol::TCP if confirmed => timeout::TCP_ESTABLISHED,
-        protocol::TCP => timeout::TCP_HALF_OPEN,
-        protocol::UDP | protocol::UDPLITE if confirmed => timeout::UDP_CONFIRMED,
-        protocol::UDP | protocol::UDPLITE => timeout::UDP_HALF_OPEN,
-        protocol::ICMP | protocol::ICMPV6 => timeout::ICMP,
-        protocol::SCTP if confirmed => timeout::SCTP_CONFIRMED,
-        _ => timeout::GENERIC,
-    }
-}
-
-#[inline(always)]
-fn alive(flow: &Flow, protocol: u8, confirmed: bool, now: u64) -> bool {
-    now.wrapping_sub(flow.last_seen) < lifetime(protocol, flow.state, confirmed)
-        // The coarse clock of another CPU may be a tick behind the stamp.
-        || flow.last_seen > now
-}
-
 /// The state of a TCP flow after a segment from its opener or its answerer.
 #[inline(always)]
 fn next_state(state: u8, headers: &Headers, direction: Direction, from_opener: bool) -> u8 {
@@ -283,7 +260,7 @@ fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
         // other CPUs write the same words at the same time costs at worst a
         // time stamp.
         let flow = unsafe { &mut *flow };
-        if !alive(flow, headers.protocol, true, now) {
+        if !flow.is_alive(headers.protocol, true, now) {
             let _ = CONFIRMED.remove(key);
             return Tracked::New;
         }
@@ -312,7 +289,7 @@ fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
     let flow = unsafe { &*flow };
     if flow.opened_by == direction as u8
         || !fits(headers, false)
-        || !alive(flow, headers.protocol, false, now)
+        || !flow.is_alive(headers.protocol, false, now)
     {
         return Tracked::New;
     }
@@ -338,14 +315,14 @@ fn known_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
     // SAFETY: read only, while the program runs.
     let established = if let Some(flow) = unsafe { CONFIRMED.get(key) } {
         // As in `track_flow`.
-        alive(flow, headers.protocol, true, now)
+        flow.is_alive(headers.protocol, true, now)
             && !(is_syn(headers) && flow.state & ENDING != 0)
             && fits(headers, flow.opened_by == direction as u8)
     // SAFETY: as above.
     } else if let Some(flow) = unsafe { HALF_OPEN.get(key) } {
         flow.opened_by != direction as u8
             && fits(headers, false)
-            && alive(flow, headers.protocol, false, now)
+            && flow.is_alive(headers.protocol, false, now)
     } else {
         false
     };
@@ -375,13 +352,13 @@ fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, no
     };
     // SAFETY: read only, while the program runs.
     let confirmed = unsafe { CONFIRMED.get(key) };
-    if confirmed.is_some_and(|flow| alive(flow, quoted.protocol, true, now)) {
+    if confirmed.is_some_and(|flow| flow.is_alive(quoted.protocol, true, now)) {
         return Tracked::Related;
     }
     // SAFETY: as above.
     let half_open = unsafe { HALF_OPEN.get(key) };
     if half_open.is_some_and(|flow| {
-        flow.opened_by == direction.opposite() as u8 && alive(flow, quoted.protocol, false, now)
+        flow.opened_by == direction.opposite() as u8 && flow.is_alive(quoted.protocol, false, now)
     }) {
         return Tracked::Related;
     }
@@ -412,7 +389,7 @@ pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
         let flow = unsafe { &mut *flow };
         if flow.opened_by == opened_by {
             // What was seen of an earlier flow says nothing of this one.
-            let anew = is_syn(headers) || !alive(flow, headers.protocol, false, now);
+            let anew = is_syn(headers) || !flow.is_alive(headers.protocol, false, now);
             let state = if anew { state } else { flow.state };
             if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
                 flow.state = state;

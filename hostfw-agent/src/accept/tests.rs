@@ -10,7 +10,7 @@ fn policy(name: &str, order: u32) -> String {
 
 /// Read without error, but not valid.
 fn invalid(name: &str) -> String {
-    policy(name, 99).replace("action: Allow", "action: Pass")
+    policy(name, 99).replace("action: Allow", "action: Allow\n    ipVersion: 5")
 }
 
 const SYNTAX_ERROR: &str = "apiVersion: projectcalico.org/v3\nkind: [\n";
@@ -159,7 +159,7 @@ fn one_bad_document_does_not_hold_the_others_back() {
         Some("GlobalNetworkPolicy(b)")
     );
     assert!(problem.message.starts_with("document 2: "), "{problem:?}");
-    assert!(problem.message.contains("Pass"), "{problem:?}");
+    assert!(problem.message.contains("found 5"), "{problem:?}");
 
     let mended = accept_twice(&[("x.yaml", &policy("a", 4))], &after);
     assert_eq!(in_force(&mended), [current("a", 4)]);
@@ -262,7 +262,11 @@ fn saved_state_that_is_no_longer_valid_is_told() {
     save(&path, &start(&[("x.yaml", &policy("a", 1))])).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
 
-    std::fs::write(&path, text.replace("Allow", "Pass")).unwrap();
+    std::fs::write(
+        &path,
+        text.replace("\"Allow\"", "\"Allow\", \"ipVersion\": 5"),
+    )
+    .unwrap();
     let loaded = load(&path).unwrap();
     assert_eq!(in_force(&loaded), []);
     assert!(

@@ -7,6 +7,7 @@
 
 mod conntrack;
 mod flow;
+mod known;
 mod sockets;
 
 use aya::{
@@ -17,6 +18,8 @@ use hostfw_common::{
     conntrack::{Flow, FlowKey},
     names::{CONFIRMED, HALF_OPEN},
 };
+
+pub use self::known::{KnownFlow, ip};
 
 use self::flow::Known;
 use crate::{

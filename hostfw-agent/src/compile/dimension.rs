@@ -10,7 +10,7 @@ use hostfw_common::policy::Row;
 
 use super::{
     prefix::Prefix,
-    rows::{Rows, TooManyRows, put},
+    rows::{Rows, TooManyRows, toggle},
 };
 
 /// What one rule asks of one dimension. Nothing: it accepts everything.
@@ -41,7 +41,7 @@ const NONE_OF: u32 = u32::MAX;
 /// exactly those prefixes that contain `P`. One walk down the tree of all
 /// prefixes therefore sees every class of values, in the time that sorting
 /// takes. `rules` number at most the bits of a row; those that share their
-/// criteria take no more time than one.
+/// criteria are walked as one.
 pub(super) fn classify(
     rules: &[Rc<Criteria>],
     rows: &mut Rows,
@@ -79,7 +79,8 @@ struct Walk {
 
 /// Rules with the same criteria.
 struct Sharing {
-    rules: Vec<usize>,
+    /// Their bits.
+    rules: Row,
     /// Any-of lists without a hit, and none-of prefixes that contain the
     /// place. The rules accept if it is 0.
     objections: u32,
@@ -100,16 +101,21 @@ impl Walk {
             if in_row {
                 row.set(number);
             }
+            if in_row && criteria.none_of.is_empty() {
+                continue;
+            }
             let new = sharing.len();
             match known.entry(Rc::as_ptr(criteria)) {
                 Entry::Occupied(known) => {
-                    sharing[*known.get()].rules.push(number);
+                    sharing[*known.get()].rules.set(number);
                     continue;
                 }
                 Entry::Vacant(entry) => entry.insert(new),
             };
+            let mut rules = Row::EMPTY;
+            rules.set(number);
             sharing.push(Sharing {
-                rules: vec![number],
+                rules,
                 objections: criteria.any_of.len() as u32,
                 in_row,
             });
@@ -172,9 +178,7 @@ impl Walk {
             let accept = sharing.objections == 0;
             if sharing.in_row != accept {
                 sharing.in_row = accept;
-                for &rule in &sharing.rules {
-                    put(&mut self.row, rule, accept);
-                }
+                toggle(&mut self.row, &sharing.rules);
                 changed = true;
             }
         }

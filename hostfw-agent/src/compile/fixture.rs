@@ -1,8 +1,13 @@
 //! Selected objects for the tests of this module.
 
+use hostfw_common::stage::{List, Stage};
+
 use crate::{
-    model::{Interface, IpVersion, Protocol, RuleAction},
-    select::{Governed, SelectedEntity, SelectedPolicy, SelectedRule, Selection},
+    model::{Interface, IpVersion, Kind, ObjectRef, Protocol, RuleAction, StagedAction},
+    select::{
+        Governed, SelectedEntity, SelectedList, SelectedPolicy, SelectedRule, SelectedTier,
+        Selection,
+    },
 };
 
 /// A rule without criteria.
@@ -35,20 +40,56 @@ pub(super) fn named(number: u8, version: IpVersion) -> Protocol {
     }
 }
 
+/// An enforced policy.
 pub(super) fn policy(name: &str, rules: Vec<SelectedRule>) -> SelectedPolicy {
     SelectedPolicy {
-        name: name.to_owned(),
+        object: ObjectRef {
+            kind: Kind::GlobalNetworkPolicy,
+            name: name.to_owned(),
+        },
+        staged: None,
+        missing: false,
         rules,
     }
 }
 
-/// An interface with an index, `eth<index>`, and what governs it.
-pub(super) fn governed(
+/// A policy that is only reported.
+pub(super) fn staged(name: &str, rules: Vec<SelectedRule>) -> SelectedPolicy {
+    let mut policy = policy(name, rules);
+    policy.object.kind = Kind::StagedGlobalNetworkPolicy;
+    policy.staged = Some(StagedAction::Set);
+    policy
+}
+
+/// A profile that is there.
+pub(super) fn profile(name: &str, rules: Vec<SelectedRule>) -> SelectedPolicy {
+    let mut profile = policy(name, rules);
+    profile.object.kind = Kind::Profile;
+    profile
+}
+
+pub(super) fn tier(name: &str, default_deny: bool, policies: Vec<SelectedPolicy>) -> SelectedTier {
+    SelectedTier {
+        name: name.to_owned(),
+        default_deny,
+        policies,
+    }
+}
+
+/// An interface with an index, `eth<index>`, and what governs it: what a list
+/// that is not given holds follows from its stage.
+pub(super) fn governed_by(
     index: u32,
     endpoint: &str,
-    pre_dnat: Vec<SelectedPolicy>,
-    egress: Vec<SelectedPolicy>,
+    given: Vec<(List, SelectedList)>,
 ) -> Governed {
+    let mut lists = List::ALL.map(|list| SelectedList {
+        default_deny: list.stage() == Stage::Normal,
+        ..SelectedList::default()
+    });
+    for (list, selected) in given {
+        lists[list as usize] = selected;
+    }
     Governed {
         endpoint: endpoint.to_owned(),
         interface: Interface {
@@ -59,9 +100,40 @@ pub(super) fn governed(
             loopback: false,
             up: true,
         },
-        pre_dnat,
-        egress,
+        workload: false,
+        lists: lists.map(Into::into),
     }
+}
+
+/// Policies of the tier `default`, at one stage and direction.
+pub(super) fn in_default_tier(list: List, policies: Vec<SelectedPolicy>) -> (List, SelectedList) {
+    let has_default = matches!(list.stage(), Stage::Forward | Stage::Normal);
+    let tiers = if policies.is_empty() {
+        Vec::new()
+    } else {
+        vec![tier("default", has_default, policies)]
+    };
+    let selected = SelectedList {
+        tiers,
+        profiles: Vec::new(),
+        default_deny: list.stage() == Stage::Normal,
+    };
+    (list, selected)
+}
+
+/// An interface with pre-DNAT policies and normal ones of what goes out, in
+/// the tier `default`.
+pub(super) fn governed(
+    index: u32,
+    endpoint: &str,
+    pre_dnat: Vec<SelectedPolicy>,
+    normal_out: Vec<SelectedPolicy>,
+) -> Governed {
+    let lists = vec![
+        in_default_tier(List::PreDnat, pre_dnat),
+        in_default_tier(List::NormalOut, normal_out),
+    ];
+    governed_by(index, endpoint, lists)
 }
 
 /// A node without fail-safes.

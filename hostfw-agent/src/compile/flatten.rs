@@ -212,3 +212,164 @@ const fn action(of_rule: RuleAction, staged: Option<StagedAction>) -> Action {
         (RuleAction::Pass, Some(_)) => Action::StagedPass,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hostfw_common::stage::List;
+
+    use super::*;
+    use crate::{
+        compile::fixture::{in_default_tier, numbered, policy, profile, rule, staged, tier},
+        model::{
+            PortRange,
+            RuleAction::{Allow, Deny, Log, Pass},
+        },
+        select::{Point, SelectedRule},
+    };
+
+    fn rules(actions: &[RuleAction]) -> Vec<SelectedRule> {
+        actions.iter().copied().map(rule).collect()
+    }
+
+    /// Action, what holds the rule, its index and where it leads, of the IPv4
+    /// list.
+    fn listed(selected: &SelectedList) -> Vec<(Action, String, u16, u16)> {
+        let mut numbers = Numbers::default();
+        let flat = flatten(selected, Direction::Ingress, Family::V4, &mut numbers);
+        assert_eq!(flat.found, flat.entries.len());
+        assert_eq!(flat.overflowing, None);
+        flat.entries
+            .iter()
+            .map(|entry| {
+                let action = Action::from_number(entry.action).unwrap();
+                let name = if action == Action::TierDeny {
+                    numbers.names.tier(entry.policy.number).unwrap()
+                } else {
+                    &numbers.names.policy(entry.policy).unwrap().name
+                };
+                (action, name.to_owned(), entry.index, entry.next)
+            })
+            .collect()
+    }
+
+    fn entry(action: Action, name: &str, index: u16, next: u16) -> (Action, String, u16, u16) {
+        (action, name.to_owned(), index, next)
+    }
+
+    #[test]
+    fn pass_leads_behind_the_default_of_its_tier_or_to_the_end() {
+        let selected = SelectedList {
+            tiers: vec![
+                tier("t", true, vec![policy("a", rules(&[Pass, Allow]))]),
+                tier("u", false, vec![policy("b", rules(&[Log, Pass]))]),
+            ],
+            profiles: vec![profile("p", rules(&[Pass, Allow]))],
+            default_deny: true,
+        };
+        assert_eq!(
+            listed(&selected),
+            [
+                entry(Action::Pass, "a", 0, 3),
+                entry(Action::Allow, "a", 1, 0),
+                entry(Action::TierDeny, "t", 0, 0),
+                entry(Action::Log, "b", 0, 0),
+                entry(Action::Pass, "b", 1, 5),
+                entry(Action::Pass, "p", 0, 7),
+                entry(Action::Allow, "p", 1, 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn staged_rules_lead_behind_their_policy_and_log_stays_log() {
+        let mut ignored = staged("ignored", rules(&[Deny]));
+        ignored.staged = Some(StagedAction::Ignore);
+        let policies = vec![
+            staged("s", rules(&[Log, Allow, Deny, Pass])),
+            ignored,
+            policy("a", rules(&[Allow])),
+        ];
+        let (_, selected) = in_default_tier(List::NormalIn, policies);
+        assert_eq!(
+            listed(&selected),
+            [
+                entry(Action::Log, "s", 0, 0),
+                entry(Action::StagedAllow, "s", 1, 4),
+                entry(Action::StagedDeny, "s", 2, 4),
+                entry(Action::StagedPass, "s", 3, 4),
+                entry(Action::Allow, "a", 0, 0),
+                entry(Action::TierDeny, "default", 0, 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_profile_denies_everything_behind_it() {
+        let mut missing = profile("gone", Vec::new());
+        missing.missing = true;
+        let selected = SelectedList {
+            profiles: vec![missing, profile("p", rules(&[Allow]))],
+            ..SelectedList::default()
+        };
+        assert_eq!(
+            listed(&selected),
+            [
+                entry(Action::Deny, "gone", 0, 0),
+                entry(Action::Allow, "p", 0, 0),
+            ]
+        );
+    }
+
+    fn points(count: u16) -> Vec<Point> {
+        let point = |number: u16| Point {
+            address: Ipv4Addr::from_bits(0x0a00_0000 | u32::from(number)).into(),
+            protocol: 6,
+            port: 1000 + number,
+        };
+        (0..count).map(point).collect()
+    }
+
+    #[test]
+    fn an_exception_leads_behind_its_rule() {
+        let mut but = rule(Allow);
+        but.protocol = Some(numbered(6));
+        but.destination.ports = vec![PortRange { first: 1, last: 9 }];
+        but.destination.points = Some(points(2));
+        but.source.not_points = Some(points(1));
+        let rules = vec![rule(Log), but, rule(Deny)];
+        let (_, selected) = in_default_tier(List::PreDnat, vec![policy("a", rules)]);
+        assert_eq!(
+            listed(&selected),
+            [
+                entry(Action::Log, "a", 0, 0),
+                entry(Action::Skip, "a", 1, 5),
+                entry(Action::Allow, "a", 1, 0),
+                entry(Action::Allow, "a", 1, 0),
+                entry(Action::Allow, "a", 1, 0),
+                entry(Action::Deny, "a", 2, 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn entries_beyond_the_limit_are_counted_and_not_made() {
+        let mut both = rule(Allow);
+        both.source.points = Some(points(3000));
+        both.destination.points = Some(points(3000));
+        both.destination.not_points = Some(points(5));
+        let policies = vec![
+            policy("a", rules(&[Allow])),
+            policy("b", vec![both]),
+            policy("c", rules(&[Allow])),
+        ];
+        let (_, selected) = in_default_tier(List::NormalIn, policies);
+        let mut numbers = Numbers::default();
+        let flat = flatten(&selected, Direction::Ingress, Family::V4, &mut numbers);
+        // The last one is the default of the tier.
+        assert_eq!(flat.found, 1 + 3000 * 3000 + 5 + 1 + 1);
+        assert_eq!(flat.entries.len(), 1);
+        assert_eq!(flat.overflowing.unwrap().name, "b");
+    }
+}

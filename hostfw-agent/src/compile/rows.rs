@@ -38,16 +38,19 @@ impl Rows {
     }
 }
 
-/// Sets or clears the bit of a rule, and keeps the summary true.
-pub(super) fn put(row: &mut Row, rule: usize, bit: bool) {
-    if bit {
-        row.set(rule);
-        return;
-    }
-    let word = rule / 64;
-    row.words[word] &= !(1 << (rule % 64));
-    if row.words[word] == 0 {
-        row.summary &= !(1 << word);
+/// Turns the bits over that `mask` has, and keeps the summary true.
+pub(super) fn toggle(row: &mut Row, mask: &Row) {
+    let mut words = mask.summary;
+    while words != 0 {
+        let word = words.trailing_zeros() as usize;
+        words &= words - 1;
+        row.words[word] ^= mask.words[word];
+        let bit = 1 << word;
+        row.summary = if row.words[word] == 0 {
+            row.summary & !bit
+        } else {
+            row.summary | bit
+        };
     }
 }
 
@@ -62,7 +65,8 @@ mod tests {
         assert_eq!(rows.intern(&row), Ok(0));
         row.set(4095);
         assert_eq!(rows.intern(&row), Ok(1));
-        put(&mut row, 4095, false);
+        let same = row;
+        toggle(&mut row, &same);
         assert_eq!(rows.intern(&row), Ok(0));
         let all = rows.into_vec();
         assert_eq!(all.len(), 2);
@@ -84,12 +88,21 @@ mod tests {
 
     #[test]
     fn summary_follows_the_words() {
+        let mask = |rules: &[usize]| {
+            let mut mask = Row::EMPTY;
+            for &rule in rules {
+                mask.set(rule);
+            }
+            mask
+        };
         let mut row = Row::EMPTY;
-        put(&mut row, 64, true);
-        put(&mut row, 65, true);
-        put(&mut row, 64, false);
+        toggle(&mut row, &mask(&[64, 65, 4095]));
+        assert_eq!(row, mask(&[64, 65, 4095]));
+        toggle(&mut row, &mask(&[64, 4095]));
         assert_eq!((row.summary, row.words[1]), (0b10, 0b10));
-        put(&mut row, 65, false);
+        toggle(&mut row, &mask(&[0, 65]));
+        assert_eq!(row, mask(&[0]));
+        toggle(&mut row, &mask(&[0]));
         assert_eq!(row, Row::EMPTY);
     }
 }

@@ -474,4 +474,91 @@ mod tests {
             assert_eq!(found.none_of, [Prefix::icmp(number, 8, None)]);
         }
     }
+
+    fn point(address: &str, protocol: u8, port: u16) -> Point {
+        Point {
+            address: address.parse().unwrap(),
+            protocol,
+            port,
+        }
+    }
+
+    #[test]
+    fn named_ports_are_entries_beside_the_numbers() {
+        let mut named = rule(RuleAction::Allow);
+        named.destination.ports = vec![PortRange {
+            first: 80,
+            last: 90,
+        }];
+        named.destination.points = Some(vec![
+            point("10.0.0.1", 6, 8080),
+            point("10.0.0.1", 17, 8080),
+            // Among the numbers.
+            point("10.0.0.1", 6, 85),
+            point("fd00::1", 6, 8080),
+        ]);
+        let v4 = entries(&named, Family::V4);
+        assert_eq!(v4.len(), 3);
+        assert_eq!(v4[0].destination.any_of, [[]; 0]);
+        let address = Prefix::net(&net("10.0.0.1/32"), Family::V4).unwrap();
+        for (entry, protocol) in v4[1..].iter().zip([6, 17]) {
+            assert_eq!(entry.destination.any_of, [[address]]);
+            assert_eq!(
+                entry.service.any_of[1],
+                single_ports(protocol, &[8080]),
+                "behind that it has ports"
+            );
+        }
+        assert_eq!(entries(&named, Family::V6).len(), 2);
+
+        named.protocol = Some(numbered(17));
+        assert_eq!(entries(&named, Family::V4).len(), 2);
+        // Names that stand for nothing match nothing.
+        named.destination.ports.clear();
+        named.destination.points = Some(Vec::new());
+        named.destination.not_points = Some(vec![point("10.0.0.1", 17, 1)]);
+        let split = Split::new(&named, Family::V4).unwrap();
+        assert_eq!((split.len(), split.entries().len()), (0, 0));
+    }
+
+    #[test]
+    fn points_of_both_sides_are_paired_by_protocol() {
+        let mut both = rule(RuleAction::Allow);
+        both.source.points = Some(vec![
+            point("10.0.0.1", 6, 1),
+            point("10.0.0.2", 6, 2),
+            point("10.0.0.1", 17, 3),
+        ]);
+        both.destination.points = Some(vec![
+            point("10.0.0.8", 6, 4),
+            point("10.0.0.9", 6, 5),
+            point("10.0.0.9", 132, 6),
+        ]);
+        assert_eq!(entries(&both, Family::V4).len(), 4);
+        both.destination.ports = vec![PortRange { first: 9, last: 9 }];
+        assert_eq!(entries(&both, Family::V4).len(), 4 + 3);
+        assert_eq!(entries(&both, Family::V6), []);
+    }
+
+    #[test]
+    fn negated_names_are_exceptions_and_ask_for_ports() {
+        let mut but = rule(RuleAction::Deny);
+        but.source.not_points = Some(vec![point("10.0.0.1", 6, 7)]);
+        but.destination.not_points = Some(vec![point("10.0.0.2", 17, 8)]);
+        let split = Split::new(&but, Family::V4).unwrap();
+        let exceptions: Vec<_> = split.exceptions().collect();
+        assert_eq!(exceptions.len(), 2);
+        assert_eq!(exceptions[0].source_port.any_of, [single_ports(0, &[7])]);
+        assert_eq!(exceptions[0].service.any_of, [[Prefix::protocol(6)]]);
+        assert_eq!(exceptions[1].service.any_of, [single_ports(17, &[8])]);
+        assert_eq!(split.len(), 3);
+        let service = &split.entries()[0].service;
+        assert_eq!(service.any_of[0].len(), protocol::WITH_PORTS.len());
+
+        // Even if the names stand for nothing.
+        but.source.not_points = Some(Vec::new());
+        but.destination.not_points = None;
+        let only = dimensions(&but, Family::V4);
+        assert_eq!(only.service.any_of[0].len(), protocol::WITH_PORTS.len());
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hostfw_common::limits;
 
 use super::{
-    fixture::{governed, numbered, policy, rule, selection},
+    fixture::{governed, governed_by, in_default_tier, numbered, policy, rule, selection, staged},
     *,
 };
 use crate::{
@@ -31,16 +31,17 @@ fn from(action: RuleAction, net: &str) -> SelectedRule {
 }
 
 #[test]
-fn a_governed_interface_without_policy_denies_egress_only() {
+fn without_policy_only_the_normal_stage_denies() {
     let image = compile(&selection(vec![governed(2, "e", vec![], vec![])])).unwrap();
     let endpoint = image.endpoints[&2];
-    for family in Family::ALL {
-        let pre_dnat = endpoint.pre_dnat[family as usize];
-        assert_eq!((pre_dnat.rule_count, pre_dnat.flags), (0, 0));
-        let egress = endpoint.egress[family as usize];
-        assert_eq!((egress.rule_count, egress.flags), (0, TABLE_DEFAULT_DENY));
+    for list in List::ALL {
+        let denies = [List::NormalIn, List::NormalOut].contains(&list);
+        let flags = if denies { TABLE_DEFAULT_DENY } else { 0 };
+        for table in endpoint.tables[list as usize] {
+            assert_eq!((table.rule_count, table.flags), (0, flags), "{list:?}");
+        }
     }
-    assert_eq!(endpoint.flags, FLAG_DROP_INVALID_EGRESS);
+    assert_eq!(endpoint.flags, FLAG_DROP_INVALID);
 }
 
 #[test]
@@ -50,19 +51,27 @@ fn flags_follow_interface_policies_and_settings() {
         governed(3, "b", vec![], vec![]),
     ]);
     all.governed[1].interface.link_header = false;
+    all.governed[1].workload = true;
     let image = compile(&all).unwrap();
     assert_eq!(
         image.endpoints[&2].flags,
-        FLAG_DROP_INVALID_INGRESS | FLAG_DROP_INVALID_EGRESS
+        FLAG_DROP_INVALID_PRE_DNAT | FLAG_DROP_INVALID
     );
     assert_eq!(
         image.endpoints[&3].flags,
-        FLAG_NO_LINK_HEADER | FLAG_DROP_INVALID_EGRESS
+        FLAG_NO_LINK_HEADER | FLAG_DROP_INVALID | FLAG_WORKLOAD
     );
     all.disable_invalid_check = true;
     let image = compile(&all).unwrap();
     assert_eq!(image.endpoints[&2].flags, 0);
-    assert_eq!(image.endpoints[&3].flags, FLAG_NO_LINK_HEADER);
+    assert_eq!(
+        image.endpoints[&3].flags,
+        FLAG_NO_LINK_HEADER | FLAG_WORKLOAD
+    );
+
+    let only_staged = vec![staged("s", vec![rule(RuleAction::Deny)])];
+    let image = compile(&selection(vec![governed(2, "a", only_staged, vec![])])).unwrap();
+    assert_eq!(image.endpoints[&2].flags, FLAG_DROP_INVALID);
 }
 
 #[test]
@@ -82,7 +91,7 @@ fn rules_are_numbered_within_their_policy_and_left_out_of_the_other_family() {
     )]))
     .unwrap();
     let listed = |family: Family| -> Vec<(String, u16, u8)> {
-        let table = image.endpoints[&2].pre_dnat[family as usize];
+        let table = image.endpoints[&2].tables[List::PreDnat as usize][family as usize];
         let first = table.first_rule as usize;
         image.rules[first..first + usize::from(table.rule_count)]
             .iter()
@@ -117,7 +126,7 @@ fn only_a_family_that_has_a_log_rule_is_flagged() {
     log.ip_version = Some(IpVersion::V6);
     let egress = vec![policy("p", vec![log, rule(RuleAction::Allow)])];
     let image = compile(&selection(vec![governed(2, "e", vec![], egress)])).unwrap();
-    let [v4, v6] = image.endpoints[&2].egress;
+    let [v4, v6] = image.endpoints[&2].tables[List::NormalOut as usize];
     assert_eq!(v4.flags, TABLE_DEFAULT_DENY);
     assert_eq!(v6.flags, TABLE_DEFAULT_DENY | TABLE_HAS_LOG);
 }
@@ -140,7 +149,7 @@ fn every_table_has_an_entry_of_length_zero_and_no_two_lists_share_a_number() {
     .unwrap();
     let mut numbers = Vec::new();
     for endpoint in image.endpoints.values() {
-        for table in endpoint.pre_dnat.iter().chain(&endpoint.egress) {
+        for table in endpoint.tables.as_flattened() {
             if table.rule_count == 0 {
                 continue;
             }
@@ -187,10 +196,16 @@ fn interfaces_with_the_same_policies_share_tables_rows_and_the_endpoint_number()
     assert_eq!(two.names.endpoints.len(), 1);
     assert_eq!((one.rules.len(), two.rules.len()), (2, 2));
     assert_eq!(one.services, two.services);
-    // As egress, the same list has a default: it is another table.
-    let egress = compile(&selection(vec![governed(2, "all", policies(), policies())])).unwrap();
-    assert_eq!(egress.rules.len(), 4);
-    assert_eq!(egress.rows, one.rows);
+    // Of packets that go out, the same policies are another list, with the
+    // tier's default.
+    let both = compile(&selection(vec![governed(2, "all", policies(), policies())])).unwrap();
+    assert_eq!(both.rules.len(), 2 + 4);
+    // At the forward and the normal stage, it is the same but for what nothing
+    // decides.
+    let list = |list| in_default_tier(list, policies());
+    let lists = [List::ForwardIn, List::ForwardOut, List::NormalIn];
+    let three = selection(vec![governed_by(2, "all", lists.map(list).into())]);
+    assert_eq!(compile(&three).unwrap().rules.len(), 3 * 4);
 }
 
 #[test]

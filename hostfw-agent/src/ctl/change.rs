@@ -169,7 +169,7 @@ impl Delete {
             recursive: self.recursive,
         };
         // Not validated: what this release refuses must be possible to remove.
-        let items = finish(Input::read(&files, stdin))?;
+        let items = Input::read(&files, stdin).finish()?;
         let doomed = |item: Item| Doomed {
             object: item.resource.object_ref(),
             version: Some(item.resource),
@@ -181,17 +181,7 @@ impl Delete {
 fn read_valid(files: &Files, stdin: &mut impl io::Read) -> Result<Vec<Item>, CtlError> {
     let mut input = Input::read(files, stdin);
     input.validate();
-    finish(input)
-}
-
-fn finish(input: Input) -> Result<Vec<Item>, CtlError> {
-    if !input.errors.is_empty() {
-        return Err(CtlError::Input(input.errors));
-    }
-    if input.items.is_empty() {
-        return Err(CtlError::NoResources);
-    }
-    Ok(input.items)
+    input.finish()
 }
 
 /// What a change is about.

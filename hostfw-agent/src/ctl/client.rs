@@ -5,7 +5,13 @@ use std::{
     time::Duration,
 };
 
-use crate::observe::status::Status;
+use serde::de::DeserializeOwned;
+
+use crate::observe::{
+    live::{Enforced, Flows},
+    socket::{Refusal, Request},
+    status::Status,
+};
 
 /// How long the agent may take for an answer. It answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -13,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest answer: thousands of objects and endpoints fit.
 const MAX_ANSWER: u64 = 256 << 20;
 
-/// The agent gives no status.
+/// The agent gives no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens, or nobody answers.
@@ -25,7 +31,7 @@ pub enum ClientError {
         error: io::Error,
     },
     /// What answers is not an agent of this version.
-    #[error("expected a status from the agent on {}, found: {found}", socket.display())]
+    #[error("expected an answer from the agent on {}, found: {found}", socket.display())]
     Answer {
         /// The socket.
         socket: PathBuf,
@@ -36,21 +42,40 @@ pub enum ClientError {
 
 /// Asks the agent for its status.
 pub(super) fn status(socket: &Path) -> Result<Status, ClientError> {
-    let answer = exchange(socket).map_err(|error| ClientError::NoAgent {
+    ask(socket, Request::Status)
+}
+
+/// Asks the agent what it enforces.
+pub(super) fn enforced(socket: &Path) -> Result<Enforced, ClientError> {
+    ask(socket, Request::Enforced)
+}
+
+/// Asks the agent for the flows that it knows.
+pub(super) fn flows(socket: &Path) -> Result<Flows, ClientError> {
+    ask(socket, Request::Flows)
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> Result<T, ClientError> {
+    let answer = exchange(socket, request).map_err(|error| ClientError::NoAgent {
         socket: socket.to_path_buf(),
         error,
     })?;
     serde_json::from_slice(&answer).map_err(|error| ClientError::Answer {
         socket: socket.to_path_buf(),
-        found: error.to_string(),
+        found: match serde_json::from_slice::<Refusal>(&answer) {
+            Ok(refusal) => refusal.error,
+            Err(_) => error.to_string(),
+        },
     })
 }
 
-fn exchange(socket: &Path) -> io::Result<Vec<u8>> {
+fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(b"{\"request\":\"status\"}\n")?;
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     if answer.is_empty() {

@@ -3,10 +3,13 @@
 use super::table::Table;
 use crate::{
     model::Kind,
-    resource::{GlobalNetworkPolicySpec, ProtoPort, Resource},
+    resource::{
+        FelixConfigurationSpec, GlobalNetworkPolicySpec, HostEndpointSpec, ProtoPort, Resource,
+        TierSpec,
+    },
 };
 
-/// A column of a table, or an empty cell where a kind has nothing to show.
+/// A column of a table. Its cell is empty for a resource of another kind.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     heading: &'static str,
@@ -30,28 +33,27 @@ const NAME: Column = column("NAME", |resource| resource.metadata().name.clone())
 const NAMESPACE: Column = column("NAMESPACE", |resource| {
     resource.metadata().namespace.clone().unwrap_or_default()
 });
-const NETS: Column = column("NETS", |resource| match resource {
-    Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) => set.spec.nets.join(","),
-    _ => String::new(),
+const NETS: Column = column("NETS", |resource| {
+    if let Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) = resource {
+        set.spec.nets.join(",")
+    } else {
+        String::new()
+    }
 });
 
 const HOST_ENDPOINT: &[Column] = &[
     NAME,
-    column("NODE", |resource| match resource {
-        Resource::HostEndpoint(endpoint) => endpoint.spec.node.clone().unwrap_or_default(),
-        _ => String::new(),
+    column("NODE", |resource| {
+        endpoint(resource, |spec| spec.node.clone().unwrap_or_default())
     }),
-    column("INTERFACE", |resource| match resource {
-        Resource::HostEndpoint(endpoint) => endpoint.spec.interface.clone().unwrap_or_default(),
-        _ => String::new(),
+    column("INTERFACE", |resource| {
+        endpoint(resource, |spec| spec.interface.clone().unwrap_or_default())
     }),
-    column("IPS", |resource| match resource {
-        Resource::HostEndpoint(endpoint) => endpoint.spec.expected_ips.join(","),
-        _ => String::new(),
+    column("IPS", |resource| {
+        endpoint(resource, |spec| spec.expected_ips.join(","))
     }),
-    column("PROFILES", |resource| match resource {
-        Resource::HostEndpoint(endpoint) => endpoint.spec.profiles.join(","),
-        _ => String::new(),
+    column("PROFILES", |resource| {
+        endpoint(resource, |spec| spec.profiles.join(","))
     }),
 ];
 
@@ -59,18 +61,12 @@ const POLICY: &[Column] = &[
     NAME,
     column("TIER", |resource| {
         policy(resource, |spec| {
-            spec.tier
-                .clone()
-                .filter(|tier| !tier.is_empty())
-                .unwrap_or_else(|| "default".to_owned())
+            let tier = spec.tier.clone().filter(|tier| !tier.is_empty());
+            tier.unwrap_or_else(|| "default".to_owned())
         })
     }),
     column("ORDER", |resource| {
-        policy(resource, |spec| {
-            spec.order
-                .map(|order| order.to_string())
-                .unwrap_or_default()
-        })
+        policy(resource, |spec| number(spec.order))
     }),
     column("SELECTOR", |resource| {
         policy(resource, |spec| spec.selector.clone().unwrap_or_default())
@@ -79,71 +75,96 @@ const POLICY: &[Column] = &[
 
 const PROFILE: &[Column] = &[
     NAME,
-    column("LABELS", |resource| match resource {
-        Resource::Profile(profile) => profile
-            .spec
-            .labels_to_apply
-            .iter()
+    column("LABELS", |resource| {
+        let Resource::Profile(profile) = resource else {
+            return String::new();
+        };
+        let labels = profile.spec.labels_to_apply.iter();
+        let pairs: Vec<String> = labels
             .map(|(key, value)| format!("{key}={value}"))
-            .collect::<Vec<_>>()
-            .join(","),
-        _ => String::new(),
+            .collect();
+        pairs.join(",")
     }),
 ];
 
 const TIER: &[Column] = &[
     NAME,
-    column("ORDER", |resource| match resource {
-        Resource::Tier(tier) => tier
-            .spec
-            .order
-            .map(|order| order.to_string())
-            .unwrap_or_default(),
-        _ => String::new(),
+    column("ORDER", |resource| {
+        tier(resource, |spec| number(spec.order))
     }),
-    column("DEFAULT-ACTION", |resource| match resource {
-        Resource::Tier(tier) => tier
-            .spec
-            .default_action
-            .clone()
-            .unwrap_or_else(|| "Deny".to_owned()),
-        _ => String::new(),
+    column("DEFAULT-ACTION", |resource| {
+        tier(resource, |spec| {
+            let action = spec.default_action.clone();
+            action.unwrap_or_else(|| "Deny".to_owned())
+        })
     }),
 ];
 
 const FELIX_CONFIGURATION: &[Column] = &[
     NAME,
-    column("FAILSAFE-INBOUND", |resource| match resource {
-        Resource::FelixConfiguration(felix) => ports(&felix.spec.failsafe_inbound_host_ports),
-        _ => String::new(),
+    column("FAILSAFE-INBOUND", |resource| {
+        felix(resource, |spec| {
+            ports(spec.failsafe_inbound_host_ports.as_deref())
+        })
     }),
-    column("FAILSAFE-OUTBOUND", |resource| match resource {
-        Resource::FelixConfiguration(felix) => ports(&felix.spec.failsafe_outbound_host_ports),
-        _ => String::new(),
+    column("FAILSAFE-OUTBOUND", |resource| {
+        felix(resource, |spec| {
+            ports(spec.failsafe_outbound_host_ports.as_deref())
+        })
     }),
 ];
 
-fn policy(resource: &Resource, cell: impl Fn(&GlobalNetworkPolicySpec) -> String) -> String {
-    match resource {
-        Resource::GlobalNetworkPolicy(policy) => cell(&policy.spec),
-        Resource::StagedGlobalNetworkPolicy(policy) => cell(&policy.spec.policy()),
-        _ => String::new(),
+fn endpoint(resource: &Resource, cell: impl Fn(&HostEndpointSpec) -> String) -> String {
+    if let Resource::HostEndpoint(endpoint) = resource {
+        cell(&endpoint.spec)
+    } else {
+        String::new()
     }
 }
 
-fn ports(ports: &Option<Vec<ProtoPort>>) -> String {
+fn policy(resource: &Resource, cell: impl Fn(&GlobalNetworkPolicySpec) -> String) -> String {
+    if let Resource::GlobalNetworkPolicy(policy) = resource {
+        cell(&policy.spec)
+    } else if let Resource::StagedGlobalNetworkPolicy(policy) = resource {
+        cell(&policy.spec.policy())
+    } else {
+        String::new()
+    }
+}
+
+fn tier(resource: &Resource, cell: impl Fn(&TierSpec) -> String) -> String {
+    if let Resource::Tier(tier) = resource {
+        cell(&tier.spec)
+    } else {
+        String::new()
+    }
+}
+
+fn felix(resource: &Resource, cell: impl Fn(&FelixConfigurationSpec) -> String) -> String {
+    if let Resource::FelixConfiguration(felix) = resource {
+        cell(&felix.spec)
+    } else {
+        String::new()
+    }
+}
+
+fn number(order: Option<f64>) -> String {
+    order.map(|order| order.to_string()).unwrap_or_default()
+}
+
+fn ports(ports: Option<&[ProtoPort]>) -> String {
     let Some(ports) = ports else {
         return "(default)".to_owned();
     };
-    ports
+    let texts: Vec<String> = ports
         .iter()
         .map(|port| {
             let net = port.net.as_ref().map(|net| format!("@{net}"));
             let protocol = port.protocol.to_ascii_lowercase();
             format!("{protocol}:{}{}", port.port, net.unwrap_or_default())
         })
-        .collect::<Vec<_>>()
-        .join(",")
+        .collect();
+    texts.join(",")
 }
 
 /// All columns of a kind, and how many of them are in the narrow table.

@@ -9,6 +9,7 @@ use std::{
 
 use clap::Args;
 
+use super::CtlError;
 use crate::{
     model::ObjectRef,
     resource::{self, Resource, ResourceError},
@@ -184,6 +185,17 @@ impl Input {
                 }
             }
         }
+    }
+
+    /// The objects, if nothing is wrong and there are any.
+    pub(super) fn finish(self) -> Result<Vec<Item>, CtlError> {
+        if !self.errors.is_empty() {
+            return Err(CtlError::Input(self.errors));
+        }
+        if self.items.is_empty() {
+            return Err(CtlError::NoResources);
+        }
+        Ok(self.items)
     }
 
     /// Checks every object; what is wrong is added to the errors.

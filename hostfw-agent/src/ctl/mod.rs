@@ -7,7 +7,9 @@
 mod change;
 mod client;
 mod columns;
+mod diff;
 mod get;
+mod host;
 mod input;
 mod kind;
 mod status;
@@ -70,6 +72,8 @@ enum Command {
     Delete(change::Delete),
     /// Show stored resources.
     Get(get::Get),
+    /// Show what stored resources and new ones make of the same traffic.
+    Diff(diff::Diff),
     /// Check resources without storing them, and without an agent.
     Validate(validate::Validate),
     /// Show what the agent of this node enforces.
@@ -160,6 +164,7 @@ pub fn run(
         Command::Replace(command) => command.run(&store, streams),
         Command::Delete(command) => command.run(&store, streams),
         Command::Get(command) => command.run(&store, streams),
+        Command::Diff(command) => command.run(&store, &socket, streams),
         Command::Validate(command) => command.run(streams),
         Command::Status(command) => command.run(&store, &socket, streams),
     }

@@ -8,7 +8,10 @@ use clap::{Args, ValueEnum};
 
 use super::{CtlError, Streams, client, table::Table, wait};
 use crate::{
-    observe::status::{EndpointStatus, HookStatus, ObjectState, ObjectStatus, Problem, Status},
+    model::Kind,
+    observe::status::{
+        EndpointStatus, HookStatus, ObjectState, ObjectStatus, PolicyStatus, Problem, Status,
+    },
     source::{read_folder, yaml},
 };
 
@@ -113,9 +116,20 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
         writeln!(output)?;
         objects(&status.objects).write(output)?;
     }
+    let not_enforced = not_enforced(&status.objects);
+    if !not_enforced.is_empty() {
+        writeln!(output, "\nNot enforced:")?;
+        for line in not_enforced {
+            writeln!(output, "  {}", one_line(&line))?;
+        }
+    }
     if !status.endpoints.is_empty() {
         writeln!(output)?;
         endpoints(&status.endpoints).write(output)?;
+    }
+    if status.endpoints.iter().any(|one| !one.policies.is_empty()) {
+        writeln!(output)?;
+        policies(&status.endpoints).write(output)?;
     }
     let conditions = conditions(&status.endpoints);
     if !conditions.is_empty() {
@@ -181,25 +195,83 @@ fn endpoints(endpoints: &[EndpointStatus]) -> Table {
             Some(mode) => format!("{hook}/{mode}"),
         },
     };
-    let mut table = Table::new(&[
-        "ENDPOINT",
-        "INTERFACE",
-        "INGRESS",
-        "EGRESS",
-        "PREDNAT-POLICIES",
-        "EGRESS-POLICIES",
-    ]);
+    let mut table = Table::new(&["ENDPOINT", "INTERFACE", "INGRESS", "EGRESS"]);
     for endpoint in endpoints {
         table.row(vec![
             endpoint.name.clone(),
             endpoint.interface.clone().unwrap_or_default(),
             hook(&endpoint.ingress),
             hook(&endpoint.egress),
-            endpoint.pre_dnat_policies.join(","),
-            endpoint.egress_policies.join(","),
         ]);
     }
     table
+}
+
+/// What objects ask for and do not get.
+fn not_enforced(objects: &[ObjectStatus]) -> Vec<String> {
+    let lines = |object: &ObjectStatus| -> Vec<String> {
+        let lines = object.not_enforced.iter().map(|one| {
+            let ObjectStatus { kind, name, .. } = object;
+            format!("{kind}({name}): {}: {}", one.field, one.message)
+        });
+        lines.collect()
+    };
+    objects.iter().flat_map(lines).collect()
+}
+
+/// What applies, a row for each tier; the interfaces of an endpoint that have
+/// the same share their rows.
+fn policies(endpoints: &[EndpointStatus]) -> Table {
+    let mut table = Table::new(&[
+        "ENDPOINT",
+        "INTERFACES",
+        "STAGE",
+        "DIRECTION",
+        "TIER",
+        "POLICIES",
+    ]);
+    let mut shared: Vec<(&EndpointStatus, Vec<&str>)> = Vec::new();
+    for endpoint in endpoints {
+        let interface = endpoint.interface.as_deref().unwrap_or_default();
+        let same = |(one, _): &&mut (&EndpointStatus, Vec<&str>)| {
+            one.name == endpoint.name && one.policies == endpoint.policies
+        };
+        match shared.iter_mut().rev().find(same) {
+            Some((_, interfaces)) => interfaces.push(interface),
+            None => shared.push((endpoint, vec![interface])),
+        }
+    }
+    for (endpoint, interfaces) in shared {
+        let interfaces = match &interfaces[..] {
+            [first, second, third, rest @ ..] if !rest.is_empty() => {
+                format!("{first},{second},{third},+{}", rest.len())
+            }
+            few => few.join(","),
+        };
+        let tier =
+            |one: &PolicyStatus| (one.stage.clone(), one.direction.clone(), one.tier.clone());
+        for policies in endpoint.policies.chunk_by(|a, b| tier(a) == tier(b)) {
+            let names: Vec<String> = policies.iter().map(policy).collect();
+            let (stage, direction, tier) = tier(&policies[0]);
+            table.row(vec![
+                endpoint.name.clone(),
+                interfaces.clone(),
+                stage,
+                direction,
+                tier.unwrap_or_else(|| "(profiles)".to_owned()),
+                names.join(","),
+            ]);
+        }
+    }
+    table
+}
+
+fn policy(policy: &PolicyStatus) -> String {
+    if policy.kind == Kind::StagedGlobalNetworkPolicy.name() {
+        format!("{}(staged)", policy.name)
+    } else {
+        policy.name.clone()
+    }
 }
 
 /// What does not hold, and what was not the first choice.
@@ -243,7 +315,65 @@ fn counters(status: &Status) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::status::Condition;
+    use crate::observe::status::{Condition, NotEnforced};
+
+    fn policy(stage: &str, tier: Option<&str>, name: &str, kind: &str) -> PolicyStatus {
+        PolicyStatus {
+            stage: stage.to_owned(),
+            direction: "ingress".to_owned(),
+            tier: tier.map(str::to_owned),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn interfaces_of_an_endpoint_with_the_same_policies_share_rows() {
+        let endpoint = |interface: &str, policies: &[PolicyStatus]| EndpointStatus {
+            name: "all".to_owned(),
+            interface: Some(interface.to_owned()),
+            ingress: None,
+            egress: None,
+            workload: false,
+            policies: policies.to_vec(),
+            conditions: Vec::new(),
+        };
+        let own = [
+            policy("normal", Some("t"), "a", "GlobalNetworkPolicy"),
+            policy("normal", Some("default"), "b", "GlobalNetworkPolicy"),
+            policy("normal", Some("default"), "c", "GlobalNetworkPolicy"),
+            policy("normal", None, "p", "Profile"),
+        ];
+        let mut shown = Vec::new();
+        let endpoints = [
+            endpoint("eth0", &own),
+            endpoint("cali1", &own[..1]),
+            endpoint("cali2", &own[..1]),
+            endpoint("eth1", &own),
+            endpoint("cali3", &own[..1]),
+            endpoint("cali4", &own[..1]),
+            endpoint("cali5", &own[..1]),
+        ];
+        policies(&endpoints).write(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let rows: Vec<Vec<&str>> = shown
+            .lines()
+            .skip(1)
+            .map(|row| row.split_whitespace().collect())
+            .collect();
+        let row = |interfaces, tier, policies| {
+            vec!["all", interfaces, "normal", "ingress", tier, policies]
+        };
+        assert_eq!(
+            rows,
+            [
+                row("eth0,eth1", "t", "a"),
+                row("eth0,eth1", "default", "b,c"),
+                row("eth0,eth1", "(profiles)", "p"),
+                row("cali1,cali2,cali3,+2", "t", "a"),
+            ]
+        );
+    }
 
     #[test]
     fn durations() {
@@ -265,6 +395,7 @@ mod tests {
             enforced_generation: None,
             state,
             dataplane_generation: None,
+            not_enforced: Vec::new(),
         };
         let status = Status {
             node: "node1".to_owned(),
@@ -273,6 +404,13 @@ mod tests {
             objects: vec![
                 object("fine", ObjectState::Enforced),
                 object("bad", ObjectState::Refused),
+                ObjectStatus {
+                    not_enforced: vec![NotEnforced {
+                        field: "spec.ingress[0].http".to_owned(),
+                        message: "not looked into".to_owned(),
+                    }],
+                    ..object("half", ObjectState::Enforced)
+                },
             ],
             endpoints: vec![EndpointStatus {
                 name: "ep".to_owned(),
@@ -283,8 +421,11 @@ mod tests {
                     fallback: Some("no native XDP".to_owned()),
                 }),
                 egress: None,
-                pre_dnat_policies: vec!["a".to_owned(), "b".to_owned()],
-                egress_policies: Vec::new(),
+                workload: false,
+                policies: vec![
+                    policy("preDNAT", Some("default"), "a", "GlobalNetworkPolicy"),
+                    policy("preDNAT", Some("default"), "b", "StagedGlobalNetworkPolicy"),
+                ],
                 conditions: vec![Condition {
                     kind: "NormalIngressEnforced".to_owned(),
                     status: false,
@@ -312,7 +453,8 @@ mod tests {
         assert!(at("x.yaml") < at("bad"));
         assert!(at("bad ") < at("fine "));
         at("xdp/generic");
-        at("a,b");
+        at("ep         eth0         preDNAT   ingress     default   a,b(staged)");
+        at("GlobalNetworkPolicy(half): spec.ingress[0].http: not looked into");
         at("ep (eth0): ingress: no native XDP");
         at("ep (eth0): NormalIngressEnforced is false (NotInThisRelease): only pre-DNAT");
 

@@ -172,6 +172,7 @@ mod tests {
             enforced_generation: None,
             state,
             dataplane_generation: None,
+            not_enforced: Vec::new(),
         };
         let check = |status: &Status| all_valid(Path::new("store"), status);
         let mut status = enforced("a");

@@ -4,20 +4,22 @@
 //! something ahead of a rule that denies everything, that something is open in
 //! IPv4 and closed in IPv6.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
-use super::Warning;
+use super::{
+    Warning,
+    view::{Labelled, on},
+};
 use crate::{
-    model::{Entity, IpVersion, Kind, Model, ObjectRef, Policy, Rule, RuleAction, Stage},
+    model::{
+        Entity, IpVersion, Kind, Model, ObjectRef, Order, Policy, Rule, RuleAction, Stage, Tier,
+    },
     selector::Selector,
 };
 
-/// Endpoints to name in a message before it gets too long.
+/// Nets to name in a message before it gets too long.
 const MOST_NAMED: usize = 3;
 
 /// A rule and where it stands.
@@ -41,17 +43,18 @@ pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
     let mut policies: Vec<&Policy> = model
         .policies
         .iter()
-        .filter(|policy| policy.stage == Stage::PreDnat)
+        .filter(|policy| policy.stage == Stage::PreDnat && policy.staged.is_none())
         .collect();
-    policies.sort_by(|a, b| evaluated(a, b));
+    sort(&mut policies, model);
 
     // Many endpoints, but few groups of policies.
     let mut groups: BTreeMap<Vec<usize>, Vec<&str>> = BTreeMap::new();
-    for endpoint in &model.endpoints {
+    for labelled in Labelled::all(model) {
         let group = (0..policies.len())
-            .filter(|&index| policies[index].selector.matches(&endpoint.labels))
+            .filter(|&index| labelled.is_meant_by(policies[index]))
             .collect();
-        groups.entry(group).or_default().push(&endpoint.name);
+        let name = &labelled.endpoint.name;
+        groups.entry(group).or_default().push(name);
     }
     let mut traps: BTreeMap<Key<'_>, (String, BTreeSet<&str>)> = BTreeMap::new();
     let mut matched = BTreeSet::new();
@@ -99,25 +102,26 @@ pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
         .collect()
 }
 
-/// The order of evaluation (Calico: felix/calc/policy_sorter.go).
-fn evaluated(a: &Policy, b: &Policy) -> Ordering {
-    let key = |policy: &Policy| format!("{}//GlobalNetworkPolicy", policy.name);
-    a.order.cmp(&b.order).then_with(|| key(a).cmp(&key(b)))
-}
-
-fn on(endpoints: &[&str]) -> String {
-    match endpoints {
-        [] => String::new(),
-        [only] => format!(" on HostEndpoint({only})"),
-        several if several.len() <= MOST_NAMED => {
-            format!(" on the host endpoints {}", several.join(", "))
-        }
-        many => format!(
-            " on the host endpoints {} and {} more",
-            many[..MOST_NAMED].join(", "),
-            many.len() - MOST_NAMED
-        ),
-    }
+/// Puts policies in the order of evaluation (Calico:
+/// felix/calc/policy_sorter.go).
+fn sort(policies: &mut [&Policy], model: &Model) {
+    let fixed = Tier::always_there();
+    let orders: HashMap<&str, Order> = model
+        .tiers
+        .iter()
+        .chain(&fixed)
+        .map(|tier| (&*tier.name, tier.order))
+        .collect();
+    policies.sort_by_cached_key(|policy| {
+        let tier = orders.get(&*policy.tier);
+        (
+            tier.is_none(),
+            tier.copied().unwrap_or(Order::LAST),
+            policy.tier.clone(),
+            policy.order,
+            format!("{}//GlobalNetworkPolicy", policy.name),
+        )
+    });
 }
 
 /// The traps of policies that apply together, given in order of evaluation.
@@ -271,7 +275,10 @@ fn entity_matches_everything(entity: &Entity, version: IpVersion) -> bool {
     (entity.nets.is_empty() || entity.nets.iter().any(whole))
         && entity.not_nets.is_empty()
         && entity.ports.is_empty()
+        && entity.named_ports.is_empty()
         && entity.not_ports.is_empty()
+        && entity.not_named_ports.is_empty()
+        && entity.service.is_none()
         && entity.selector.is_none()
         && entity.not_selector.is_none()
 }
@@ -295,6 +302,9 @@ fn is_as_wide(rule: &Rule, other: &Rule) -> bool {
         .into_iter()
         .all(|(one, other)| {
             list_wider(&one.ports, &other.ports)
+                && list_wider(&one.named_ports, &other.named_ports)
+                && list_wider(&one.not_named_ports, &other.not_named_ports)
+                && wider(&one.service, &other.service)
                 && list_wider(&one.not_ports, &other.not_ports)
                 && wider(&one.selector, &other.selector)
                 && wider(&one.not_selector, &other.not_selector)

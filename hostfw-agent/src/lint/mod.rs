@@ -1,16 +1,22 @@
 //! What is valid, and yet probably not meant, or not enforced.
 
 mod families;
+mod loopback;
+mod references;
 mod unenforced;
+mod untracked;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     model::{FelixSettings, Kind, Model, ObjectRef},
     resource::{GlobalNetworkPolicySpec, PolicyType, Resource},
+    selector::Selector,
+    validate,
 };
 
 pub use unenforced::{Unenforced, unenforced, unenforced_together};
@@ -34,6 +40,9 @@ impl fmt::Display for Warning {
 #[must_use]
 pub fn lint(model: &Model) -> Vec<Warning> {
     let mut warnings = families::closed_by_omission(model);
+    warnings.extend(references::to_nothing(model));
+    warnings.extend(loopback::cut_off(model));
+    warnings.extend(untracked::without_replies(model));
     warnings.extend(model.settings.iter().flat_map(emptied_failsafes));
     warnings
 }
@@ -43,8 +52,8 @@ pub fn lint(model: &Model) -> Vec<Warning> {
 #[must_use]
 pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
     let messages = match resource {
-        Resource::GlobalNetworkPolicy(policy) => rules_outside_types(&policy.spec),
-        Resource::StagedGlobalNetworkPolicy(policy) => rules_outside_types(&policy.spec.policy()),
+        Resource::GlobalNetworkPolicy(policy) => of_policy(&policy.spec),
+        Resource::StagedGlobalNetworkPolicy(policy) => of_policy(&policy.spec.policy()),
         Resource::FelixConfiguration(_)
         | Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
@@ -59,6 +68,51 @@ pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
             message,
         })
         .collect()
+}
+
+fn of_policy(spec: &GlobalNetworkPolicySpec) -> Vec<String> {
+    let mut messages = rules_outside_types(spec);
+    messages.extend(no_endpoint(spec));
+    messages
+}
+
+/// A policy for what lives in a namespace or runs under a service account,
+/// which the endpoints of hosts do not.
+fn no_endpoint(spec: &GlobalNetworkPolicySpec) -> Option<String> {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let field = if given(&spec.namespace_selector) {
+        "namespaceSelector"
+    } else if given(&spec.service_account_selector) {
+        "serviceAccountSelector"
+    } else {
+        return None;
+    };
+    let means_hosts = |selector: Option<String>| {
+        let spec = GlobalNetworkPolicySpec {
+            selector,
+            ..spec.clone()
+        };
+        validate::effective_selector(&spec)
+            .is_none_or(|selector| selector.matches(&BTreeMap::new()))
+    };
+    if !means_hosts(None) {
+        return Some(format!(
+            "spec.{field} asks for labels that host endpoints do not have: the policy applies to \
+             none of them"
+        ));
+    }
+    let all = spec
+        .selector
+        .as_deref()
+        .map(Selector::parse)?
+        .ok()?
+        .is_all();
+    (all && given(&spec.selector) && !means_hosts(spec.selector.clone())).then(|| {
+        format!(
+            "spec.selector: beside {field}, all() means what lives in a namespace: the policy \
+             applies to no host endpoint. Leave it out to mean all"
+        )
+    })
 }
 
 fn rules_outside_types(spec: &GlobalNetworkPolicySpec) -> Vec<String> {

@@ -1,3 +1,8 @@
+mod loopback;
+mod references;
+mod unenforced;
+mod untracked;
+
 use super::*;
 use crate::{
     resource::parse_documents,
@@ -303,22 +308,108 @@ fn emptied_fail_safes() {
     }
 }
 
+/// Documents in flow style: kind, name and spec.
+fn objects(objects: &[(&str, &str, &str)]) -> String {
+    let one = |(kind, metadata, spec): &(&str, &str, &str)| {
+        format!(
+            "---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{{metadata}}}\n\
+             spec: {{{spec}}}\n"
+        )
+    };
+    objects.iter().map(one).collect()
+}
+
+fn resources(text: &str) -> Vec<Resource> {
+    let documents = parse_documents(text).into_iter();
+    documents
+        .flat_map(|document| document.result.expect("an object"))
+        .collect()
+}
+
+/// What is said of a policy with this spec alone.
+fn warnings(spec: &str) -> Vec<String> {
+    let text = objects(&[("GlobalNetworkPolicy", "name: p", spec)]);
+    resources(&text)
+        .iter()
+        .flat_map(lint_resource)
+        .map(|warning| warning.to_string())
+        .collect()
+}
+
+#[test]
+fn tiers_and_staging_decide_what_comes_first() {
+    let trap = |allow: (&str, &str), deny: (&str, &str)| {
+        let text = objects(&[
+            ("Tier", "name: early", "order: 1"),
+            ("Tier", "name: late", "order: 2"),
+            (
+                allow.0,
+                "name: allow",
+                &format!(
+                    "preDNAT: true, applyOnForward: true, tier: {}, ingress: [{{action: Allow, \
+                     source: {{nets: [10.0.0.0/8]}}}}]",
+                    allow.1
+                ),
+            ),
+            (
+                deny.0,
+                "name: deny",
+                &format!(
+                    "preDNAT: true, applyOnForward: true, order: -5, tier: {}, ingress: [{{action: \
+                     Deny}}]",
+                    deny.1
+                ),
+            ),
+        ]);
+        messages(&read(&text)).len()
+    };
+    const ENFORCED: &str = "GlobalNetworkPolicy";
+    const STAGED: &str = "StagedGlobalNetworkPolicy";
+    assert_eq!(trap((ENFORCED, "early"), (ENFORCED, "late")), 1);
+    assert_eq!(trap((ENFORCED, "late"), (ENFORCED, "default")), 1);
+    assert_eq!(trap((ENFORCED, "late"), (ENFORCED, "early")), 0);
+    assert_eq!(trap((ENFORCED, "late"), (ENFORCED, "late")), 0);
+    assert_eq!(trap((STAGED, "early"), (ENFORCED, "late")), 0);
+    assert_eq!(trap((ENFORCED, "early"), (STAGED, "late")), 0);
+}
+
+#[test]
+fn policies_for_namespaces_apply_to_no_host() {
+    assert_eq!(
+        warnings("namespaceSelector: all(), egress: [{action: Allow}]"),
+        [
+            "GlobalNetworkPolicy(p): spec.namespaceSelector asks for labels that host endpoints \
+             do not have: the policy applies to none of them"
+        ]
+    );
+    assert_eq!(
+        warnings("serviceAccountSelector: has(a)"),
+        [
+            "GlobalNetworkPolicy(p): spec.serviceAccountSelector asks for labels that host \
+             endpoints do not have: the policy applies to none of them"
+        ]
+    );
+    assert_eq!(
+        warnings("selector: all(), namespaceSelector: a != 'b'"),
+        [
+            "GlobalNetworkPolicy(p): spec.selector: beside namespaceSelector, all() means what \
+             lives in a namespace: the policy applies to no host endpoint. Leave it out to mean \
+             all"
+        ]
+    );
+    for spec in [
+        "",
+        "selector: all()",
+        "namespaceSelector: a != 'b'",
+        "selector: has(x), namespaceSelector: a != 'b'",
+        "namespaceSelector: ''",
+    ] {
+        assert_eq!(warnings(spec), [] as [&str; 0], "{spec}");
+    }
+}
+
 #[test]
 fn rules_of_a_direction_that_is_not_among_the_types() {
-    let warnings = |spec: &str| {
-        let text = format!(
-            "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: p}}\n\
-             spec: {{{spec}}}"
-        );
-        parse_documents(&text)
-            .remove(0)
-            .result
-            .expect("a policy")
-            .iter()
-            .flat_map(lint_resource)
-            .map(|warning| warning.to_string())
-            .collect::<Vec<_>>()
-    };
     assert_eq!(
         warnings("types: [Egress], ingress: [{action: Deny}], egress: [{action: Allow}]"),
         [

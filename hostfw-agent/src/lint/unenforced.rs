@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::view::Labelled;
 use crate::{
-    model::{HostEndpoint, InterfaceMatch, Model, ObjectRef, Stage},
+    model::{InterfaceMatch, Model, ObjectRef, Stage},
     resource::{
         EntityRule, FelixConfigurationSpec, GlobalNetworkPolicySpec, PolicyType, Resource, Rule,
     },
@@ -70,10 +71,9 @@ pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
 /// for all interfaces.
 #[must_use]
 pub fn unenforced_together(model: &Model) -> Vec<Unenforced> {
-    let wildcards: Vec<&HostEndpoint> = model
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.interface == InterfaceMatch::Wildcard)
+    let wildcards: Vec<Labelled<'_>> = Labelled::all(model)
+        .into_iter()
+        .filter(|labelled| labelled.endpoint.interface == InterfaceMatch::Wildcard)
         .collect();
     let untracked = model
         .policies
@@ -83,8 +83,8 @@ pub fn unenforced_together(model: &Model) -> Vec<Unenforced> {
         .filter_map(|policy| {
             let mut endpoints = wildcards
                 .iter()
-                .filter(|endpoint| policy.selector.matches(&endpoint.labels));
-            let first = &endpoints.next()?.name;
+                .filter(|labelled| labelled.is_meant_by(policy));
+            let first = &endpoints.next()?.endpoint.name;
             let more = match endpoints.count() {
                 0 => String::new(),
                 count => format!(" and {count} more"),

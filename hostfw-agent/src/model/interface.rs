@@ -1,7 +1,10 @@
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// A network interface of this node, as the kernel describes it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Interface {
     /// The kernel's interface index.
     pub index: u32,

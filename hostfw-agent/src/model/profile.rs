@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::Rule;
 
@@ -20,4 +20,13 @@ pub struct Profile {
 impl Profile {
     /// Name of the profile that is always there, and allows everything.
     pub const ALLOW_ALL: &str = "projectcalico-default-allow";
+
+    /// Gives those of its labels whose keys are not among `labels`.
+    pub fn lend_labels(&self, labels: &mut Cow<'_, BTreeMap<String, String>>) {
+        for (key, value) in &self.labels_to_apply {
+            if !labels.contains_key(key) {
+                labels.to_mut().insert(key.clone(), value.clone());
+            }
+        }
+    }
 }

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_common::stage::List;
 
-use super::status::{Condition, EndpointStatus, HookStatus};
+use super::{
+    counters::direction_name,
+    status::{Condition, EndpointStatus, HookStatus, PolicyStatus},
+};
 use crate::{
-    model::{InterfaceMatch, Model},
-    select::{Governed, Inert, InertReason, SelectedList, Selection},
+    model::{Model, ObjectRef, Tier},
+    select::{Governed, Inert, InertReason, SelectedPolicy, Selection},
 };
 
 /// What is known of the kernel side when the conditions are told.
@@ -62,51 +65,45 @@ fn governed_status(
 ) -> EndpointStatus {
     let index = governed.interface.index;
     let hooks = facts.hooks.get(&index);
-    let mut conditions = vec![
-        programmed(governed, facts),
-        condition(
-            "NormalIngressEnforced",
-            Err((
-                "NotInThisRelease",
-                "this release does not enforce the normal ingress default deny, nor profiles: \
-                 what pre-DNAT policy does not deny reaches local processes"
-                    .to_owned(),
-            )),
-        ),
-        addresses_known(selection, governed),
+    let conditions = [
+        Some(programmed(governed, facts)),
+        Some(forward_enforced(facts)),
+        (!governed.workload).then(|| normal_ingress_enforced(facts)),
+        Some(addresses_known(selection, governed)),
+        profiles_known(governed),
+        tiers_known(model, governed),
+        untracked_enforced(selection, governed),
+        established_flows_kept(governed, facts),
     ];
-    let wildcard = model.endpoints.iter().any(|endpoint| {
-        endpoint.name == governed.endpoint && endpoint.interface == InterfaceMatch::Wildcard
-    });
-    if wildcard {
-        conditions.push(condition(
-            "WorkloadInterfacesEnforced",
-            Err((
-                "NotInThisRelease",
-                "this release does not enforce pre-DNAT policy of a * endpoint on workload \
-                 interfaces and loopback"
-                    .to_owned(),
-            )),
-        ));
-    }
-    if let Some(reason) = facts.not_adopted.get(&index) {
-        conditions.push(condition(
-            "EstablishedFlowsKept",
-            Err((
-                "AdoptionFailed",
-                format!("flows from before enforcement may have been cut: {reason}"),
-            )),
-        ));
-    }
     EndpointStatus {
         name: governed.endpoint.clone(),
         interface: Some(governed.interface.name.clone()),
         ingress: hooks.map(|(ingress, _)| ingress.clone()),
         egress: hooks.map(|(_, egress)| egress.clone()),
-        pre_dnat_policies: names(governed.list(List::PreDnat)),
-        egress_policies: names(governed.list(List::NormalOut)),
-        conditions,
+        workload: governed.workload,
+        policies: policies(governed),
+        conditions: conditions.into_iter().flatten().collect(),
     }
+}
+
+/// Policies and profiles in the order in which they are evaluated.
+fn policies(governed: &Governed) -> Vec<PolicyStatus> {
+    let mut statuses = Vec::new();
+    for list in List::ALL {
+        let selected = governed.list(list);
+        let status = |tier: Option<&str>, policy: &SelectedPolicy| PolicyStatus {
+            stage: list.stage().name().to_owned(),
+            direction: direction_name(list.direction()).to_owned(),
+            tier: tier.map(str::to_owned),
+            kind: policy.object.kind.name().to_owned(),
+            name: policy.object.name.clone(),
+        };
+        for tier in &selected.tiers {
+            statuses.extend(tier.policies.iter().map(|p| status(Some(&tier.name), p)));
+        }
+        statuses.extend(selected.profiles.iter().map(|p| status(None, p)));
+    }
+    statuses
 }
 
 fn programmed(governed: &Governed, facts: &Facts) -> Condition {
@@ -141,17 +138,61 @@ fn programmed(governed: &Governed, facts: &Facts) -> Condition {
     condition("Programmed", holds)
 }
 
+fn forward_enforced(facts: &Facts) -> Condition {
+    let holds = if let Some(why) = &facts.netfilter_missing {
+        Err((
+            "NoNetfilter",
+            format!("policy with applyOnForward does not judge forwarded packets: {why}"),
+        ))
+    } else if let Some(interface) = &facts.ipvs_interface {
+        Err((
+            "DegradedByIpvs",
+            format!(
+                "{interface} holds the addresses of services: what IPVS forwards for them does \
+                 not pass the hook of forwarded packets"
+            ),
+        ))
+    } else {
+        Ok((
+            "Enforced",
+            "forwarded packets are judged behind routing and DNAT".to_owned(),
+        ))
+    };
+    condition("ForwardEnforced", holds)
+}
+
+fn normal_ingress_enforced(facts: &Facts) -> Condition {
+    let holds = if let Some(why) = &facts.netfilter_missing {
+        Err((
+            "NoNetfilter",
+            format!(
+                "neither normal ingress policy nor the default deny is enforced, what pre-DNAT \
+                 policy does not deny reaches local processes: {why}"
+            ),
+        ))
+    } else if let Some(interface) = &facts.ipvs_interface {
+        Err((
+            "DegradedByIpvs",
+            format!(
+                "{interface} holds the addresses of services: packets for them are judged as if \
+                 they were for local processes, by the service's address and port"
+            ),
+        ))
+    } else {
+        Ok((
+            "Enforced",
+            "packets for local processes are judged behind DNAT".to_owned(),
+        ))
+    };
+    condition("NormalIngressEnforced", holds)
+}
+
 fn addresses_known(selection: &Selection, governed: &Governed) -> Condition {
-    let applied: BTreeSet<&str> = governed
-        .lists
-        .iter()
-        .flat_map(|list| list.policies())
-        .map(|policy| &*policy.object.name)
-        .collect();
+    let applied: BTreeSet<&ObjectRef> = applied(governed).map(|policy| &policy.object).collect();
     let unknown: BTreeSet<String> = selection
         .unknown_addresses
         .iter()
-        .filter(|unknown| applied.contains(&*unknown.policy.name))
+        .filter(|unknown| applied.contains(&unknown.policy))
         .map(|unknown| unknown.endpoint.to_string())
         .collect();
     let holds = if unknown.is_empty() {
@@ -160,16 +201,112 @@ fn addresses_known(selection: &Selection, governed: &Governed) -> Condition {
             "the addresses of every endpoint that a rule selects are known".to_owned(),
         ))
     } else {
-        let unknown: Vec<_> = unknown.into_iter().collect();
         Err((
             "OtherNode",
             format!(
                 "rules do not match the addresses of {}: on another node, and without expectedIPs",
-                unknown.join(", ")
+                join(unknown)
             ),
         ))
     };
     condition("AddressesKnown", holds)
+}
+
+/// Told only where one is missing.
+fn profiles_known(governed: &Governed) -> Option<Condition> {
+    let missing: BTreeSet<String> = applied(governed)
+        .filter(|profile| profile.missing)
+        .map(|profile| profile.object.name.clone())
+        .collect();
+    (!missing.is_empty()).then(|| {
+        condition(
+            "ProfilesKnown",
+            Err((
+                "NoSuchProfile",
+                format!(
+                    "spec.profiles names {}, which is not there: it denies every packet that \
+                     reaches it",
+                    join(missing)
+                ),
+            )),
+        )
+    })
+}
+
+/// Told only where one is missing.
+fn tiers_known(model: &Model, governed: &Governed) -> Option<Condition> {
+    let always = Tier::always_there();
+    let known: BTreeSet<&str> = always
+        .iter()
+        .chain(&model.tiers)
+        .map(|tier| &*tier.name)
+        .collect();
+    let missing: BTreeSet<String> = governed
+        .lists
+        .iter()
+        .flat_map(|list| &list.tiers)
+        .filter(|tier| !known.contains(&*tier.name))
+        .map(|tier| tier.name.clone())
+        .collect();
+    (!missing.is_empty()).then(|| {
+        condition(
+            "TiersKnown",
+            Err((
+                "NoSuchTier",
+                format!(
+                    "policies are in tier {}, which is not there: it comes behind all others and \
+                     denies what its policies do not decide",
+                    join(missing)
+                ),
+            )),
+        )
+    })
+}
+
+/// Told only where a policy has no effect.
+fn untracked_enforced(selection: &Selection, governed: &Governed) -> Option<Condition> {
+    let ignored: Vec<String> = selection
+        .ignored_untracked
+        .iter()
+        .filter(|ignored| ignored.endpoint == governed.endpoint)
+        .map(|ignored| ignored.policy.to_string())
+        .collect();
+    (!ignored.is_empty()).then(|| {
+        condition(
+            "UntrackedEnforced",
+            Err((
+                "Wildcard",
+                format!(
+                    "{} has no effect: an endpoint for all interfaces (*) takes no untracked policy",
+                    join(ignored)
+                ),
+            )),
+        )
+    })
+}
+
+/// Told only where they may have been cut.
+fn established_flows_kept(governed: &Governed, facts: &Facts) -> Option<Condition> {
+    let reason = facts.not_adopted.get(&governed.interface.index)?;
+    Some(condition(
+        "EstablishedFlowsKept",
+        Err((
+            "AdoptionFailed",
+            format!("flows from before enforcement may have been cut: {reason}"),
+        )),
+    ))
+}
+
+/// Everything that applies, at any stage.
+fn applied(governed: &Governed) -> impl Iterator<Item = &SelectedPolicy> {
+    governed
+        .lists
+        .iter()
+        .flat_map(|list| list.policies().chain(&list.profiles))
+}
+
+fn join(names: impl IntoIterator<Item = String>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn inert_status(inert: &Inert) -> EndpointStatus {
@@ -192,7 +329,10 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
         InertReason::Excluded(name) => ("Excluded", format!("interfaceExclude names {name}")),
         InertReason::Workload(name) => (
             "WorkloadInterface",
-            format!("{name} is a workload interface: interfacePrefix covers it"),
+            format!(
+                "{name} is a workload interface, for interfacePrefix covers it: only an endpoint \
+                 for all interfaces (*) governs those"
+            ),
         ),
         InertReason::NothingLeft => (
             "NothingLeft",
@@ -204,16 +344,10 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
         interface: None,
         ingress: None,
         egress: None,
-        pre_dnat_policies: Vec::new(),
-        egress_policies: Vec::new(),
+        workload: false,
+        policies: Vec::new(),
         conditions: vec![condition("Programmed", Err((reason, message)))],
     }
-}
-
-fn names(list: &SelectedList) -> Vec<String> {
-    list.policies()
-        .map(|policy| policy.object.name.clone())
-        .collect()
 }
 
 fn condition(

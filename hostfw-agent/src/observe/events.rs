@@ -1,4 +1,5 @@
-//! Rules with action Log: from ring-buffer records to log lines.
+//! Rules with action Log and staged policies: from ring-buffer records to log
+//! lines.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,7 +9,10 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use hostfw_common::{conntrack::Address, endpoint::Family, event::Event, verdict::Direction};
+use hostfw_common::{
+    conntrack::Address, endpoint::Family, event::Event, policy::Action, stage::List,
+    verdict::Direction,
+};
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
@@ -28,6 +32,7 @@ struct Pages {
     /// Latest last.
     generations: VecDeque<(u64, Names)>,
     interfaces: BTreeMap<u32, String>,
+    log_prefix: String,
 }
 
 impl NameBook {
@@ -48,6 +53,18 @@ impl NameBook {
             .interfaces = interfaces;
     }
 
+    /// Notes what the events of rules with action Log begin with, in which
+    /// specifiers stand for names ([`LogEvent::prefix`]).
+    pub fn set_log_prefix(&self, prefix: &str) {
+        prefix.clone_into(
+            &mut self
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .log_prefix,
+        );
+    }
+
     /// Puts an event into words.
     #[must_use]
     pub fn describe(&self, event: &Event) -> LogEvent {
@@ -65,31 +82,37 @@ impl NameBook {
                 || format!("#{}", event.endpoint.number),
                 |object| object.name.clone(),
             );
-        let policy = names
-            .and_then(|names| names.policy(event.rule.policy))
-            .map_or_else(
-                || format!("#{}", event.rule.policy.number),
-                |object| object.name.clone(),
-            );
+        let object = names.and_then(|names| names.policy(event.rule.policy));
+        let policy = object.map_or_else(
+            || format!("#{}", event.rule.policy.number),
+            |object| object.name.clone(),
+        );
+        let kind = object.map(|object| object.kind.name());
+        let tier = names
+            .and_then(|names| names.tier_of(event.rule.policy))
+            .map(str::to_owned);
         let interface = pages
             .interfaces
             .get(&event.interface)
             .cloned()
             .unwrap_or_else(|| format!("#{}", event.interface));
-        let direction = if event.direction == Direction::Ingress as u8 {
+        let direction = if event.rule.direction == Direction::Ingress as u8 {
             Direction::Ingress
         } else {
             Direction::Egress
         };
         LogEvent {
+            prefix: expand(&pages.log_prefix, tier.as_deref(), kind, &policy),
             endpoint,
             interface,
-            stage: match direction {
-                Direction::Ingress => "pre-dnat",
-                Direction::Egress => "normal",
-            },
+            stage: List::ALL
+                .get(usize::from(event.list))
+                .map(|list| list.stage().name()),
+            tier,
+            kind,
             policy,
             rule: format!("{}[{}]", direction_name(direction), event.rule.index),
+            would: would(event.rule.action),
             protocol: event.protocol,
             source: SocketAddr::new(
                 address(event.family, event.source),
@@ -103,19 +126,70 @@ impl NameBook {
     }
 }
 
+/// What a rule of a staged policy would do; `None` for one that only logs.
+fn would(action: u8) -> Option<&'static str> {
+    match Action::from_number(action)? {
+        Action::StagedAllow => Some("allow"),
+        Action::StagedDeny => Some("deny"),
+        Action::StagedPass => Some("pass"),
+        Action::Allow
+        | Action::Deny
+        | Action::Log
+        | Action::Pass
+        | Action::TierDeny
+        | Action::Skip => None,
+    }
+}
+
+/// Puts names in place of the specifiers of a `logPrefix` (Calico:
+/// felix/rules/policy.go): `%t` the tier, `%k` the kind, `%n` the name, `%p`
+/// the name with the namespace in front, if there is one. Anything else stays.
+fn expand(prefix: &str, tier: Option<&str>, kind: Option<&str>, policy: &str) -> String {
+    let mut expanded = String::with_capacity(prefix.len());
+    let mut rest = prefix;
+    while let Some((before, specifier)) = rest.split_once('%') {
+        expanded.push_str(before);
+        let name = match specifier.chars().next() {
+            Some('t') => tier.unwrap_or_default(),
+            Some('k') => kind.unwrap_or_default(),
+            // Nothing that holds rules for hosts lives in a namespace.
+            Some('n' | 'p') => policy,
+            _ => {
+                expanded.push('%');
+                rest = specifier;
+                continue;
+            }
+        };
+        expanded.push_str(name);
+        rest = &specifier[1..];
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
 /// An event in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
+    /// `logPrefix`, with names in place of the specifiers `%t` (tier), `%k`
+    /// (kind), `%n` and `%p` (name).
+    pub prefix: String,
     /// Name of the endpoint.
     pub endpoint: String,
     /// Name of the interface.
     pub interface: String,
-    /// Where on its way the packet was seen: `pre-dnat` or `normal`.
-    pub stage: &'static str,
-    /// Name of the policy.
+    /// The stage whose list holds the rule.
+    pub stage: Option<&'static str>,
+    /// Name of the policy's tier; `None` for a profile.
+    pub tier: Option<String>,
+    /// Kind of the policy or profile.
+    pub kind: Option<&'static str>,
+    /// Its name.
     pub policy: String,
     /// The rule as a path in the policy's spec: `ingress[0]`.
     pub rule: String,
+    /// What the rule would do if the policy were not staged; `None` for a rule
+    /// with action Log.
+    pub would: Option<&'static str>,
     /// Protocol number (IANA).
     pub protocol: u8,
     /// Where the packet comes from; the port is 0 if there is none.
@@ -136,39 +210,32 @@ impl LogEvent {
 
     /// Writes the event to the log.
     pub fn log(&self) {
-        if let Some((kind, code)) = self.icmp() {
-            info!(
-                target: "hostfw::rule",
-                endpoint = self.endpoint,
-                interface = self.interface,
-                stage = self.stage,
-                tier = "default",
-                policy = self.policy,
-                rule = self.rule,
-                protocol = self.protocol,
-                source = %self.source.ip(),
-                destination = %self.destination.ip(),
-                icmp_type = kind,
-                icmp_code = code,
-                "packet matched a Log rule"
-            );
+        let icmp = self.icmp();
+        let message = if self.would.is_some() {
+            "packet matched a rule of a staged policy"
         } else {
-            info!(
-                target: "hostfw::rule",
-                endpoint = self.endpoint,
-                interface = self.interface,
-                stage = self.stage,
-                tier = "default",
-                policy = self.policy,
-                rule = self.rule,
-                protocol = self.protocol,
-                source = %self.source.ip(),
-                source_port = self.source.port(),
-                destination = %self.destination.ip(),
-                destination_port = self.destination.port(),
-                "packet matched a Log rule"
-            );
-        }
+            "packet matched a Log rule"
+        };
+        info!(
+            target: "hostfw::rule",
+            prefix = self.would.is_none().then_some(&*self.prefix),
+            endpoint = self.endpoint,
+            interface = self.interface,
+            stage = self.stage,
+            tier = self.tier,
+            kind = self.kind,
+            policy = self.policy,
+            rule = self.rule,
+            would = self.would,
+            protocol = self.protocol,
+            source = %self.source.ip(),
+            source_port = icmp.is_none().then(|| self.source.port()),
+            destination = %self.destination.ip(),
+            destination_port = icmp.is_none().then(|| self.destination.port()),
+            icmp_type = icmp.map(|(kind, _)| kind),
+            icmp_code = icmp.map(|(_, code)| code),
+            "{message}"
+        );
     }
 }
 
@@ -253,7 +320,8 @@ mod tests {
             protocol: 6,
             family: Family::V4 as u8,
             direction: Direction::Ingress as u8,
-            _pad: 0,
+            list: List::PreDnat as u8,
+            _pad: [0; 4],
         }
     }
 
@@ -277,6 +345,7 @@ mod tests {
             },
         );
         book.set_interfaces(BTreeMap::from([(2, "eth0".to_owned())]));
+        book.set_log_prefix("%t %k %n|%p 100%");
         book
     }
 
@@ -285,11 +354,16 @@ mod tests {
         assert_eq!(
             book().describe(&event()),
             LogEvent {
+                prefix: "default GlobalNetworkPolicy drop-other-ingress|drop-other-ingress 100%"
+                    .to_owned(),
                 endpoint: "node1-eth0".to_owned(),
                 interface: "eth0".to_owned(),
-                stage: "pre-dnat",
+                stage: Some("preDNAT"),
+                tier: Some("default".to_owned()),
+                kind: Some("GlobalNetworkPolicy"),
                 policy: "drop-other-ingress".to_owned(),
                 rule: "ingress[3]".to_owned(),
+                would: None,
                 protocol: 6,
                 source: "192.0.2.7:40000".parse().unwrap(),
                 destination: "10.240.0.1:31852".parse().unwrap(),
@@ -312,6 +386,22 @@ mod tests {
             ),
             ("#0", "#1", "#9")
         );
+        assert_eq!((described.tier, described.kind), (None, None));
+        assert_eq!(described.prefix, "  #1|#1 100%");
+    }
+
+    #[test]
+    fn only_specifiers_of_a_prefix_are_replaced() {
+        let expanded = |prefix| expand(prefix, Some("t"), Some("k"), "n");
+        for (prefix, expected) in [
+            ("", ""),
+            ("calico-packet", "calico-packet"),
+            ("%t", "t"),
+            ("%%t%x%", "%t%x%"),
+            ("é%né", "éné"),
+        ] {
+            assert_eq!(expanded(prefix), expected, "{prefix}");
+        }
     }
 
     #[test]
@@ -328,10 +418,18 @@ mod tests {
             protocol: 58,
             family: Family::V6 as u8,
             direction: Direction::Egress as u8,
+            list: List::NormalOut as u8,
+            rule: RuleEntry::new(
+                PolicyId { number: 1 },
+                3,
+                Action::StagedDeny,
+                Direction::Egress,
+            ),
             ..event()
         });
         assert_eq!(described.icmp(), Some((128, 0)));
-        assert_eq!(described.stage, "normal");
+        assert_eq!(described.stage, Some("normal"));
+        assert_eq!(described.would, Some("deny"));
         assert_eq!(described.rule, "egress[3]");
         assert_eq!(described.source.ip(), "fd00::1".parse::<IpAddr>().unwrap());
     }

@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod counters;
 pub mod events;
+pub mod live;
 pub mod objects;
 pub mod program_log;
 pub mod socket;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{ObjectState, ObjectStatus, Problem, Warning};
+use super::status::{NotEnforced, ObjectState, ObjectStatus, Problem, Warning};
 use crate::{
     accept::{self, Accepted, AcceptedObject, Stored},
     lint,
@@ -42,6 +42,16 @@ pub fn object_statuses(
     enforced: &Accepted,
     first: &FirstHeld,
 ) -> Vec<ObjectStatus> {
+    let mut not_enforced: BTreeMap<ObjectRef, Vec<NotEnforced>> = BTreeMap::new();
+    for unenforced in enforced.unenforced() {
+        not_enforced
+            .entry(unenforced.about)
+            .or_default()
+            .push(NotEnforced {
+                field: unenforced.field,
+                message: unenforced.why,
+            });
+    }
     let mut statuses = BTreeMap::new();
     // Those that the store no longer holds, as long as they are in force.
     for object in &enforced.objects {
@@ -80,6 +90,7 @@ pub fn object_statuses(
                 enforced_generation: in_force.and_then(version),
                 state,
                 dataplane_generation: in_force.and_then(|_| first.0.get(&named).copied()),
+                not_enforced: not_enforced.remove(&named).unwrap_or_default(),
             },
         )
         .collect()
@@ -210,5 +221,25 @@ mod tests {
             only(&object_statuses(&nothing, &one, &FirstHeld::default())).0,
             ObjectState::Pending
         );
+    }
+
+    #[test]
+    fn what_the_version_in_force_does_not_get_is_told() {
+        let policy = "apiVersion: projectcalico.org/v3\n\
+                      kind: GlobalNetworkPolicy\n\
+                      metadata: {name: web}\n\
+                      spec:\n  ingress:\n  - action: Allow\n    protocol: TCP\n    \
+                      http: {methods: [GET]}\n";
+        let nothing = Accepted::default();
+        let stored = stored(policy, &nothing);
+        assert_eq!(stored.problems, []);
+        let status = |enforced: &Accepted| {
+            object_statuses(&stored, enforced, &FirstHeld::default()).remove(0)
+        };
+        let [one] = &status(&stored).not_enforced[..] else {
+            panic!("expected one: {:?}", status(&stored));
+        };
+        assert_eq!(one.field, "spec.ingress[0].http");
+        assert_eq!(status(&nothing).not_enforced, []);
     }
 }

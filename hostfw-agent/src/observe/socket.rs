@@ -15,7 +15,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::status::Status;
+use super::{
+    live::{Enforced, Flows},
+    status::Status,
+};
 
 /// Owner and group may ask.
 const MODE: u32 = 0o660;
@@ -34,17 +37,41 @@ const MAX_CLIENTS: usize = 32;
 pub enum Request {
     /// Answered with a [`Status`].
     Status,
+    /// Answered with an [`Enforced`].
+    Enforced,
+    /// Answered with [`Flows`].
+    Flows,
 }
 
-/// The answer to a request that is not understood.
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Enforced`].
+    Enforced(Enforced),
+    /// To [`Request::Flows`].
+    Flows(Flows),
+    /// To what cannot be answered.
+    Refusal(Refusal),
+}
+
+/// The answer to a request that is not understood, or cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// What was expected and what was found.
     pub error: String,
 }
 
-/// Asks for the status.
-pub type StatusRequest = oneshot::Sender<Status>;
+/// What a client asks, and where the answer goes.
+#[derive(Debug)]
+pub struct Question {
+    /// What is asked.
+    pub request: Request,
+    /// Takes the answer.
+    pub reply: oneshot::Sender<Reply>,
+}
 
 /// Why the control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +155,7 @@ impl ControlSocket {
 
     /// Serves clients; asks `requests` for what to answer. Ends when nobody
     /// receives requests any more.
-    pub async fn serve(self, requests: mpsc::Sender<StatusRequest>) {
+    pub async fn serve(self, requests: mpsc::Sender<Question>) {
         let clients = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
         loop {
             let Ok(permit) = clients.clone().acquire_owned().await else {
@@ -165,29 +192,29 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn answer(stream: UnixStream, requests: &mpsc::Sender<StatusRequest>) -> io::Result<()> {
+async fn answer(stream: UnixStream, requests: &mpsc::Sender<Question>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(MAX_REQUEST_BYTES))
         .read_line(&mut line)
         .await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(Request::Status) => {
-            let (reply, status) = oneshot::channel();
+    let reply = match serde_json::from_str(&line) {
+        Ok(request) => {
+            let (reply, answer) = oneshot::channel();
             // Fails while the agent stops: then there is no answer.
-            if requests.send(reply).await.is_err() {
+            if requests.send(Question { request, reply }).await.is_err() {
                 return Ok(());
             }
-            let Ok(status) = status.await else {
+            let Ok(answer) = answer.await else {
                 return Ok(());
             };
-            serde_json::to_vec(&status)
+            answer
         }
-        Err(error) => serde_json::to_vec(&Refusal {
-            error: format!("expected {{\"request\":\"status\"}}: {error}"),
+        Err(error) => Reply::Refusal(Refusal {
+            error: format!("expected {{\"request\":\"status\"}}, enforced or flows: {error}"),
         }),
     };
-    let mut answer = answer.map_err(io::Error::other)?;
+    let mut answer = serde_json::to_vec(&reply).map_err(io::Error::other)?;
     answer.push(b'\n');
     write.write_all(&answer).await?;
     write.shutdown().await
@@ -197,7 +224,7 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<StatusRequest>) -> i
 mod tests {
     use super::*;
 
-    fn spawn(path: &Path) -> mpsc::Receiver<StatusRequest> {
+    fn spawn(path: &Path) -> mpsc::Receiver<Question> {
         let socket = ControlSocket::bind(path).unwrap();
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(socket.serve(sender));
@@ -228,8 +255,9 @@ mod tests {
         };
         let expected = status.clone();
         tokio::spawn(async move {
-            while let Some(reply) = requests.recv().await {
-                reply.send(status.clone()).unwrap();
+            while let Some(Question { request, reply }) = requests.recv().await {
+                assert_eq!(request, Request::Status);
+                reply.send(Reply::Status(Box::new(status.clone()))).unwrap();
             }
         });
         let answer = ask(&path, "{\"request\":\"status\"}\n").await;

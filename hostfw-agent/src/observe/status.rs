@@ -49,6 +49,18 @@ pub struct ObjectStatus {
     pub state: ObjectState,
     /// The dataplane generation that first held the version in force.
     pub dataplane_generation: Option<u64>,
+    /// What the version in force asks for and does not get.
+    pub not_enforced: Vec<NotEnforced>,
+}
+
+/// Something that an object asks for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotEnforced {
+    /// The field: `spec.ingress[0].http`.
+    pub field: String,
+    /// Why not, and what happens instead.
+    pub message: String,
 }
 
 /// What is in force of an object.
@@ -76,12 +88,31 @@ pub struct EndpointStatus {
     pub ingress: Option<HookStatus>,
     /// Where outgoing packets are judged.
     pub egress: Option<HookStatus>,
-    /// Pre-DNAT policies that apply, in order.
-    pub pre_dnat_policies: Vec<String>,
-    /// Normal policies with egress rules that apply, in order.
-    pub egress_policies: Vec<String>,
+    /// The interface is a workload's, which the endpoint governs as one of all
+    /// interfaces: only the pre-DNAT and forward stages judge its packets.
+    pub workload: bool,
+    /// Policies and profiles that apply, by stage and direction, in the order
+    /// in which they are evaluated.
+    pub policies: Vec<PolicyStatus>,
     /// What holds, and what does not.
     pub conditions: Vec<Condition>,
+}
+
+/// A policy or profile that applies to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyStatus {
+    /// [`Stage::name`](hostfw_common::stage::Stage::name).
+    pub stage: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// The policy's tier; `None` for a profile.
+    pub tier: Option<String>,
+    /// `GlobalNetworkPolicy`, `StagedGlobalNetworkPolicy`, which is only
+    /// reported, or `Profile`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// Where a program is attached.
@@ -100,7 +131,7 @@ pub struct HookStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Programmed`, `NormalIngressEnforced`, `AddressesKnown`, ...
+    /// `Programmed`, `ForwardEnforced`, `AddressesKnown`, ...
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.

@@ -7,7 +7,11 @@ use hostfw_common::{
     verdict::Reason,
 };
 
-use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
+use crate::{
+    compile::image::Image,
+    model::Interface,
+    observe::{live::FlowStatus, status::HookStatus},
+};
 
 /// The programs and maps in the kernel. A trait so that what is done in which
 /// order, and what happens when it fails, can be tested without a kernel.
@@ -69,6 +73,13 @@ pub trait Dataplane {
     ///
     /// If the kernel does not tell.
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Self::Error>;
+
+    /// The flows that the programs know, whether or not they are confirmed.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn flows(&self) -> Result<Vec<FlowStatus>, Self::Error>;
 }
 
 /// Where the programs of an interface are attached.

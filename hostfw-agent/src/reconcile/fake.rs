@@ -10,7 +10,11 @@ use hostfw_common::{
 };
 
 use super::dataplane::{Dataplane, Hooks};
-use crate::{compile::image::Image, model::Interface, observe::status::HookStatus};
+use crate::{
+    compile::image::Image,
+    model::Interface,
+    observe::{live::FlowStatus, status::HookStatus},
+};
 
 /// What was asked of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +126,10 @@ impl Dataplane for Fake {
         }
         self.calls.push(Call::Adopt);
         Ok(0)
+    }
+
+    fn flows(&self) -> Result<Vec<FlowStatus>, Refused> {
+        Ok(Vec::new())
     }
 
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use hostfw_common::{
     counter::{Checkpoint, Counter},
-    verdict::Reason,
+    verdict::{Direction, Reason},
 };
 
 use super::{Dataplane, Hooks};
 use crate::{
+    adopt::{KnownFlow, ip},
     attach::{self, DataplaneError, Hook},
     compile::image::Image,
     model::Interface,
-    observe::status::HookStatus,
+    observe::{live::FlowStatus, status::HookStatus},
 };
 
 impl Dataplane for attach::Dataplane {
@@ -54,6 +55,27 @@ impl Dataplane for attach::Dataplane {
 
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
         self.counters()
+    }
+
+    fn flows(&self) -> Result<Vec<FlowStatus>, DataplaneError> {
+        Ok(self.flows()?.into_iter().map(flow_status).collect())
+    }
+}
+
+fn flow_status(known: KnownFlow) -> FlowStatus {
+    let KnownFlow {
+        key,
+        flow,
+        confirmed,
+    } = known;
+    FlowStatus {
+        protocol: key.protocol,
+        remote: ip(key.remote),
+        remote_port: u16::from_be_bytes(key.remote_port),
+        local: ip(key.local),
+        local_port: u16::from_be_bytes(key.local_port),
+        opened_by_remote: flow.opened_by == Direction::Ingress as u8,
+        confirmed,
     }
 }
 

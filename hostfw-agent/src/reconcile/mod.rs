@@ -35,7 +35,9 @@ use crate::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
+        live::{Enforced, Flows},
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
+        socket::{Refusal, Reply, Request},
         status::{EndpointStatus, Status},
     },
     select::{Selection, select},
@@ -84,6 +86,8 @@ pub struct Reconciler<D> {
     enforced_revision: String,
     error: Option<String>,
     endpoints: Vec<EndpointStatus>,
+    /// The node's interfaces when it was reconciled last.
+    interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
 }
 
@@ -122,6 +126,7 @@ impl<D: Dataplane> Reconciler<D> {
             enforced_revision: String::new(),
             error: None,
             endpoints: Vec::new(),
+            interfaces: Vec::new(),
             not_adopted: BTreeMap::new(),
         }
     }
@@ -184,6 +189,7 @@ impl<D: Dataplane> Reconciler<D> {
                 .collect(),
         );
 
+        self.interfaces = interfaces.to_vec();
         let model = candidate.model();
         let mut selection = select(&model, &self.settings.node, interfaces);
         let all = selection.clone();
@@ -339,6 +345,30 @@ impl<D: Dataplane> Reconciler<D> {
             }
         }
         self.error = error;
+    }
+
+    /// What a client of the control socket wants to know.
+    fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Enforced => Reply::Enforced(Enforced {
+                node: self.settings.node.clone(),
+                generation: self.enforcer.dataplane().generation(),
+                interfaces: self.interfaces.clone(),
+                resources: self
+                    .enforced
+                    .objects
+                    .iter()
+                    .map(|object| object.resource.to_value())
+                    .collect(),
+            }),
+            Request::Flows => match self.enforcer.dataplane().flows() {
+                Ok(flows) => Reply::Flows(Flows { flows }),
+                Err(error) => Reply::Refusal(Refusal {
+                    error: format!("cannot read the flows: {error}"),
+                }),
+            },
+        }
     }
 
     /// The state of the node, with counters as they are now.

@@ -10,7 +10,7 @@ use tokio::{
 use super::{Dataplane, Reconciler, keep::keep_last};
 use crate::{
     model::Interface,
-    observe::socket::StatusRequest,
+    observe::socket::Question,
     source::{follow::Follower, read_folder},
 };
 
@@ -20,13 +20,13 @@ const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// files that links in it lead to are not followed, nor network file systems.
 const RESYNC: Duration = Duration::from_secs(60);
 
-/// Reconciles whenever the store or the interfaces change, and answers status
-/// requests, until `stop` is ready. What is enforced then stays.
+/// Reconciles whenever the store or the interfaces change, and answers
+/// questions, until `stop` is ready. What is enforced then stays.
 pub async fn run<D: Dataplane>(
     mut reconciler: Reconciler<D>,
     mut store: Follower,
     mut interfaces: watch::Receiver<Vec<Interface>>,
-    mut requests: mpsc::Receiver<StatusRequest>,
+    mut requests: mpsc::Receiver<Question>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
@@ -36,7 +36,7 @@ pub async fn run<D: Dataplane>(
         tokio::select! {
             biased;
             () = &mut stop => return,
-            Some(reply) = requests.recv() => {
+            Some(question) = requests.recv() => {
                 // What was stored before the question belongs to the answer:
                 // else the object's old version would be told as enforced.
                 if store.has_changed() {
@@ -45,7 +45,8 @@ pub async fn run<D: Dataplane>(
                 }
                 reconciler.being_written = store.being_written();
                 // Fails if the client went away meanwhile.
-                let _ = reply.send(reconciler.status());
+                let answer = reconciler.answer(question.request);
+                let _ = question.reply.send(answer);
                 continue;
             }
             () = store.changed() => failures = 0,

@@ -8,7 +8,10 @@ use super::{
     *,
 };
 use crate::{
-    observe::status::ObjectState,
+    observe::{
+        socket::{Question, Reply, Request},
+        status::ObjectState,
+    },
     source::{SourceFile, follow::Follower},
 };
 
@@ -104,7 +107,12 @@ fn what_the_store_says_comes_into_force_and_is_told() {
         [("node1-eth0".to_owned(), true, "Enforced".to_owned())]
     );
     let endpoint = &status.endpoints[0];
-    assert_eq!(endpoint.pre_dnat_policies, ["deny"]);
+    let policies: Vec<_> = endpoint
+        .policies
+        .iter()
+        .map(|policy| (&*policy.stage, &*policy.name))
+        .collect();
+    assert_eq!(policies, [("preDNAT", "deny")]);
     assert_eq!(
         endpoint.ingress.as_ref().unwrap().mode.as_deref(),
         Some("native")
@@ -268,7 +276,7 @@ fn only_the_interfaces_that_were_asked_for_are_governed() {
 
 /// The loop on a real folder, without a kernel.
 struct Running {
-    requests: mpsc::Sender<oneshot::Sender<Status>>,
+    requests: mpsc::Sender<Question>,
     interfaces: watch::Sender<Vec<Interface>>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
@@ -296,9 +304,14 @@ impl Running {
     }
 
     async fn status(&self) -> Status {
-        let (reply, status) = oneshot::channel();
-        self.requests.send(reply).await.unwrap();
-        status.await.unwrap()
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Status;
+        let question = Question { request, reply };
+        self.requests.send(question).await.unwrap();
+        match answer.await.unwrap() {
+            Reply::Status(status) => *status,
+            other => panic!("expected the status: {other:?}"),
+        }
     }
 
     async fn wait_for(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {

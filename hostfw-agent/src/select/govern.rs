@@ -166,7 +166,15 @@ mod tests {
         let by_address = endpoint("a", "node1", "", &["10.240.0.11"]);
         let wildcard = endpoint("A", "node1", "*", &[]);
         let (pairs, inert) = resolve(&[by_name, by_address, wildcard], &node());
-        assert_eq!(pairs, [pair("eth0", "a"), pair("eth1", "A")]);
+        assert_eq!(
+            pairs,
+            [
+                pair("lo", "A"),
+                pair("eth0", "a"),
+                pair("eth1", "A"),
+                pair("cali1", "A")
+            ]
+        );
         assert_eq!(
             inert,
             [Inert {
@@ -180,21 +188,48 @@ mod tests {
     }
 
     #[test]
-    fn wildcard_takes_what_is_left_but_not_loopback_workloads_or_excluded() {
+    fn wildcard_takes_what_is_left_but_not_excluded_interfaces() {
         let all = [
             endpoint("b", "node1", "*", &[]),
             endpoint("a", "node1", "*", &[]),
             endpoint("z", "node1", "eth1", &[]),
         ];
         let (pairs, inert) = resolve(&all, &node());
-        assert_eq!(pairs, [pair("eth0", "a"), pair("eth1", "z")]);
+        assert_eq!(
+            pairs,
+            [
+                pair("lo", "a"),
+                pair("eth0", "a"),
+                pair("eth1", "z"),
+                pair("cali1", "a")
+            ]
+        );
         assert_eq!(
             inert[0].reason,
             InertReason::Shadowed {
-                interface: "eth0".to_owned(),
+                interface: "lo".to_owned(),
                 by: "a".to_owned()
             }
         );
+    }
+
+    #[test]
+    fn only_a_wildcard_governs_a_workload_interface() {
+        let named = endpoint("a", "node1", "cali1", &[]);
+        let mut by_address = endpoint("b", "node1", "", &["10.9.9.9"]);
+        let wildcard = endpoint("c", "node1", "*", &[]);
+        let interfaces = [interface(9, "cali1", &["10.9.9.9"])];
+        let (pairs, inert) = resolve(&[named.clone(), by_address.clone(), wildcard], &interfaces);
+        assert_eq!(pairs, [pair("cali1", "c")]);
+        let workload = InertReason::Workload("cali1".to_owned());
+        assert_eq!(inert[0].reason, workload);
+        assert_eq!(inert[1].reason, workload);
+
+        // It holds an address on an interface that it can govern, too.
+        by_address.expected_ips.push("10.0.0.1".parse().unwrap());
+        let both = [interface(2, "eth0", &["10.0.0.1"]), interfaces[0].clone()];
+        let (pairs, _) = resolve(&[named, by_address], &both);
+        assert_eq!(pairs, [pair("eth0", "b")]);
     }
 
     #[test]

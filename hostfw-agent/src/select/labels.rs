@@ -54,13 +54,8 @@ impl<'a> Profiles<'a> {
     }
 
     fn inherit(&self, profile: &str, labels: &mut Cow<'_, Labels>) {
-        let Some(profile) = self.get(profile) else {
-            return;
-        };
-        for (key, value) in &profile.labels_to_apply {
-            if !labels.contains_key(key) {
-                labels.to_mut().insert(key.clone(), value.clone());
-            }
+        if let Some(profile) = self.get(profile) {
+            profile.lend_labels(labels);
         }
     }
 }

@@ -19,10 +19,6 @@ use crate::model::{
     self, HostEndpoint, InterfaceMatch, Kind, ObjectRef, Policy, Profile, RuleAction, StagedAction,
 };
 
-/// The profile that allows everything, which need not be stored (Calico:
-/// libcalico-go/lib/backend/k8s/resources/profile.go).
-const DEFAULT_ALLOW: &str = "projectcalico-default-allow";
-
 /// An endpoint that governs an interface here, with its labels.
 pub(super) struct Governing<'a> {
     pub(super) endpoint: &'a HostEndpoint,
@@ -88,7 +84,7 @@ pub(super) struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     pub(super) fn new(
         policies: &'a [Policy],
-        tiers: &Tiers<'_>,
+        tiers: &Tiers,
         profiles: &Profiles<'_>,
         endpoints: &[Governing<'a>],
         addresses: &mut Addresses<'_>,
@@ -200,7 +196,7 @@ pub(super) fn ignored_untracked(
                 .filter(|policy| !may_govern(policy, endpoint) && endpoint.is_meant_by(policy))
                 .map(|policy| IgnoredUntracked {
                     endpoint: endpoint.endpoint.name.clone(),
-                    policy: object_ref(policy),
+                    policy: policy.object_ref(),
                 })
         })
         .collect();
@@ -231,27 +227,16 @@ fn is_in(policy: &Policy, list: List) -> bool {
     }
 }
 
-fn object_ref(policy: &Policy) -> ObjectRef {
-    ObjectRef {
-        kind: if policy.staged.is_some() {
-            Kind::StagedGlobalNetworkPolicy
-        } else {
-            Kind::GlobalNetworkPolicy
-        },
-        name: policy.name.clone(),
-    }
-}
-
 /// Decides between policies of the same order: bytewise on
 /// `name/namespace/kind`, so that `a-b` comes before `a` (Calico:
 /// felix/calc/policy_sorter.go).
 fn sort_key(policy: &Policy) -> String {
-    let object = object_ref(policy);
+    let object = policy.object_ref();
     format!("{}//{}", object.name, object.kind)
 }
 
 fn policy_rules(policy: &Policy, addresses: &mut Addresses<'_>) -> Directions {
-    let object = object_ref(policy);
+    let object = policy.object_ref();
     let mut select = |rules: Option<&[model::Rule]>| {
         rules.map(|rules| SelectedPolicy {
             object: object.clone(),
@@ -277,7 +262,7 @@ fn profile_rules(
         kind: Kind::Profile,
         name: name.to_owned(),
     };
-    let built_in = name == DEFAULT_ALLOW;
+    let built_in = name == Profile::ALLOW_ALL;
     let mut select = |rules: fn(&Profile) -> &[model::Rule]| {
         Some(SelectedPolicy {
             object: object.clone(),

@@ -1,8 +1,13 @@
 use super::{
-    fixture::{endpoint, interface, policy, rule},
+    fixture::{endpoint, interface, nets, network_set, policy, profile, rule, settings},
     *,
 };
-use crate::{model::FelixSettings, selector::Selector};
+use hostfw_common::verdict::Direction;
+
+use crate::{
+    model::{FelixSettings, InterfaceMatch, Stage},
+    selector::Selector,
+};
 
 /// The pinhole of the tutorial: the destination is the endpoints themselves.
 fn pinhole() -> Model {
@@ -20,13 +25,18 @@ fn pinhole() -> Model {
     allow.ingress = Some(vec![to_endpoints]);
     let mut outbound = policy("allow-outbound-external", 10.0, "has(host-endpoint)");
     outbound.stage = Stage::Normal;
+    outbound.apply_on_forward = false;
     outbound.ingress = None;
     outbound.egress = Some(vec![rule(RuleAction::Allow)]);
     Model {
         endpoints: vec![node1, node2],
         policies: vec![allow, outbound],
-        settings: Vec::new(),
+        ..Model::default()
     }
+}
+
+fn policies(list: &SelectedList) -> Vec<&SelectedPolicy> {
+    list.policies().collect()
 }
 
 #[test]
@@ -39,17 +49,25 @@ fn pinhole_stands_for_the_addresses_of_the_own_interface() {
     let governed = &selection.governed[0];
     assert_eq!(governed.endpoint, "node1-eth0");
     assert_eq!(governed.interface, eth0);
-    assert_eq!(governed.pre_dnat.len(), 1);
-    assert_eq!(governed.pre_dnat[0].name, "allow-nodeport");
-    let members: Vec<IpNet> = ["10.240.0.11/32", "fd00:10:240::11/128", "fe80::11/128"]
-        .map(|net| net.parse().unwrap())
-        .to_vec();
+    assert!(!governed.workload);
+    let pre_dnat = policies(governed.list(List::PreDnat));
+    assert_eq!(pre_dnat.len(), 1);
     assert_eq!(
-        governed.pre_dnat[0].rules[0].destination.members,
-        Some(members)
+        pre_dnat[0].object.to_string(),
+        "GlobalNetworkPolicy(allow-nodeport)"
     );
-    assert_eq!(governed.egress.len(), 1);
-    assert_eq!(governed.egress[0].name, "allow-outbound-external");
+    assert_eq!(
+        pre_dnat[0].rules[0].destination.members,
+        Some(nets(&[
+            "10.240.0.11/32",
+            "fd00:10:240::11/128",
+            "fe80::11/128"
+        ]))
+    );
+    let normal_out = policies(governed.list(List::NormalOut));
+    assert_eq!(normal_out.len(), 1);
+    assert_eq!(normal_out[0].object.name, "allow-outbound-external");
+    assert!(policies(governed.list(List::ForwardOut)).is_empty());
 
     // The other node's endpoint matches too, but is only known there.
     assert_eq!(selection.unknown_addresses.len(), 1);
@@ -76,7 +94,7 @@ fn policies_that_govern_nothing_here_report_no_unknown_addresses() {
 #[test]
 fn order_of_interfaces_does_not_matter() {
     let mut model = pinhole();
-    model.endpoints[0].interface = crate::model::InterfaceMatch::Wildcard;
+    model.endpoints[0].interface = InterfaceMatch::Wildcard;
     let mut interfaces = vec![
         interface(3, "eth1", &["10.0.0.1"]),
         interface(2, "eth0", &["10.240.0.11"]),
@@ -88,15 +106,92 @@ fn order_of_interfaces_does_not_matter() {
 }
 
 #[test]
+fn a_wildcard_governs_loopback_and_workloads_and_its_interfaces_share_lists() {
+    let mut model = pinhole();
+    model.endpoints[0].interface = InterfaceMatch::Wildcard;
+    let mut untracked = policy("untracked", 1.0, "");
+    untracked.stage = Stage::Untracked;
+    model.policies.push(untracked);
+    let interfaces = [
+        interface(1, "lo", &["127.0.0.1"]),
+        interface(2, "eth0", &["10.240.0.11"]),
+        interface(8, "cali1", &[]),
+        interface(9, "cali2", &[]),
+    ];
+    let selection = select(&model, "node1", &interfaces);
+    let found: Vec<_> = selection
+        .governed
+        .iter()
+        .map(|governed| {
+            let normal = governed.list(List::NormalOut);
+            let untracked = governed.list(List::UntrackedIn);
+            assert_eq!(*untracked, SelectedList::default());
+            let name = &*governed.interface.name;
+            (name, governed.workload, normal.default_deny)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("lo", false, true),
+            ("eth0", false, true),
+            ("cali1", true, false),
+            ("cali2", true, false),
+        ]
+    );
+    let shared = |a: usize, b: usize| {
+        let [a, b] = [a, b].map(|n| &selection.governed[n].lists[List::PreDnat as usize]);
+        assert_eq!(a, b);
+        Arc::ptr_eq(a, b)
+    };
+    assert!(shared(0, 1) && shared(2, 3));
+    assert_eq!(
+        selection.ignored_untracked,
+        [IgnoredUntracked {
+            endpoint: "node1-eth0".to_owned(),
+            policy: fixture::asking("untracked"),
+        }]
+    );
+}
+
+#[test]
+fn labels_through_profiles_reach_policies_and_rules() {
+    let mut model = pinhole();
+    for endpoint in &mut model.endpoints {
+        endpoint.labels.clear();
+        endpoint.profiles = vec!["hosts".to_owned()];
+    }
+    model.endpoints[1].expected_ips = vec!["10.240.0.12".parse().unwrap()];
+    model.profiles = vec![profile("hosts", &[("host-endpoint", "")])];
+    model.sets = vec![network_set(
+        None,
+        "set",
+        &["192.0.2.0/24"],
+        &[("host-endpoint", "")],
+    )];
+    let selection = select(&model, "node1", &[interface(2, "eth0", &["10.240.0.11"])]);
+    let governed = &selection.governed[0];
+    assert_eq!(
+        policies(governed.list(List::PreDnat))[0].rules[0]
+            .destination
+            .members,
+        Some(nets(&["10.240.0.11/32", "10.240.0.12/32", "192.0.2.0/24"]))
+    );
+    let profiles = &governed.list(List::NormalIn).profiles;
+    assert_eq!(profiles.len(), 1);
+    assert!(!profiles[0].missing);
+}
+
+#[test]
 fn settings_of_the_node_reach_the_selection() {
     let mut model = pinhole();
     model.settings.push(FelixSettings {
-        node: Some("node1".into()),
         failsafe_inbound: Some(Vec::new()),
-        failsafe_outbound: None,
         disable_invalid_check: Some(true),
         workload_prefixes: Some(vec!["eth".into()]),
-        excluded_interfaces: None,
+        vxlan_port: Some(8472),
+        log_prefix: Some("node1".into()),
+        ..settings(Some("node1"))
     });
     let selection = select(&model, "node1", &[interface(2, "eth0", &[])]);
     assert_eq!(selection.failsafe_inbound, []);
@@ -105,9 +200,31 @@ fn settings_of_the_node_reach_the_selection() {
         Failsafe::defaults(Direction::Egress)
     );
     assert!(selection.disable_invalid_check);
+    assert_eq!(selection.log_prefix, "node1");
+    assert_eq!(
+        selection.tunnels.protocols,
+        [
+            vec![(4, 0), (17, 8472), (17, 51820)],
+            vec![(17, 8472), (17, 51821)]
+        ]
+    );
     assert_eq!(selection.governed, []);
     assert_eq!(
         selection.inert[0].reason,
         InertReason::Workload("eth0".into())
     );
+}
+
+#[test]
+fn tunnels_are_between_the_addresses_of_endpoints_of_all_nodes() {
+    let mut model = pinhole();
+    model
+        .endpoints
+        .push(endpoint("a", "node3", "eth0", &["fd00::3", "10.240.0.13"]));
+    model.sets = vec![network_set(None, "set", &["192.0.2.1/32"], &[])];
+    let selection = select(&model, "node1", &[interface(2, "eth0", &["10.240.0.11"])]);
+    let nodes: Vec<IpAddr> = ["10.240.0.11", "10.240.0.13", "fd00::3"]
+        .map(|address| address.parse().unwrap())
+        .to_vec();
+    assert_eq!(selection.tunnels.nodes, nodes);
 }

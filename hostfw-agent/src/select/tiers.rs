@@ -5,16 +5,8 @@ use std::collections::HashMap;
 
 use crate::model::{Order, Tier, TierDefault};
 
-/// Tiers that are always there: name, order and default action (Calico:
-/// api/pkg/apis/projectcalico/v3/tier.go).
-const BUILT_IN: [(&str, f64, TierDefault); 3] = [
-    ("default", 1_000_000.0, TierDefault::Deny),
-    ("kube-admin", 1_000.0, TierDefault::Pass),
-    ("kube-baseline", 10_000_000.0, TierDefault::Pass),
-];
-
 /// The tiers, by name.
-pub(super) struct Tiers<'a>(HashMap<&'a str, (Order, TierDefault)>);
+pub(super) struct Tiers(HashMap<String, (Order, TierDefault)>);
 
 /// Where a tier stands: lower first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,15 +19,16 @@ pub(super) struct Rank<'a> {
     name: &'a str,
 }
 
-impl<'a> Tiers<'a> {
-    pub(super) fn new(tiers: &'a [Tier]) -> Self {
-        let built_in = BUILT_IN.iter().filter_map(|&(name, order, default)| {
-            Order::new(order).map(|order| (name, (order, default)))
-        });
-        let given = tiers
-            .iter()
-            .map(|tier| (&*tier.name, (tier.order, tier.default_action)));
-        Self(built_in.chain(given).collect())
+impl Tiers {
+    /// With those that are always there.
+    pub(super) fn new(tiers: &[Tier]) -> Self {
+        Self(
+            Tier::always_there()
+                .iter()
+                .chain(tiers)
+                .map(|tier| (tier.name.clone(), (tier.order, tier.default_action)))
+                .collect(),
+        )
     }
 
     pub(super) fn rank<'n>(&self, name: &'n str) -> Rank<'n> {

@@ -306,7 +306,74 @@ fn the_canonical_text_parses_to_the_same_selector() {
 }
 
 #[test]
-fn global_is_found_wherever_it_stands() {
-    assert!(parse("has(a) || !(has(b) && global())").uses_global());
-    assert!(!parse("global == 'x' && a == 'global()'").uses_global());
+fn selectors_are_made_of_others() {
+    let joined = |parts: &[&str]| Selector::every(parts.iter().map(|part| parse(part))).to_string();
+    assert_eq!(joined(&[]), "all()");
+    assert_eq!(joined(&["has(a)"]), "has(a)");
+    assert_eq!(
+        joined(&["has(a) || has(b)", "c == 'd'"]),
+        "(has(a) || has(b)) && c == 'd'"
+    );
+    assert_eq!(
+        parse("has(a) && !(b in {'x'} || c not in {'y'}) && d != 'z' && all() && global()")
+            .prefixed("p.")
+            .to_string(),
+        "has(p.a) && !(p.b in {'x'} || p.c not in {'y'}) && p.d != 'z' && all() && global()"
+    );
+    assert_eq!(
+        parse("all() && !all() || global()")
+            .with_all_as("n")
+            .to_string(),
+        "(has(n) && !has(n)) || global()"
+    );
+    assert_eq!(
+        parse("all() && global() && !global()")
+            .with_global_as_without("n")
+            .to_string(),
+        "all() && !has(n) && has(n)"
+    );
+    assert_eq!(Selector::has("a"), parse("has(a)"));
+    assert_eq!(
+        Selector::one_of("a", ["c".to_owned(), "b".to_owned()]),
+        parse("a in {'b', 'c'}")
+    );
+}
+
+#[test]
+fn a_selector_of_a_megabyte_takes_no_longer_than_its_length() {
+    const MANY: usize = 1 << 20;
+    let started = std::time::Instant::now();
+    let values = vec!["'v'"; MANY / 4].join(",");
+    for (text, good) in [
+        (vec!["has(a)"; MANY / 10].join(" && "), true),
+        (vec!["!has(a)"; MANY / 11].join(" || "), true),
+        (format!("a in {{{values}}}"), true),
+        (format!("{}has(a)", "!".repeat(MANY)), true),
+        (format!("{}has(a)", "! ".repeat(MANY / 2)), true),
+        (format!("a == '{}'", "x".repeat(MANY)), true),
+        ("(".repeat(MANY), false),
+        (format!("has({})", "a".repeat(MANY)), false),
+        (format!("a == '{}", "x".repeat(MANY)), false),
+        (
+            format!("{}|", vec!["has(a)"; MANY / 10].join(" && ")),
+            false,
+        ),
+        (" ".repeat(MANY), true),
+        ("\u{1F600}".repeat(MANY / 4), false),
+    ] {
+        let result = Selector::parse(&text);
+        assert_eq!(result.is_ok(), good, "{text:.20}");
+        match result {
+            Ok(selector) => {
+                let prefixed = selector.prefixed("p.").with_all_as("p.q");
+                assert_eq!(
+                    prefixed.matches(&labels("p.a=v p.q=w")),
+                    selector.matches(&labels("a=v"))
+                );
+            }
+            Err(error) => assert!(error.to_string().len() < 200, "{error}"),
+        }
+    }
+    // Quadratic work would take hours.
+    assert!(started.elapsed().as_secs() < 60);
 }

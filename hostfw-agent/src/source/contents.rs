@@ -109,7 +109,14 @@ impl FileContents {
 
 /// Without a copy of the name, for it is asked of every object of the store.
 fn is(resource: &Resource, object: &ObjectRef) -> bool {
-    resource.kind() == object.kind && resource.metadata().name == object.name
+    let metadata = resource.metadata();
+    resource.kind() == object.kind
+        && match (object.name.split_once('/'), object.kind.is_namespaced()) {
+            (Some((namespace, name)), true) => {
+                metadata.namespace.as_deref() == Some(namespace) && metadata.name == name
+            }
+            _ => metadata.name == object.name,
+        }
 }
 
 fn is_blank(text: &str) -> bool {

@@ -25,7 +25,8 @@ mod tests;
 
 use crate::{
     model::{self, Model},
-    resource::Resource,
+    resource::{GlobalNetworkPolicySpec, Resource},
+    selector::Selector,
 };
 
 use error::Findings;
@@ -74,6 +75,14 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
         Resource::Tier(object) => Object::Tier(tier::convert(object, findings)),
     };
     errors.into_result(object)
+}
+
+/// Which endpoints a policy applies to; `None` if that is not valid.
+#[must_use]
+pub fn effective_selector(spec: &GlobalNetworkPolicySpec) -> Option<Selector> {
+    let mut findings = Findings::default();
+    let selector = selector::of_policy(spec, &mut findings);
+    findings.into_result(selector).ok()
 }
 
 /// Puts valid objects together, in the order that [`Model`] promises.

@@ -8,12 +8,13 @@ use std::{
 use hostfw_agent::{compile::image::Image, select::Selection};
 use hostfw_common::{
     endpoint::{
-        FLAG_DROP_INVALID_EGRESS, FLAG_DROP_INVALID_INGRESS, FLAG_LEARNING, FLAG_NO_LINK_HEADER,
-        Family,
+        FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_LEARNING, FLAG_NETFILTER,
+        FLAG_NO_LINK_HEADER, FLAG_WORKLOAD, Family,
     },
-    failsafe::FAILSAFE_BITS,
-    policy::{Action, PolicyTable, TABLE_DEFAULT_DENY, TABLE_HAS_LOG},
+    failsafe::{CLASS_TUNNEL, FAILSAFE_BITS},
+    policy::{Action, PolicyTable, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG},
     prefix::{PROTOCOL_BITS, Service, TABLE_BITS},
+    stage::List,
 };
 
 /// What is not in the image but came to light on the way, then the image.
@@ -41,8 +42,10 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
             &[
                 (FLAG_NO_LINK_HEADER, "no-link-header"),
                 (FLAG_LEARNING, "learning"),
-                (FLAG_DROP_INVALID_INGRESS, "drop-invalid-ingress"),
-                (FLAG_DROP_INVALID_EGRESS, "drop-invalid-egress"),
+                (FLAG_DROP_INVALID_PRE_DNAT, "drop-invalid-pre-dnat"),
+                (FLAG_DROP_INVALID, "drop-invalid"),
+                (FLAG_WORKLOAD, "workload"),
+                (FLAG_NETFILTER, "netfilter"),
             ],
         );
         writeln!(
@@ -50,9 +53,12 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
             "interface {index}: {name}, number {}{flags}",
             endpoint.id.number
         )?;
-        for (stage, tables) in [("pre-DNAT", endpoint.pre_dnat), ("egress", endpoint.egress)] {
+        for (list, tables) in List::ALL.into_iter().zip(endpoint.tables) {
+            if tables == [PolicyTable::default(); 2] {
+                continue;
+            }
             for family in Family::ALL {
-                write!(text, "  {stage} {}: ", family_name(family))?;
+                write!(text, "  {} {}: ", list_name(list), family_name(family))?;
                 table(text, image, family, tables[family as usize])?;
             }
         }
@@ -61,12 +67,12 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
     writeln!(text, "rule entries: {}", image.rules.len())?;
     for ((bits, key), position) in &image.failsafes_v4 {
         let remote = Ipv4Addr::from(key.remote);
-        let entry = (key.direction, key.protocol, key.port, *bits);
+        let entry = (key.class, key.protocol, key.port, *bits);
         failsafe(text, entry, &remote.to_string(), *position)?;
     }
     for ((bits, key), position) in &image.failsafes_v6 {
         let remote = Ipv6Addr::from(key.remote);
-        let entry = (key.direction, key.protocol, key.port, *bits);
+        let entry = (key.class, key.protocol, key.port, *bits);
         failsafe(text, entry, &remote.to_string(), *position)?;
     }
     Ok(())
@@ -77,6 +83,7 @@ fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -
         table.flags.into(),
         &[
             (TABLE_HAS_LOG.into(), "has-log"),
+            (TABLE_HAS_JUMP.into(), "has-jump"),
             (TABLE_DEFAULT_DENY.into(), "default-deny"),
         ],
     );
@@ -94,14 +101,27 @@ fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -
         .iter()
         .enumerate()
     {
-        let policy = image.names.policy(rule.policy).expect("a known policy");
         let action = Action::from_number(rule.action).expect("an action");
+        write!(text, "    entry {bit}: {action:?}, ")?;
+        if action == Action::TierDeny {
+            let tier = image.names.tier(rule.policy.number);
+            writeln!(text, "tier {}", tier.expect("a known tier"))?;
+            continue;
+        }
+        let policy = image.names.policy(rule.policy).expect("a known policy");
+        let tier = image.names.tier_of(rule.policy);
+        let tier = tier.map(|tier| format!(" of tier {tier}"));
         let direction = ["ingress", "egress"][usize::from(rule.direction)];
-        writeln!(
+        write!(
             text,
-            "    rule {bit}: {action:?}, {policy} {direction}[{}]",
+            "{policy}{} {direction}[{}]",
+            tier.unwrap_or_default(),
             rule.index
         )?;
+        if action.jumps() {
+            write!(text, ", then {}", rule.next)?;
+        }
+        writeln!(text)?;
     }
     if table.flags & TABLE_HAS_LOG != 0 {
         let row = &image.rows[table.log_row as usize];
@@ -200,15 +220,21 @@ fn entry(
 
 fn failsafe(
     text: &mut String,
-    (direction, protocol, port, bits): (u8, u8, [u8; 2], u32),
+    (class, protocol, port, bits): (u8, u8, [u8; 2], u32),
     remote: &str,
     position: u32,
 ) -> std::fmt::Result {
-    let direction = ["inbound", "outbound"][usize::from(direction)];
+    let port = u16::from_be_bytes(port);
+    if class == CLASS_TUNNEL {
+        return writeln!(
+            text,
+            "tunnel[{position}]: protocol {protocol} port {port}, node {remote}"
+        );
+    }
+    let direction = ["inbound", "outbound"][usize::from(class)];
     writeln!(
         text,
-        "fail-safe {direction}[{position}]: protocol {protocol} port {}, remote {remote}/{}",
-        u16::from_be_bytes(port),
+        "fail-safe {direction}[{position}]: protocol {protocol} port {port}, remote {remote}/{}",
         bits - FAILSAFE_BITS
     )
 }
@@ -225,6 +251,18 @@ fn flags(value: u32, names: &[(u32, &str)]) -> String {
     }
     assert_eq!(value & !known, 0, "a flag without a name");
     text
+}
+
+const fn list_name(list: List) -> &'static str {
+    match list {
+        List::UntrackedIn => "untracked in",
+        List::UntrackedOut => "untracked out",
+        List::PreDnat => "pre-DNAT",
+        List::ForwardIn => "forward in",
+        List::ForwardOut => "forward out",
+        List::NormalIn => "normal in",
+        List::NormalOut => "normal out",
+    }
 }
 
 const fn family_name(family: Family) -> &'static str {

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use crate::{
-    EMPTY, endpoint, pass, policy, pre_dnat,
+    EMPTY, endpoint, misspelt, policy, pre_dnat,
     sandbox::{Done, Sandbox},
 };
 
@@ -118,8 +118,10 @@ fn delete_by_name_and_by_file() {
 #[test]
 fn object_that_is_refused_by_now_can_be_deleted() {
     let sandbox = Sandbox::new();
-    sandbox.write("store/globalnetworkpolicy.a.yaml", &pass("a"));
-    sandbox.run(&["delete", "-f", "-"], &pass("a")).succeeds();
+    sandbox.write("store/globalnetworkpolicy.a.yaml", &misspelt("a"));
+    sandbox
+        .run(&["delete", "-f", "-"], &misspelt("a"))
+        .succeeds();
     assert!(sandbox.files().is_empty());
 }
 

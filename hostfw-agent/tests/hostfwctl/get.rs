@@ -238,6 +238,6 @@ fn wrong_columns_and_namespaces_are_refused() {
         .fails()
         .complains("found GlobalNetworkSet, which is global");
     let done = sandbox.run(&["get", "tier", "-o", "xml"], EMPTY);
-    assert_eq!(done.code, Some(2), "{done:?}");
+    assert_eq!(done.code, Some(1), "{done:?}");
     assert!(done.err.contains("custom-columns=HEADING"), "{done:?}");
 }

@@ -1,11 +1,11 @@
-use crate::{EMPTY, endpoint, pass, policy, sandbox::Sandbox};
+use crate::{EMPTY, endpoint, misspelt, policy, sandbox::Sandbox};
 
 #[test]
 fn nothing_is_written_unless_all_input_is_valid() {
     let sandbox = Sandbox::new();
     let good = sandbox.write("good.yaml", &policy("a", 1));
     let cases = [
-        (pass("b"), "GlobalNetworkPolicy(b)"),
+        (misspelt("b"), "GlobalNetworkPolicy(b)"),
         (
             policy("b", 1).replace("Allow", "allow"),
             "spec.egress[0].action: expected one of Allow, Deny, Log, Pass, found \"allow\"",
@@ -38,13 +38,13 @@ fn nothing_is_written_unless_all_input_is_valid() {
 #[test]
 fn every_error_of_the_input_is_told() {
     let sandbox = Sandbox::new();
-    let input = pass("a") + &endpoint("e").replace("node: node1", "node: 7") + &pass("b");
+    let input = misspelt("a") + &endpoint("e").replace("node: node1", "node: 7") + &misspelt("b");
     let done = sandbox.run(&["apply", "-f", "-"], &input).fails();
     for text in [
-        "<stdin>: document 1: GlobalNetworkPolicy(a): spec.egress[0].action",
+        "<stdin>: document 1: GlobalNetworkPolicy(a): spec.egress[0].protocol",
         "<stdin>: document 2 (line ",
         "HostEndpoint(e): spec.node",
-        "<stdin>: document 3: GlobalNetworkPolicy(b): spec.egress[0].action",
+        "<stdin>: document 3: GlobalNetworkPolicy(b): spec.egress[0].protocol",
     ] {
         assert!(done.err.contains(text), "{text:?} in {}", done.err);
     }
@@ -115,7 +115,7 @@ fn lists_and_json_are_taken() {
 #[test]
 fn validate_lists_all_problems_and_stores_nothing() {
     let sandbox = Sandbox::new();
-    sandbox.write("in/a.yaml", &(policy("a", 1) + &pass("b")));
+    sandbox.write("in/a.yaml", &(policy("a", 1) + &misspelt("b")));
     sandbox.write("in/b.json", "{");
     sandbox.write("in/c.yaml", &endpoint("e").replace("eth0", "eth0/1"));
     let folder = sandbox.path("in").display().to_string();

@@ -1,6 +1,7 @@
 //! `hostfwctl` as its users see it: messages and exit codes.
 
 mod change;
+mod diff;
 mod get;
 mod input;
 mod sandbox;
@@ -24,9 +25,9 @@ fn endpoint(name: &str) -> String {
     )
 }
 
-/// Right for Calico, but not enforced.
-fn pass(name: &str) -> String {
-    policy(name, 1).replace("action: Allow", "action: Pass")
+/// Well-formed, and refused: Calico spells protocols in capitals.
+fn misspelt(name: &str) -> String {
+    policy(name, 1).replace("action: Allow", "{action: Allow, protocol: tcp}")
 }
 
 /// A pre-DNAT policy with one rule.

@@ -28,6 +28,7 @@ fn refused(name: &str) -> ObjectStatus {
         enforced_generation: None,
         state: ObjectState::Refused,
         dataplane_generation: None,
+        not_enforced: Vec::new(),
     }
 }
 

@@ -1,22 +1,27 @@
-//! The meaning of rules, read straight from them: no tables, no prefixes, no
-//! bits.
+//! The meaning of a selection, read straight from it: no tables, no prefixes,
+//! no bits.
 
 use std::net::IpAddr;
 
 use hostfw_agent::{
-    compile::evaluate::{Addresses, Packet},
-    model::{Failsafe, IcmpMatch, IpVersion, PortRange, RuleAction},
-    select::{Governed, SelectedEntity, SelectedRule, Selection},
+    model::{Failsafe, IcmpMatch, IpVersion, Kind, ObjectRef, PortRange, RuleAction},
+    question::{Answer, Outcome, Path, Question, StageAnswer, State, Why},
+    select::{Governed, Point, SelectedEntity, SelectedPolicy, SelectedRule, Selection},
 };
-use hostfw_common::verdict::{Direction, Reason};
+use hostfw_common::{
+    stage::{List, Stage},
+    verdict::Direction,
+};
 use ipnet::IpNet;
 
-/// What is decided about a packet, rules named by policy and index.
+/// A rule that is reported, with its list, policy and index.
+pub(crate) type Reported = (List, ObjectRef, usize);
+
+/// What is decided about a packet, and what is reported of it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decision {
-    pub(crate) reason: Reason,
-    pub(crate) rule: Option<(String, usize)>,
-    pub(crate) logged: Vec<(String, usize)>,
+    pub(crate) answer: Answer,
+    pub(crate) reported: Vec<Reported>,
 }
 
 struct Facts {
@@ -30,94 +35,232 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(packet: &Packet) -> Self {
-        let (source, destination, version): (IpAddr, IpAddr, _) = match packet.addresses {
-            Addresses::V4 {
-                source,
-                destination,
-            } => (source.into(), destination.into(), IpVersion::V4),
-            Addresses::V6 {
-                source,
-                destination,
-            } => (source.into(), destination.into(), IpVersion::V6),
-        };
-        let has_ports = matches!(packet.protocol, 6 | 17 | 33 | 132 | 136);
-        let is_icmp = match version {
-            IpVersion::V4 => packet.protocol == 1,
-            IpVersion::V6 => packet.protocol == 58,
-        };
-        let [kind, code] = packet.destination_port.to_be_bytes();
+    fn of(question: &Question, list: List) -> Self {
+        let wire = (question.destination, question.destination_port);
+        let late = matches!(list, List::ForwardIn | List::NormalIn);
+        let (destination, port) = question.translated.filter(|_| late).unwrap_or(wire);
+        let v4 = question.source.is_ipv4();
+        let icmp = if v4 { 1 } else { 58 };
         Self {
-            source,
+            source: question.source,
             destination,
-            version,
-            protocol: packet.protocol,
-            ports: has_ports.then_some((packet.source_port, packet.destination_port)),
-            icmp: is_icmp.then_some((kind, code)),
+            version: if v4 { IpVersion::V4 } else { IpVersion::V6 },
+            protocol: question.protocol,
+            ports: has_ports(question.protocol).then_some((question.source_port, port)),
+            icmp: question.icmp.filter(|_| question.protocol == icmp),
         }
     }
 }
 
-pub(crate) fn decide(
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+/// What a stage has to say: what decides with what it is called by, or what
+/// becomes of the stage.
+enum Said {
+    Final(bool, Why, Called),
+    NoMatch,
+}
+
+/// Tier, policy and rule.
+type Called = (Option<String>, Option<String>, Option<u16>);
+
+pub(crate) fn decide(selection: &Selection, governed: &Governed, question: &Question) -> Decision {
+    let lists: &[List] = match (question.direction, question.path) {
+        (Direction::Ingress, Path::Local) => &[List::UntrackedIn, List::PreDnat, List::NormalIn],
+        (Direction::Ingress, Path::Forward) => &[List::UntrackedIn, List::PreDnat, List::ForwardIn],
+        (Direction::Egress, Path::Local) => &[List::UntrackedOut, List::NormalOut],
+        (Direction::Egress, Path::Forward) => &[List::ForwardOut],
+    };
+    let mut reported = Vec::new();
+    let mut answer = Answer {
+        allowed: true,
+        stage: None,
+        tier: None,
+        policy: None,
+        rule: None,
+        reason: Why::NoMatch,
+        stages: Vec::new(),
+    };
+    let mut over = false;
+    let (kind, _) = question.icmp.unwrap_or((0, 0));
+    if question.protocol == 58
+        && question.source.is_ipv6()
+        && ((130..=136).contains(&kind) || kind == 143)
+    {
+        answer.reason = Why::NeighbourDiscovery;
+        over = true;
+    }
+    let tunnel = is_tunnel(selection, question);
+    for &list in lists {
+        let stage = list.stage();
+        // What is looked at between the untracked and the other stages.
+        let mut outcome = Outcome::Skipped;
+        if !over && stage != Stage::Untracked {
+            if tunnel && question.path == Path::Local {
+                answer.reason = Why::Tunnel;
+                over = true;
+            } else if tunnel && stage == Stage::PreDnat {
+                outcome = Outcome::NoMatch;
+            } else if question.state == State::Established {
+                answer.reason = Why::Established;
+                over = true;
+            } else if stage == Stage::Normal && governed.workload {
+                answer.reason = Why::Workload;
+                over = true;
+            }
+        }
+        if !over && outcome == Outcome::Skipped {
+            match ask(selection, governed, question, list, &mut reported) {
+                Said::NoMatch => outcome = Outcome::NoMatch,
+                Said::Final(allowed, reason, (tier, policy, rule)) => {
+                    over = true;
+                    outcome = if allowed {
+                        Outcome::Allow
+                    } else {
+                        Outcome::Deny
+                    };
+                    answer = Answer {
+                        allowed,
+                        stage: Some(stage),
+                        tier,
+                        policy,
+                        rule,
+                        reason,
+                        stages: answer.stages,
+                    };
+                }
+            }
+        }
+        answer.stages.push(StageAnswer { stage, outcome });
+    }
+    Decision { answer, reported }
+}
+
+fn ask(
     selection: &Selection,
     governed: &Governed,
-    direction: Direction,
-    packet: &Packet,
-) -> Decision {
-    let facts = Facts::of(packet);
-    let (failsafes, remote, policies, default) = match direction {
-        Direction::Ingress => (
-            &selection.failsafe_inbound,
-            facts.source,
-            &governed.pre_dnat,
-            Reason::NoMatch,
-        ),
-        Direction::Egress => (
-            &selection.failsafe_outbound,
-            facts.destination,
-            &governed.egress,
-            Reason::EndpointDefault,
-        ),
+    question: &Question,
+    list: List,
+    reported: &mut Vec<Reported>,
+) -> Said {
+    let facts = Facts::of(question, list);
+    let nobody = (None, None, None);
+    let (inbound, outbound) = (&selection.failsafe_inbound, &selection.failsafe_outbound);
+    let has = |failsafes: &[Failsafe], remote, port: fn((u16, u16)) -> u16| {
+        let port = facts.ports.map(port);
+        failsafes
+            .iter()
+            .any(|failsafe| is_failsafe(failsafe, facts.protocol, remote, port))
     };
-    let mut logged = Vec::new();
-    if failsafes.iter().any(|f| is_failsafe(f, &facts, remote)) {
-        return Decision {
-            reason: Reason::Failsafe,
-            rule: None,
-            logged,
+    let to = |(_, to): (u16, u16)| to;
+    let from = |(from, _): (u16, u16)| from;
+    let stage = list.stage();
+    let checks = !selection.disable_invalid_check;
+    let invalid = question.state == State::Invalid && checks;
+    let failsafe = match list {
+        List::UntrackedIn => has(inbound, facts.source, to) || has(outbound, facts.source, from),
+        List::UntrackedOut => {
+            has(outbound, facts.destination, to) || has(inbound, facts.destination, from)
+        }
+        List::PreDnat | List::NormalIn => has(inbound, facts.source, to),
+        List::NormalOut => has(outbound, facts.destination, to),
+        List::ForwardIn | List::ForwardOut => false,
+    };
+    let drops_invalid = match stage {
+        Stage::Untracked => false,
+        Stage::PreDnat => governed
+            .list(list)
+            .tiers
+            .iter()
+            .any(|tier| tier.policies.iter().any(|policy| policy.staged.is_none())),
+        Stage::Forward | Stage::Normal => true,
+    };
+    if invalid && drops_invalid {
+        return Said::Final(false, Why::Invalid, nobody);
+    }
+    if failsafe {
+        return if stage == Stage::Normal {
+            Said::Final(true, Why::Failsafe, nobody)
+        } else {
+            Said::NoMatch
         };
     }
-    for policy in policies {
+    rules(governed, list, &facts, reported)
+}
+
+fn rules(governed: &Governed, list: List, facts: &Facts, reported: &mut Vec<Reported>) -> Said {
+    let selected = governed.list(list);
+    let mut read = |policy: &SelectedPolicy| {
         for (index, rule) in policy.rules.iter().enumerate() {
-            if !matches_rule(rule, &facts) {
+            if !matches_rule(rule, facts) {
                 continue;
             }
-            let this = (policy.name.clone(), index);
-            let reason = match rule.action {
-                RuleAction::Allow => Reason::RuleAllow,
-                RuleAction::Deny => Reason::RuleDeny,
-                RuleAction::Log => {
-                    logged.push(this);
-                    continue;
-                }
+            let is_log = rule.action == RuleAction::Log;
+            if is_log || policy.staged.is_some() {
+                reported.push((list, policy.object.clone(), index));
+            }
+            match rule.action {
+                RuleAction::Log => {}
+                _ if policy.staged.is_some() => return None,
+                action => return Some((action, index as u16)),
+            }
+        }
+        None
+    };
+    'tiers: for tier in &selected.tiers {
+        for policy in &tier.policies {
+            let Some((action, index)) = read(policy) else {
+                continue;
             };
-            return Decision {
-                reason,
-                rule: Some(this),
-                logged,
-            };
+            if action == RuleAction::Pass {
+                continue 'tiers;
+            }
+            let name = policy.object.name.clone();
+            let called = (Some(tier.name.clone()), Some(name), Some(index));
+            return Said::Final(action == RuleAction::Allow, Why::Rule, called);
+        }
+        if tier.default_deny {
+            let called = (Some(tier.name.clone()), None, None);
+            return Said::Final(false, Why::TierDefault, called);
         }
     }
-    Decision {
-        reason: default,
-        rule: None,
-        logged,
+    for profile in &selected.profiles {
+        assert_eq!(profile.object.kind, Kind::Profile);
+        let name = Some(profile.object.name.clone());
+        if profile.missing {
+            return Said::Final(false, Why::Profile, (None, name, None));
+        }
+        match read(profile) {
+            None => {}
+            Some((RuleAction::Pass, _)) => break,
+            Some((action, index)) => {
+                let called = (None, name, Some(index));
+                return Said::Final(action == RuleAction::Allow, Why::Profile, called);
+            }
+        }
+    }
+    if selected.default_deny {
+        Said::Final(false, Why::EndpointDefault, (None, None, None))
+    } else {
+        Said::NoMatch
     }
 }
 
-fn is_failsafe(failsafe: &Failsafe, facts: &Facts, remote: IpAddr) -> bool {
-    failsafe.protocol == facts.protocol
-        && facts.ports.is_some_and(|(_, port)| port == failsafe.port)
+fn is_tunnel(selection: &Selection, question: &Question) -> bool {
+    let [v4, v6] = &selection.tunnels.protocols;
+    let protocols = if question.source.is_ipv4() { v4 } else { v6 };
+    let nodes = &selection.tunnels.nodes;
+    protocols.iter().any(|&(protocol, port)| {
+        protocol == question.protocol && (!has_ports(protocol) || port == question.destination_port)
+    }) && nodes.contains(&question.source)
+        && nodes.contains(&question.destination)
+}
+
+fn is_failsafe(failsafe: &Failsafe, protocol: u8, remote: IpAddr, port: Option<u16>) -> bool {
+    failsafe.protocol == protocol
+        && port == Some(failsafe.port)
         && failsafe.net.is_none_or(|net| net.contains(&remote))
 }
 
@@ -155,18 +298,14 @@ fn matches_rule(rule: &SelectedRule, facts: &Facts) -> bool {
     {
         return false;
     }
-    matches_entity(
-        &rule.source,
-        facts.source,
-        facts.ports.map(|(source, _)| source),
-    ) && matches_entity(
-        &rule.destination,
-        facts.destination,
-        facts.ports.map(|(_, destination)| destination),
-    )
+    let (source, destination) = (facts.source, facts.destination);
+    let port = |port: fn((u16, u16)) -> u16| facts.ports.map(|ports| (facts.protocol, port(ports)));
+    matches_entity(&rule.source, source, port(|(source, _)| source))
+        && matches_entity(&rule.destination, destination, port(|(_, to)| to))
 }
 
-fn matches_entity(entity: &SelectedEntity, address: IpAddr, port: Option<u16>) -> bool {
+/// `port`: with its protocol.
+fn matches_entity(entity: &SelectedEntity, address: IpAddr, port: Option<(u8, u16)>) -> bool {
     let in_any = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
     let of_family = |nets: &[IpNet]| {
         nets.iter()
@@ -188,16 +327,26 @@ fn matches_entity(entity: &SelectedEntity, address: IpAddr, port: Option<u16>) -
     {
         return false;
     }
-    let within = |ranges: &[PortRange], port: u16| {
+    let wants_port = !entity.ports.is_empty() || entity.points.is_some();
+    let refuses_port = !entity.not_ports.is_empty() || entity.not_points.is_some();
+    let Some((protocol, port)) = port else {
+        return !wants_port && !refuses_port;
+    };
+    let within = |ranges: &[PortRange]| {
         ranges
             .iter()
             .any(|range| (range.first..=range.last).contains(&port))
     };
-    match port {
-        None => entity.ports.is_empty() && entity.not_ports.is_empty(),
-        Some(port) => {
-            (entity.ports.is_empty() || within(&entity.ports, port))
-                && !within(&entity.not_ports, port)
-        }
-    }
+    let point = Point {
+        address,
+        protocol,
+        port,
+    };
+    let among = |points: &Option<Vec<Point>>| {
+        let points = points.as_ref();
+        points.is_some_and(|points| points.contains(&point))
+    };
+    (!wants_port || within(&entity.ports) || among(&entity.points))
+        && !within(&entity.not_ports)
+        && !among(&entity.not_points)
 }

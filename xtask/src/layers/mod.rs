@@ -24,12 +24,14 @@ const ORDER: &[&str] = &[
     "validate",
     "lint",
     "accept",
+    "reference",
     "select",
     "compile",
     "maps",
     "interfaces",
     "attach",
     "adopt",
+    "judge",
     "observe",
     "ctl",
     "reconcile",
@@ -39,6 +41,12 @@ const ORDER: &[&str] = &[
 const FORBIDDEN: &[(&str, &[&str])] = &[
     // hostfwctl never touches the dataplane: it runs unprivileged.
     ("ctl", &["maps", "interfaces", "attach", "adopt"]),
+    // The reference judge is a second reading of the semantics only as long as
+    // it takes nothing from the first.
+    (
+        "reference",
+        &["selector", "source", "validate", "lint", "accept"],
+    ),
 ];
 
 /// Longer files have more than one reason to change.

@@ -32,8 +32,7 @@ struct Endpoint {
     interface: Option<String>,
     ingress: Option<Hook>,
     egress: Option<Hook>,
-    pre_dnat_policies: Vec<String>,
-    egress_policies: Vec<String>,
+    policies: Vec<Policy>,
     conditions: Vec<Condition>,
 }
 
@@ -42,6 +41,13 @@ struct Hook {
     hook: String,
     mode: Option<String>,
     fallback: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Policy {
+    stage: String,
+    direction: String,
+    name: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,15 +109,11 @@ impl Status {
                 hook(endpoint.ingress.as_ref())
             ));
             line(format_args!("  egress: {}", hook(endpoint.egress.as_ref())));
-            for (name, policies) in [
-                ("pre-DNAT", &endpoint.pre_dnat_policies),
-                ("egress", &endpoint.egress_policies),
-            ] {
-                let policies = match policies.is_empty() {
-                    true => "none".to_owned(),
-                    false => policies.join(", "),
-                };
-                line(format_args!("  {name} policies: {policies}"));
+            let list = |one: &Policy| (one.stage.clone(), one.direction.clone());
+            for policies in endpoint.policies.chunk_by(|a, b| list(a) == list(b)) {
+                let names: Vec<&str> = policies.iter().map(|one| &*one.name).collect();
+                let (stage, direction) = list(&policies[0]);
+                line(format_args!("  {stage} {direction}: {}", names.join(", ")));
             }
             for condition in &endpoint.conditions {
                 let word = if condition.status { "yes" } else { "no" };
@@ -156,7 +158,11 @@ mod tests {
             "name": "n1-eth1", "interface": "eth1",
             "ingress": {"hook": "xdp", "mode": "generic", "fallback": "the driver has no XDP"},
             "egress": {"hook": "tcx", "mode": null, "fallback": null},
-            "preDnatPolicies": ["a", "b"], "egressPolicies": [],
+            "workload": false,
+            "policies": [
+                {"stage": "preDNAT", "direction": "ingress", "tier": "default", "kind": "K", "name": "a"},
+                {"stage": "preDNAT", "direction": "ingress", "tier": "default", "kind": "K", "name": "b"}
+            ],
             "conditions": [{"type": "Programmed", "status": true, "reason": "R", "message": "All is well."}]
         }]
     }"#;
@@ -171,7 +177,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("egress: tcx\n"), "{text}");
-        assert!(text.contains("pre-DNAT policies: a, b"), "{text}");
+        assert!(text.contains("preDNAT ingress: a, b"), "{text}");
         assert!(status.summary("eth0").contains("nothing is attached"));
     }
 

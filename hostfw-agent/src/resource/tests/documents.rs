@@ -128,9 +128,10 @@ fn lists_are_expanded() {
         "document 1 (line 1): apiVersion: expected v1, found \"v2\""
     );
     assert_eq!(
-        message("apiVersion: projectcalico.org/v3\nkind: TierList\nitems: []"),
-        "document 1 (line 1): kind: expected HostEndpoint, GlobalNetworkPolicy or \
-         FelixConfiguration, found TierList, which is not enforced by this release"
+        message("apiVersion: projectcalico.org/v3\nkind: NetworkPolicyList\nitems: []"),
+        "document 1 (line 1): kind: expected HostEndpoint, GlobalNetworkPolicy, \
+         StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile or \
+         FelixConfiguration, found NetworkPolicyList, which is not enforced by this release"
     );
     assert_eq!(
         message("apiVersion: v1\nkind: List\nitems: []\nitem: 1"),

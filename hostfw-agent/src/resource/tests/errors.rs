@@ -87,17 +87,35 @@ fn errors_name_object_field_expected_and_found() {
 }
 
 #[test]
+fn objects_of_a_namespace_are_named_with_it() {
+    let set = |metadata: &str| {
+        message(&format!(
+            "{{apiVersion: projectcalico.org/v3, kind: NetworkSet, metadata: {{{metadata}}}, \
+             spec: {{net: []}}}}"
+        ))
+    };
+    const REST: &str = "spec.net: expected one of the fields nets, found the unknown field \"net\"";
+    assert_eq!(
+        set("name: s, namespace: ns1"),
+        format!("document 1 (line 1): NetworkSet(ns1/s): {REST}")
+    );
+    assert_eq!(
+        set("name: s"),
+        format!("document 1 (line 1): NetworkSet(s): {REST}")
+    );
+}
+
+#[test]
 fn kind_version_and_name_are_checked() {
-    const KINDS: &str = "expected HostEndpoint, GlobalNetworkPolicy or FelixConfiguration, found";
+    const KINDS: &str = "expected HostEndpoint, GlobalNetworkPolicy, StagedGlobalNetworkPolicy, \
+                         GlobalNetworkSet, NetworkSet, Tier, Profile or FelixConfiguration, found";
     for (text, expected) in [
         ("{}", format!("kind: {KINDS} nothing")),
         ("{kind: 1}", format!("kind: {KINDS} \"1\"")),
         ("{kind: Pod}", format!("kind: {KINDS} \"Pod\"")),
         (
-            "{kind: StagedGlobalNetworkPolicy}",
-            format!(
-                "kind: {KINDS} StagedGlobalNetworkPolicy, which is not enforced by this release"
-            ),
+            "{kind: NetworkPolicy}",
+            format!("kind: {KINDS} NetworkPolicy, which is not enforced by this release"),
         ),
         (
             "{kind: HostEndpoint}",
@@ -121,11 +139,10 @@ fn kind_version_and_name_are_checked() {
         assert_eq!(message(text), format!("document 1 (line 1): {expected}"));
     }
     for kind in [
-        "GlobalNetworkSet",
-        "NetworkSet",
-        "Tier",
-        "Profile",
         "NetworkPolicy",
+        "StagedKubernetesNetworkPolicy",
+        "StagedNetworkPolicy",
+        "WorkloadEndpoint",
     ] {
         let message = message(&format!("kind: {kind}"));
         assert!(

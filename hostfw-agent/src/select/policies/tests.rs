@@ -191,10 +191,13 @@ fn tiers_come_in_order_and_deny_at_the_forward_and_normal_stages() {
     for policy in &mut policies {
         policy.apply_on_forward = true;
     }
-    let given = |policies| Given {
-        policies,
-        tiers: &tiers,
-        profiles: &[],
+    let found = |policies: &[Policy], list| {
+        let given = Given {
+            policies,
+            tiers: &tiers,
+            profiles: &[],
+        };
+        given.list(&eth0(), list, false)
     };
     for list in [
         List::NormalIn,
@@ -203,7 +206,7 @@ fn tiers_come_in_order_and_deny_at_the_forward_and_normal_stages() {
         List::ForwardOut,
     ] {
         assert_eq!(
-            tiers_of(&given(&policies).list(&eth0(), list, false)),
+            tiers_of(&found(&policies, list)),
             [
                 ("passing", false, vec!["p"]),
                 ("default", true, vec!["d"]),
@@ -221,7 +224,7 @@ fn tiers_come_in_order_and_deny_at_the_forward_and_normal_stages() {
         for policy in &mut policies {
             policy.stage = stage;
         }
-        let list = given(&policies).list(&eth0(), list, false);
+        let list = found(&policies, list);
         assert_eq!(list.tiers.len(), 4);
         assert!(list.tiers.iter().all(|tier| !tier.default_deny));
     }

@@ -5,8 +5,9 @@ use crate::model::Failsafe;
 fn settings_of_felix() {
     let all = settings(&felix(
         "failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: SCTP, port: 1, net: \
-         10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,tap', \
-         interfaceExclude: 'kube-ipvs0,dummy0', disableConntrackInvalidCheck: true",
+         10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,t?p*', \
+         interfaceExclude: 'kube-ipvs0,dummy0', disableConntrackInvalidCheck: true, logPrefix: \
+         'fw %t', vxlanPort: 8472, wireguardListeningPort: 1, wireguardListeningPortV6: 65535",
     ));
     assert_eq!(all.node, None);
     assert_eq!(
@@ -28,12 +29,16 @@ fn settings_of_felix() {
     assert_eq!(all.disable_invalid_check, Some(true));
     assert_eq!(
         all.workload_prefixes,
-        Some(vec!["cali".to_owned(), "tap".to_owned()])
+        Some(vec!["cali".to_owned(), "t?p*".to_owned()])
     );
     assert_eq!(
         all.excluded_interfaces,
         Some(vec!["kube-ipvs0".to_owned(), "dummy0".to_owned()])
     );
+    assert_eq!(all.log_prefix.as_deref(), Some("fw %t"));
+    assert_eq!(all.vxlan_port, Some(8472));
+    assert_eq!(all.wireguard_port, Some(1));
+    assert_eq!(all.wireguard_port_v6, Some(65535));
     let none = settings(&resource("FelixConfiguration", "node.node1.example", ""));
     assert_eq!(
         none,
@@ -44,11 +49,15 @@ fn settings_of_felix() {
             disable_invalid_check: None,
             workload_prefixes: None,
             excluded_interfaces: None,
+            vxlan_port: None,
+            wireguard_port: None,
+            wireguard_port_v6: None,
+            log_prefix: None,
         }
     );
     // As Calico writes it.
     assert_eq!(
-        settings(&felix("bpfLogLevel: '', ipipMTU: null")),
+        settings(&felix("bpfLogLevel: '', ipipMTU: null, bpfEnabled: true")),
         settings(&felix(""))
     );
     refused(
@@ -61,19 +70,23 @@ fn settings_of_felix() {
 fn settings_that_are_refused() {
     for (spec, expected) in [
         (
-            "bpfEnabled: true",
-            "spec.bpfEnabled: bpfEnabled is not enforced by this release: expected nothing, found \
-             a value",
+            "vxlanPort: 0",
+            "spec.vxlanPort: expected a port from 1 to 65535, found 0",
         ),
         (
-            "logPrefix: x",
-            "spec.logPrefix: logPrefix is not enforced by this release: expected nothing, found a \
-             value",
+            "wireguardListeningPort: 65536",
+            "spec.wireguardListeningPort: expected a port from 1 to 65535, found 65536",
+        ),
+        (
+            "wireguardListeningPortV6: -1",
+            "spec.wireguardListeningPortV6: expected a port from 1 to 65535, found -1",
         ),
         (
             "failsafeInboundHostPort: []",
-            "spec.failsafeInboundHostPort: expected one of the fields failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
-             interfaceExclude or disableConntrackInvalidCheck, found the unknown field \
+            "spec.failsafeInboundHostPort: expected one of the fields of FelixConfiguration, as \
+             failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
+             interfaceExclude, disableConntrackInvalidCheck, logPrefix, vxlanPort, \
+             wireguardListeningPort or wireguardListeningPortV6, found the unknown field \
              \"failsafeInboundHostPort\"",
         ),
         (
@@ -100,13 +113,20 @@ fn settings_that_are_refused() {
         ),
         (
             "interfacePrefix: ''",
-            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
-             and '-', at most 15 characters each), found \"\"",
+            "spec.interfacePrefix: expected beginnings of names, or patterns with * and ?, \
+             separated by commas (letters, digits, '_', '.' and '-', at most 15 characters each), \
+             found \"\"",
         ),
         (
             "interfacePrefix: 'cali, tap'",
-            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
-             and '-', at most 15 characters each), found \" tap\"",
+            "spec.interfacePrefix: expected beginnings of names, or patterns with * and ?, \
+             separated by commas (letters, digits, '_', '.' and '-', at most 15 characters each), \
+             found \" tap\"",
+        ),
+        (
+            "interfaceExclude: 'a*'",
+            "spec.interfaceExclude: expected names separated by commas (letters, digits, '_', '.' \
+             and '-', at most 15 characters each), found \"a*\"",
         ),
     ] {
         refused(&felix(spec), &[expected]);

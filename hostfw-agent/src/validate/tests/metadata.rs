@@ -104,4 +104,12 @@ fn names_and_labels() {
     ))
     .expect_err("an annotation key with a space");
     assert_eq!(errors[0].field, "metadata.annotations");
+    refused(
+        &with_metadata(
+            "HostEndpoint",
+            &format!("name: h, annotations: {{a: {}}}", "x".repeat(256 * 1024)),
+            "node: n1, interfaceName: e",
+        ),
+        &["metadata.annotations: expected at most 262144 bytes in all, found 262145"],
+    );
 }

@@ -2,7 +2,13 @@ mod endpoint;
 mod felix;
 mod metadata;
 mod policy;
+mod profile;
 mod rule;
+mod selector;
+mod service;
+mod set;
+mod staged;
+mod tier;
 
 use super::*;
 use crate::resource::parse_documents;
@@ -95,13 +101,12 @@ fn refused(resource: &Resource, expected: &[&str]) {
 fn all_errors_of_an_object_come_at_once() {
     refused(
         &gnp(
-            "tier: t, selector: '(', preDNAT: true, ingress: [{action: Pass, protocol: tcp}, \
+            "tier: T, selector: '(', preDNAT: true, ingress: [{action: Pass, protocol: tcp}, \
              {action: Allow, source: {nets: [10.0.0.1, 'x']}}]",
         ),
         &[
-            "spec.tier: another tier is not enforced by this release: expected default, found \"t\"",
-            "spec.ingress[0].action: Pass is not enforced by this release: expected Allow, Deny \
-             or Log, found Pass",
+            "spec.tier: expected the name of a tier (lower-case letters, digits and '-', at most \
+             63 characters), found \"T\"",
             "spec.ingress[0].protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number \
              from 1 to 255, found \"tcp\"",
             "spec.ingress[1].source.nets[0]: expected a CIDR with a prefix length, as 10.0.0.1/32, \
@@ -117,10 +122,10 @@ fn all_errors_of_an_object_come_at_once() {
 
 #[test]
 fn not_every_one_of_many_errors_is_told() {
-    let rules = vec!["{action: Pass}"; 1000].join(",");
-    let errors = validate(&gnp(&format!("egress: [{rules}]"))).expect_err("no tiers");
+    let rules = vec!["{action: Pass, ipVersion: 5}"; 1000].join(",");
+    let errors = validate(&gnp(&format!("egress: [{rules}]"))).expect_err("IPv5");
     assert_eq!(errors.len(), 101);
-    assert_eq!(errors[99].field, "spec.egress[99].action");
+    assert_eq!(errors[99].field, "spec.egress[99].ipVersion");
     assert_eq!(
         errors[100].to_string(),
         "spec: expected no further errors, found 900 more"
@@ -158,6 +163,49 @@ fn hostile_objects_give_short_messages() {
             &"a".repeat(MANY),
             "node: n1, interfaceName: e",
         ),
+        gnp(&format!("tier: '{}'", "a".repeat(MANY))),
+        gnp(&format!("namespaceSelector: '{}'", "!".repeat(MANY))),
+        rule(&format!(
+            "action: Allow, destination: {{namespaceSelector: '{}'}}",
+            "has(a)&&".repeat(MANY / 8)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{namespaceSelector: 'global() {}'}}",
+            "&& global()".repeat(MANY / 11)
+        )),
+        rule(&format!(
+            "action: Allow, source: {{serviceAccounts: {{names: ['{}']}}}}",
+            "A".repeat(MANY)
+        )),
+        rule(&format!(
+            "action: Allow, destination: {{ports: ['{}']}}",
+            "a".repeat(MANY)
+        )),
+        resource(
+            "Tier",
+            "t",
+            &format!("defaultAction: '{}'", "a".repeat(MANY)),
+        ),
+        resource(
+            "GlobalNetworkSet",
+            "s",
+            &format!("nets: ['{}']", "1".repeat(MANY)),
+        ),
+        resource(
+            "Profile",
+            "p",
+            &format!("labelsToApply: {{a: '{}'}}", "b".repeat(MANY)),
+        ),
+        resource(
+            "StagedGlobalNetworkPolicy",
+            "p",
+            &format!("stagedAction: '{}'", "b".repeat(MANY)),
+        ),
+        with_metadata(
+            "NetworkSet",
+            &format!("name: s, namespace: '{}'", "A".repeat(MANY)),
+            "",
+        ),
     ] {
         let errors = validate(&resource).expect_err("nonsense");
         assert_eq!(errors.len(), 1);
@@ -175,10 +223,39 @@ fn a_model_is_sorted_by_name() {
         resource("GlobalNetworkPolicy", "a", E),
         resource("FelixConfiguration", "default", ""),
         resource("HostEndpoint", "a", "node: n1, interfaceName: e"),
+        resource("StagedGlobalNetworkPolicy", "a", E),
+        resource("Tier", "b", ""),
+        resource("Tier", "a", ""),
+        resource("Profile", "b", ""),
+        resource("Profile", "a", ""),
+        with_metadata("NetworkSet", "name: a, namespace: z", ""),
+        with_metadata("NetworkSet", "name: b, namespace: x", ""),
+        resource("GlobalNetworkSet", "c", ""),
     ];
     let model = assemble(objects.iter().map(valid));
-    let names: Vec<_> = model.policies.iter().map(|p| p.name.as_str()).collect();
+    let names: Vec<_> = model
+        .policies
+        .iter()
+        .map(|policy| policy.object_ref().to_string())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "GlobalNetworkPolicy(a)",
+            "GlobalNetworkPolicy(b)",
+            "StagedGlobalNetworkPolicy(a)"
+        ]
+    );
+    let names: Vec<_> = model.tiers.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    let names: Vec<_> = model.profiles.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let names: Vec<_> = model
+        .sets
+        .iter()
+        .map(|s| (s.namespace.as_deref(), s.name.as_str()))
+        .collect();
+    assert_eq!(names, [(None, "c"), (Some("x"), "b"), (Some("z"), "a")]);
     let names: Vec<_> = model.endpoints.iter().map(|e| e.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let nodes: Vec<_> = model.settings.iter().map(|s| s.node.as_deref()).collect();
@@ -223,6 +300,26 @@ fn damage(text: &str, random: &mut impl FnMut(usize) -> usize) -> String {
     characters.into_iter().collect()
 }
 
+const OTHER_KINDS: &str = "\
+apiVersion: projectcalico.org/v3
+kind: StagedGlobalNetworkPolicy
+metadata: {name: p}
+spec:
+  tier: t
+  namespaceSelector: all() && has(x)
+  stagedAction: Learn
+  ingress: [{action: Pass, source: {services: {name: a, namespace: b}}, http: {paths: [{exact: /a}]}}]
+---
+{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: t}, spec: {order: 1, defaultAction: Pass}}
+---
+{apiVersion: projectcalico.org/v3, kind: NetworkSet, metadata: {name: s, namespace: ns1}, spec: {nets: [10.0.0.1, 'fd00::1/8']}}
+---
+apiVersion: projectcalico.org/v3
+kind: Profile
+metadata: {name: kns.ns1}
+spec: {labelsToApply: {a: b}, egress: [{action: Deny, destination: {namespaceSelector: global(), serviceAccounts: {names: [a]}}}]}
+";
+
 #[test]
 fn damaged_texts_do_not_panic() {
     let seed = "\
@@ -236,7 +333,7 @@ spec:
   - {action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}
   - action: Deny
     protocol: 6
-    source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], notPorts: [1, '2:3']}
+    source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], notPorts: [1, '2:3', http]}
     destination: {notSelector: g ends with 'h'}
 ---
 {\"apiVersion\": \"projectcalico.org/v3\", \"kind\": \"HostEndpoint\", \"metadata\": {\"name\": \"h\"},
@@ -250,9 +347,10 @@ spec:
             .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).expect("31 bits") % below
     };
+    let seed = format!("{seed}---\n{OTHER_KINDS}");
     let (mut accepted, mut refused) = (0, 0);
     for _ in 0..1_000 {
-        for document in parse_documents(&damage(seed, &mut random)) {
+        for document in parse_documents(&damage(&seed, &mut random)) {
             match document.result {
                 Ok(resources) => {
                     for resource in &resources {

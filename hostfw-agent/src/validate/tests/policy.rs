@@ -59,6 +59,8 @@ fn defaults_of_a_policy() {
     let policy = policy(&gnp("egress: [{action: Log}]"));
     assert_eq!(policy.order, Order::LAST);
     assert_eq!(policy.selector, Selector::all());
+    assert_eq!(policy.tier, "default");
+    assert_eq!(policy.staged, None);
     // What says nothing is as good as absent.
     let explicit = gnp(
         "tier: '', selector: '', namespaceSelector: '', serviceAccountSelector: '', \
@@ -71,12 +73,17 @@ fn defaults_of_a_policy() {
 
 #[test]
 fn types_are_inferred_from_the_rules() {
-    const PRE: &str = "preDNAT: true, applyOnForward: true";
-    let without_rules = policy(&gnp(PRE));
+    let without_rules = policy(&gnp(""));
     assert_eq!(without_rules.ingress, Some(Vec::new()));
     assert_eq!(without_rules.egress, None);
     let egress = policy(&gnp("egress: [{action: Allow}]"));
     assert!(egress.ingress.is_none() && egress.egress.is_some());
+    let ingress = policy(&gnp("ingress: [{action: Allow}]"));
+    assert!(ingress.ingress.is_some() && ingress.egress.is_none());
+    let both = policy(&gnp(
+        "ingress: [{action: Allow}], egress: [{action: Allow}]",
+    ));
+    assert!(both.ingress.is_some() && both.egress.is_some());
     // Rules of a direction that is not among the types have no effect.
     let one_sided = policy(&gnp(
         "types: [Egress], ingress: [{action: Allow}], egress: [{action: Deny}]",
@@ -84,11 +91,8 @@ fn types_are_inferred_from_the_rules() {
     assert!(one_sided.ingress.is_none() && one_sided.egress.is_some());
     // They are checked all the same.
     refused(
-        &gnp("types: [Egress], ingress: [{action: Pass}]"),
-        &[
-            "spec.ingress[0].action: Pass is not enforced by this release: expected Allow, Deny or \
-           Log, found Pass",
-        ],
+        &gnp("types: [Egress], ingress: [{action: Pass, ipVersion: 5}]"),
+        &["spec.ingress[0].ipVersion: expected 4 or 6, found 5"],
     );
     assert_eq!(policy(&gnp("types: [Egress]")).egress, Some(Vec::new()));
     refused(
@@ -98,54 +102,36 @@ fn types_are_inferred_from_the_rules() {
 }
 
 #[test]
-fn stages_that_are_not_enforced_are_named() {
-    let normal_ingress = |found: &str| {
-        format!(
-            "spec.types: ingress policy other than preDNAT is not enforced by this release: \
-             expected Egress alone, or preDNAT and applyOnForward true, found {found}"
-        )
-    };
-    refused(&gnp("types: [Ingress]"), &[&normal_ingress("Ingress")]);
-    refused(
-        &gnp("ingress: [{action: Allow}]"),
-        &[&normal_ingress("Ingress, inferred from the ingress rules")],
-    );
-    refused(
-        &gnp("ingress: [{action: Allow}], egress: [{action: Allow}]"),
-        &[&normal_ingress("Ingress, inferred from the ingress rules")],
-    );
-    refused(
-        &gnp("selector: all()"),
-        &[&normal_ingress(
-            "Ingress, inferred from there being no egress rules",
-        )],
-    );
-    refused(
-        &gnp("applyOnForward: true, egress: [{action: Allow}]"),
-        &[
-            "spec.applyOnForward: applyOnForward without preDNAT is not enforced by this release: \
-             expected false or nothing, found true",
-        ],
-    );
-    const DO_NOT_TRACK: &str = "spec.doNotTrack: doNotTrack is not enforced by this release: \
-                                expected false or nothing, found true";
-    refused(
-        &gnp("doNotTrack: true, applyOnForward: true"),
-        &[DO_NOT_TRACK],
-    );
+fn every_stage() {
+    for (spec, stage, forward) in [
+        ("", Stage::Normal, false),
+        ("applyOnForward: false", Stage::Normal, false),
+        ("applyOnForward: true", Stage::Normal, true),
+        ("preDNAT: true, applyOnForward: true", Stage::PreDnat, true),
+        (
+            "doNotTrack: true, applyOnForward: true, types: [Ingress, Egress]",
+            Stage::Untracked,
+            true,
+        ),
+    ] {
+        let policy = policy(&gnp(spec));
+        assert_eq!(
+            (policy.stage, policy.apply_on_forward),
+            (stage, forward),
+            "{spec}"
+        );
+    }
     refused(
         &gnp("doNotTrack: true"),
-        &[
-            DO_NOT_TRACK,
-            "spec.applyOnForward: expected true, for doNotTrack is true, found nothing",
-        ],
+        &["spec.applyOnForward: expected true, for doNotTrack is true, found nothing"],
+    );
+    refused(
+        &gnp("doNotTrack: true, applyOnForward: false"),
+        &["spec.applyOnForward: expected true, for doNotTrack is true, found false"],
     );
     refused(
         &gnp("doNotTrack: true, preDNAT: true, applyOnForward: true"),
-        &[
-            DO_NOT_TRACK,
-            "spec.preDNAT: expected preDNAT or doNotTrack, not both, found both true",
-        ],
+        &["spec.preDNAT: expected preDNAT or doNotTrack, not both, found both true"],
     );
 }
 
@@ -174,19 +160,14 @@ fn other_fields_of_a_policy() {
     const E: &str = "egress: [{action: Allow}]";
     for (spec, expected) in [
         (
-            "tier: security",
-            "spec.tier: another tier is not enforced by this release: expected default, found \
-             \"security\"",
+            "tier: a.b",
+            "spec.tier: expected the name of a tier (lower-case letters, digits and '-', at most \
+             63 characters), found \"a.b\"",
         ),
         (
-            "namespaceSelector: all()",
-            "spec.namespaceSelector: namespaceSelector is not enforced by this release: expected \
-             nothing, found \"all()\"",
-        ),
-        (
-            "serviceAccountSelector: all()",
-            "spec.serviceAccountSelector: serviceAccountSelector is not enforced by this release: \
-             expected nothing, found \"all()\"",
+            "tier: Security",
+            "spec.tier: expected the name of a tier (lower-case letters, digits and '-', at most \
+             63 characters), found \"Security\"",
         ),
         (
             "performanceHints: [Fast]",
@@ -202,31 +183,20 @@ fn other_fields_of_a_policy() {
             "spec.selector: expected '&&', '||' or the end at character 7, found a newline (a \
              selector is one line) in \"has(a)\\n\"",
         ),
-        (
-            "selector: has(a) || global()",
-            "spec.selector: expected a selector without global(), which is for namespaces alone, \
-             found \"has(a) || global()\"",
-        ),
     ] {
         refused(&gnp(&format!("{spec}, {E}")), &[expected]);
     }
-    let selector = |length: usize| format!("selector: {}has(a), {E}", "!".repeat(length - 6));
-    assert!(
-        validate(&gnp(&selector(1024)
-            .replace("selector: ", "selector: '")
-            .replace("(a)", "(a)'")))
-        .is_ok()
-    );
-    refused(
-        &gnp(&selector(1025)
-            .replace("selector: ", "selector: '")
-            .replace("(a)", "(a)'")),
-        &["spec.selector: expected at most 1024 characters, found 1025"],
-    );
     let rules = |count: usize| format!("egress: [{}]", vec!["{action: Allow}"; count].join(","));
     assert!(validate(&gnp(&rules(1024))).is_ok());
     refused(
         &gnp(&rules(1025)),
         &["spec.egress: expected at most 1024 rules, found 1025"],
     );
+}
+
+#[test]
+fn a_policy_is_in_a_tier() {
+    for tier in ["security", "default", "kube-admin", "0-a"] {
+        assert_eq!(policy(&gnp(&format!("tier: {tier}"))).tier, tier);
+    }
 }

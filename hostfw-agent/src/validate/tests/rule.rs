@@ -1,6 +1,5 @@
 use super::*;
-use crate::model::{IcmpMatch, IpVersion, Protocol};
-use crate::selector::Selector;
+use crate::model::{IcmpMatch, IpVersion, Protocol, RuleAction};
 
 #[test]
 fn protocols() {
@@ -172,6 +171,10 @@ fn ports() {
         ("':'", "\":\""),
         ("''", "\"\""),
         ("'abcdefghijklmnop'", "\"abcdefghijklmnop\""),
+        ("'-http'", "\"-http\""),
+        ("'http-'", "\"http-\""),
+        ("'a--b'", "\"a--b\""),
+        ("'a_b'", "\"a_b\""),
     ] {
         for field in ["ports", "notPorts"] {
             refused(
@@ -179,19 +182,12 @@ fn ports() {
                     "action: Allow, protocol: TCP, source: {{{field}: [{port}]}}"
                 )),
                 &[&format!(
-                    "spec.egress[0].source.{field}[0]: expected a port from 1 to 65535, or a \
-                     range as \"1000:2000\", lower port first, found {found}"
+                    "spec.egress[0].source.{field}[0]: expected a port from 1 to 65535, a range \
+                     as \"1000:2000\", lower port first, or the name of a port, found {found}"
                 )],
             );
         }
     }
-    refused(
-        &rule("action: Allow, destination: {ports: [http]}"),
-        &[
-            "spec.egress[0].destination.ports[0]: a named port is not enforced by this release: \
-           expected a port number or a range, found \"http\"",
-        ],
-    );
     for (protocol, found) in [
         ("", "no protocol"),
         ("protocol: UDPLite,", "protocol \"UDPLite\""),
@@ -220,6 +216,39 @@ fn ports() {
         &many(51),
         &["spec.egress[0].destination.ports: expected at most 50 ports, found 51"],
     );
+}
+
+#[test]
+fn named_ports_bring_their_protocol_along() {
+    for protocol in ["", "protocol: TCP,", "protocol: 132,"] {
+        let rule = egress_rule(&format!(
+            "action: Allow, {protocol} destination: {{ports: [http, dns-2], notPorts: [x]}}"
+        ));
+        assert_eq!(rule.destination.named_ports, ["http", "dns-2"]);
+        assert_eq!(rule.destination.not_named_ports, ["x"]);
+        assert_eq!(rule.destination.ports, []);
+    }
+    let mixed = egress_rule("action: Allow, protocol: TCP, source: {ports: [80, http, '1:2']}");
+    assert_eq!(mixed.source.ports.len(), 2);
+    assert_eq!(mixed.source.named_ports, ["http"]);
+    for (protocol, ports, found) in [
+        ("", "[80, http]", "no protocol"),
+        ("protocol: ICMP,", "[http]", "protocol \"ICMP\""),
+        ("protocol: UDPLite,", "[http]", "protocol \"UDPLite\""),
+        ("protocol: 47,", "[http]", "protocol 47"),
+    ] {
+        for field in ["ports", "notPorts"] {
+            refused(
+                &rule(&format!(
+                    "action: Allow, {protocol} destination: {{{field}: {ports}}}"
+                )),
+                &[&format!(
+                    "spec.egress[0].destination.{field}: expected protocol TCP, UDP or SCTP \
+                     beside them, found {found}"
+                )],
+            );
+        }
+    }
 }
 
 #[test]
@@ -328,62 +357,33 @@ fn nets_of_a_rule_are_of_one_family() {
 }
 
 #[test]
-fn other_criteria_of_a_rule() {
-    for side in ["source", "destination"] {
-        let rule_with = egress_rule(&format!(
-            "action: Deny, {side}: {{selector: has(a), notSelector: b == 'c'}}"
-        ));
-        let entity = if side == "source" {
-            rule_with.source
-        } else {
-            rule_with.destination
-        };
-        assert_eq!(entity.selector, Selector::parse("has(a)").ok());
-        assert_eq!(entity.not_selector, Selector::parse("b == 'c'").ok());
-        for (text, expected) in [
-            (
-                "namespaceSelector: all()",
-                "namespaceSelector: namespaceSelector is not enforced by this release: expected \
-                 nothing, found \"all()\"",
-            ),
-            (
-                "serviceAccounts: {names: [a]}",
-                "serviceAccounts: serviceAccounts is not enforced by this release: expected \
-                 nothing, found service accounts",
-            ),
-            (
-                "services: {name: a, namespace: b}",
-                "services: services is not enforced by this release: expected nothing, found a \
-                 service",
-            ),
-            (
-                "selector: global()",
-                "selector: expected a selector without global(), which is for namespaces alone, \
-                 found \"global()\"",
-            ),
-            (
-                "notSelector: has(",
-                "notSelector: expected a label name at character 5, found the end in \"has(\"",
-            ),
-        ] {
-            refused(
-                &rule(&format!("action: Allow, {side}: {{{text}}}")),
-                &[&format!("spec.egress[0].{side}.{expected}")],
-            );
-        }
+fn actions_and_notes() {
+    for (text, action) in [
+        ("Allow", RuleAction::Allow),
+        ("Deny", RuleAction::Deny),
+        ("Log", RuleAction::Log),
+        ("Pass", RuleAction::Pass),
+    ] {
+        assert_eq!(egress_rule(&format!("action: {text}")).action, action);
     }
+    egress_rule("action: Pass, metadata: {annotations: {Example.org/x: any text}}");
+    let annotated = |annotations: &str| {
+        rule(&format!(
+            "action: Allow, metadata: {{annotations: {{{annotations}}}}}"
+        ))
+    };
     refused(
-        &rule("action: Pass"),
+        &annotated("'a b': x"),
         &[
-            "spec.egress[0].action: Pass is not enforced by this release: expected Allow, Deny or \
-           Log, found Pass",
+            "spec.egress[0].metadata.annotations: expected keys like name or example.org/name \
+           (letters, digits, '-', '_' and '.', a letter or digit at either end, at most 63 \
+           characters), found \"a b\"",
         ],
     );
     refused(
-        &rule("action: Allow, protocol: TCP, http: {methods: [GET]}"),
+        &annotated(&format!("a: {}", "x".repeat(256 * 1024))),
         &[
-            "spec.egress[0].http: http is not enforced by this release: expected nothing, found \
-           HTTP criteria",
+            "spec.egress[0].metadata.annotations: expected at most 262144 bytes in all, found 262145",
         ],
     );
 }

@@ -1,0 +1,119 @@
+//! Endpoints for all interfaces, which govern the loopback interface, too.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hostfw_common::verdict::Direction;
+
+use super::{
+    Warning,
+    view::{Labelled, rules_of, rules_of_profile},
+};
+use crate::{
+    model::{
+        Entity, HostEndpoint, InterfaceMatch, IpVersion, Kind, Model, ObjectRef, Rule, RuleAction,
+        Stage,
+    },
+    selector::Selector,
+};
+
+const LOOPBACK: &str = "lo";
+
+/// Where processes of a host usually talk to each other.
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Finds endpoints that govern `lo`, where nothing allows what passes there.
+pub(super) fn cut_off(model: &Model) -> Vec<Warning> {
+    Labelled::all(model)
+        .iter()
+        .filter(|labelled| governs_loopback(labelled.endpoint, model))
+        .filter_map(|labelled| {
+            let closed: Vec<&str> = Direction::ALL
+                .into_iter()
+                .filter(|&direction| !is_open(labelled, direction, model))
+                .map(|direction| match direction {
+                    Direction::Ingress => "in",
+                    Direction::Egress => "out",
+                })
+                .collect();
+            (!closed.is_empty()).then(|| Warning {
+                about: ObjectRef::new(Kind::HostEndpoint, None, &labelled.endpoint.name),
+                message: format!(
+                    "spec.interfaceName: '*' governs {LOOPBACK}, too, and no policy or profile \
+                     allows all of what passes there {}: processes of the host reach each other \
+                     on fail-safe ports and where a rule allows it, and not else. Allow \
+                     127.0.0.0/8 and ::1, or make a host endpoint for {LOOPBACK}",
+                    closed.join(" and ")
+                ),
+            })
+        })
+        .collect()
+}
+
+fn governs_loopback(endpoint: &HostEndpoint, model: &Model) -> bool {
+    let excluded = [Some(&endpoint.node), None]
+        .into_iter()
+        .find_map(|node| {
+            let layer = model.settings.iter().find(|s| s.node.as_ref() == node)?;
+            layer.excluded_interfaces.as_ref()
+        })
+        .is_some_and(|names| names.iter().any(|name| name == LOOPBACK));
+    let rivals = model.endpoints.iter().filter(|e| e.node == endpoint.node);
+    endpoint.interface == InterfaceMatch::Wildcard
+        && !excluded
+        && !rivals.into_iter().any(|rival| match &rival.interface {
+            InterfaceMatch::Name(name) => name == LOOPBACK,
+            InterfaceMatch::ExpectedIps => rival.expected_ips.iter().any(IpAddr::is_loopback),
+            InterfaceMatch::Wildcard => rival.name < endpoint.name,
+        })
+}
+
+/// Whether a rule allows whatever passes on `lo` in one direction.
+fn is_open(labelled: &Labelled<'_>, direction: Direction, model: &Model) -> bool {
+    let policies = model.policies.iter().filter(|policy| {
+        policy.staged.is_none() && policy.stage != Stage::Untracked && labelled.is_meant_by(policy)
+    });
+    let profiles = labelled.profiles.iter();
+    labelled.has_allow_all()
+        || policies
+            .flat_map(|policy| rules_of(policy, direction))
+            .chain(profiles.flat_map(|profile| rules_of_profile(profile, direction)))
+            .any(|rule| allows_loopback(rule, model))
+}
+
+fn allows_loopback(rule: &Rule, model: &Model) -> bool {
+    let sides = [&rule.source, &rule.destination];
+    let is_for_ipv4 = rule.ip_version != Some(IpVersion::V6)
+        && rule
+            .protocol
+            .is_none_or(|protocol| protocol.implied_version.is_none());
+    let all_protocols = rule.protocol.is_none()
+        && rule.icmp.is_none()
+        && sides
+            .into_iter()
+            .all(|side| side.ports.is_empty() && side.named_ports.is_empty());
+    rule.action == RuleAction::Allow
+        && is_for_ipv4
+        && sides.into_iter().all(|side| holds_localhost(side, model))
+        // Whoever writes of loopback has thought of it.
+        && (all_protocols || sides.into_iter().any(speaks_of_loopback))
+}
+
+fn holds_localhost(side: &Entity, model: &Model) -> bool {
+    (side.nets.is_empty() || side.nets.iter().any(|net| net.contains(&LOCALHOST)))
+        && !side.not_nets.iter().any(|net| net.contains(&LOCALHOST))
+        && side.service.is_none()
+        && side
+            .selector
+            .as_ref()
+            .is_none_or(|selector| a_set_holds_localhost(selector, model))
+}
+
+fn a_set_holds_localhost(selector: &Selector, model: &Model) -> bool {
+    model.sets.iter().any(|set| {
+        selector.matches(&set.labels) && set.nets.iter().any(|net| net.contains(&LOCALHOST))
+    })
+}
+
+fn speaks_of_loopback(side: &Entity) -> bool {
+    side.nets.iter().any(|net| net.addr().is_loopback())
+}

@@ -1,0 +1,124 @@
+//! Names that stand for nothing: tiers, profiles and ports.
+
+use std::collections::BTreeSet;
+
+use hostfw_common::verdict::Direction;
+
+use super::{
+    Warning,
+    view::{field_of, rules_of, rules_of_profile},
+};
+use crate::model::{Entity, Kind, Model, ObjectRef, Profile, Rule, Tier};
+
+pub(super) fn to_nothing(model: &Model) -> Vec<Warning> {
+    let mut warnings = tiers(model);
+    warnings.extend(profiles(model));
+    warnings.extend(ports(model));
+    warnings
+}
+
+fn tiers(model: &Model) -> Vec<Warning> {
+    let fixed = Tier::always_there();
+    let known: BTreeSet<&str> = model
+        .tiers
+        .iter()
+        .chain(&fixed)
+        .map(|tier| &*tier.name)
+        .collect();
+    model
+        .policies
+        .iter()
+        .filter(|policy| !known.contains(&*policy.tier))
+        .map(|policy| Warning {
+            about: policy.object_ref(),
+            message: format!(
+                "spec.tier: there is no Tier({}): its policies come behind those of all other \
+                 tiers, and what none of their rules decides is denied",
+                policy.tier
+            ),
+        })
+        .collect()
+}
+
+fn profiles(model: &Model) -> Vec<Warning> {
+    let known: BTreeSet<&str> = model
+        .profiles
+        .iter()
+        .map(|profile| &*profile.name)
+        .chain([Profile::ALLOW_ALL])
+        .collect();
+    let mut warnings = Vec::new();
+    for endpoint in &model.endpoints {
+        for (index, name) in endpoint.profiles.iter().enumerate() {
+            if !known.contains(&**name) {
+                warnings.push(Warning {
+                    about: ObjectRef::new(Kind::HostEndpoint, None, &endpoint.name),
+                    message: format!(
+                        "spec.profiles[{index}]: there is no Profile({name}): it denies what no \
+                         policy and no profile before it decides"
+                    ),
+                });
+            }
+        }
+    }
+    warnings
+}
+
+fn ports(model: &Model) -> Vec<Warning> {
+    let declared: BTreeSet<&str> = model
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.ports)
+        .map(|port| &*port.name)
+        .collect();
+    let policies = model.policies.iter().map(|policy| {
+        let rules = Direction::ALL.map(|direction| rules_of(policy, direction));
+        (policy.object_ref(), rules)
+    });
+    let profiles = model.profiles.iter().map(|profile| {
+        let rules = Direction::ALL.map(|direction| rules_of_profile(profile, direction));
+        (ObjectRef::new(Kind::Profile, None, &profile.name), rules)
+    });
+    let mut warnings = Vec::new();
+    for (about, directions) in policies.chain(profiles) {
+        // A name that many rules have is told where it stands first.
+        let mut told = BTreeSet::new();
+        for (direction, rules) in Direction::ALL.into_iter().zip(directions) {
+            for (index, rule) in rules.iter().enumerate() {
+                for (field, name, consequence) in names(rule) {
+                    if !declared.contains(name) && told.insert((name, consequence)) {
+                        warnings.push(Warning {
+                            about: about.clone(),
+                            message: format!(
+                                "{}[{index}].{field}: no host endpoint declares a port of the \
+                                 name {name:?}, which therefore {consequence}",
+                                field_of(direction)
+                            ),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    warnings
+}
+
+/// The names of ports in a rule, where they stand, and what one means that
+/// stands for nothing.
+fn names(rule: &Rule) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
+    const MATCHES: &str = "matches nothing";
+    const EXCLUDES: &str = "excludes nothing";
+    fn of<'a>(
+        entity: &'a Entity,
+        fields: [&'static str; 2],
+    ) -> impl Iterator<Item = (&'static str, &'a str, &'static str)> {
+        let [ports, not_ports] = fields;
+        let matching = entity.named_ports.iter();
+        let excluding = entity.not_named_ports.iter();
+        matching
+            .map(move |name| (ports, &**name, MATCHES))
+            .chain(excluding.map(move |name| (not_ports, &**name, EXCLUDES)))
+    }
+    let destination = ["destination.ports", "destination.notPorts"];
+    of(&rule.source, ["source.ports", "source.notPorts"]).chain(of(&rule.destination, destination))
+}

@@ -1,0 +1,320 @@
+//! A packet's way through the stages (semantics section 7, and section 12
+//! where it says otherwise).
+
+use hostfw_common::{
+    stage::{List, Stage},
+    verdict::Direction,
+};
+
+use super::{
+    Governed, Reference,
+    packet::Packet,
+    trace::{Event, Rules, Trace},
+};
+use crate::{
+    model::{Kind, ObjectRef},
+    question::{Answer, Outcome, Path, Question, StageAnswer, State, Why},
+    resource::Action,
+};
+
+/// The stages on a packet's way, with the list that each evaluates.
+const fn way(direction: Direction, path: Path) -> &'static [List] {
+    match (direction, path) {
+        (Direction::Ingress, Path::Local) => &[List::UntrackedIn, List::PreDnat, List::NormalIn],
+        (Direction::Ingress, Path::Forward) => &[List::UntrackedIn, List::PreDnat, List::ForwardIn],
+        (Direction::Egress, Path::Local) => &[List::UntrackedOut, List::NormalOut],
+        (Direction::Egress, Path::Forward) => &[List::ForwardOut],
+    }
+}
+
+/// What a stage decides.
+struct Decision {
+    allowed: bool,
+    why: Why,
+    tier: Option<String>,
+    policy: Option<String>,
+    rule: Option<u16>,
+}
+
+impl Decision {
+    /// Without a rule.
+    const fn by(why: Why, allowed: bool) -> Self {
+        Self {
+            allowed,
+            why,
+            tier: None,
+            policy: None,
+            rule: None,
+        }
+    }
+}
+
+/// What happens to a packet, stage by stage.
+struct Progress {
+    ahead: &'static [List],
+    behind: Vec<StageAnswer>,
+}
+
+impl Progress {
+    fn push(&mut self, stage: Stage, outcome: Outcome) {
+        self.behind.push(StageAnswer { stage, outcome });
+    }
+
+    /// The end: what lies ahead is skipped.
+    fn end(mut self, stage: Option<Stage>, decision: Decision) -> Answer {
+        for list in self.ahead {
+            self.push(list.stage(), Outcome::Skipped);
+        }
+        Answer {
+            allowed: decision.allowed,
+            stage,
+            tier: decision.tier,
+            policy: decision.policy,
+            rule: decision.rule,
+            reason: decision.why,
+            stages: self.behind,
+        }
+    }
+
+    /// The end, without a stage that decided.
+    fn allowed(self, why: Why) -> Answer {
+        self.end(None, Decision::by(why, true))
+    }
+}
+
+pub(super) fn walk(reference: &Reference, question: &Question, trace: &mut Trace) -> Answer {
+    let mut progress = Progress {
+        ahead: way(question.direction, question.path),
+        behind: Vec::new(),
+    };
+    let wire = Packet::wire(question);
+    let Some(governed) = reference.governed.get(&question.interface) else {
+        return progress.allowed(Why::NoEndpoint);
+    };
+    if wire.is_neighbour_discovery() {
+        return progress.allowed(Why::NeighbourDiscovery);
+    }
+    // Only what comes in is translated behind the hooks that see the wire.
+    let routed = match question.direction {
+        Direction::Ingress => wire.translated(question.translated),
+        Direction::Egress => wire,
+    };
+    let tunnel = reference.settings.is_tunnel(&wire, &reference.nodes);
+    let mut judge = Judge {
+        reference,
+        governed,
+        invalid: question.state == State::Invalid && reference.settings.check_invalid,
+        trace,
+    };
+
+    let mut tracked = false;
+    while let Some((&list, ahead)) = progress.ahead.split_first() {
+        let stage = list.stage();
+        // Connection tracking comes behind the untracked stage.
+        if stage != Stage::Untracked && !tracked {
+            tracked = true;
+            if tunnel && question.path == Path::Local {
+                return progress.allowed(Why::Tunnel);
+            }
+            if question.state == State::Established {
+                // A tunnel has left pre-DNAT policy behind already.
+                if tunnel && stage == Stage::PreDnat {
+                    progress.ahead = ahead;
+                    progress.push(stage, Outcome::NoMatch);
+                }
+                return progress.allowed(Why::Established);
+            }
+        }
+        let decision = match stage {
+            Stage::Untracked => judge.untracked(list, &wire),
+            Stage::PreDnat if tunnel => None,
+            Stage::PreDnat => judge.pre_dnat(list, &wire),
+            Stage::Forward => judge.forward(list, &routed),
+            Stage::Normal if governed.workload => return progress.allowed(Why::Workload),
+            Stage::Normal => Some(judge.normal(list, &routed)),
+        };
+        progress.ahead = ahead;
+        match decision {
+            Some(decision) => {
+                progress.push(
+                    stage,
+                    if decision.allowed {
+                        Outcome::Allow
+                    } else {
+                        Outcome::Deny
+                    },
+                );
+                return progress.end(Some(stage), decision);
+            }
+            None => progress.push(stage, Outcome::NoMatch),
+        }
+    }
+    progress.allowed(Why::NoMatch)
+}
+
+/// Judges stage by stage; `None` where a stage has nothing to say.
+struct Judge<'a> {
+    reference: &'a Reference,
+    governed: &'a Governed,
+    /// Connection tracking finds the packet impossible, and that matters.
+    invalid: bool,
+    trace: &'a mut Trace,
+}
+
+impl Judge<'_> {
+    /// Fail-safes lead around the stage: there is no connection tracking that
+    /// would know replies, so either list holds for both directions, by the
+    /// port of this host or of the other one.
+    fn untracked(&mut self, list: List, packet: &Packet) -> Option<Decision> {
+        let settings = &self.reference.settings;
+        let (to, from) = (packet.destination, packet.source);
+        let failsafe = match list.direction() {
+            Direction::Ingress => {
+                settings.inbound.open(packet, to.port, from)
+                    || settings.outbound.open(packet, from.port, from)
+            }
+            Direction::Egress => {
+                settings.outbound.open(packet, to.port, to)
+                    || settings.inbound.open(packet, from.port, to)
+            }
+        };
+        if failsafe {
+            self.trace.note(list.stage(), || Event::Failsafe);
+            return None;
+        }
+        self.tiers(list, packet)
+    }
+
+    /// Fail-safes lead around the stage, whatever the destination.
+    fn pre_dnat(&mut self, list: List, packet: &Packet) -> Option<Decision> {
+        let enforced = self.governed.lists[list as usize]
+            .iter()
+            .flat_map(|tier| &tier.policies)
+            .any(|policy| !policy.staged);
+        if self.invalid && enforced {
+            return Some(self.drop_invalid(list));
+        }
+        if self.is_failsafe(list.direction(), packet) {
+            self.trace.note(list.stage(), || Event::Failsafe);
+            return None;
+        }
+        self.tiers(list, packet)
+    }
+
+    /// No fail-safes: the packet is not for this host.
+    fn forward(&mut self, list: List, packet: &Packet) -> Option<Decision> {
+        if self.invalid {
+            return Some(self.drop_invalid(list));
+        }
+        self.tiers(list, packet)
+    }
+
+    /// The only stage that always decides.
+    fn normal(&mut self, list: List, packet: &Packet) -> Decision {
+        if self.invalid {
+            return self.drop_invalid(list);
+        }
+        if self.is_failsafe(list.direction(), packet) {
+            self.trace.note(list.stage(), || Event::Failsafe);
+            return Decision::by(Why::Failsafe, true);
+        }
+        self.tiers(list, packet)
+            .or_else(|| self.profiles(list, packet))
+            .unwrap_or(Decision::by(Why::EndpointDefault, false))
+    }
+
+    fn drop_invalid(&mut self, list: List) -> Decision {
+        self.trace.note(list.stage(), || Event::Invalid);
+        Decision::by(Why::Invalid, false)
+    }
+
+    /// Whether the destination's port is a fail-safe one, of this host for what
+    /// comes in, of the others for what goes out.
+    fn is_failsafe(&self, direction: Direction, packet: &Packet) -> bool {
+        let settings = &self.reference.settings;
+        let port = packet.destination.port;
+        match direction {
+            Direction::Ingress => settings.inbound.open(packet, port, packet.source),
+            Direction::Egress => settings.outbound.open(packet, port, packet.destination),
+        }
+    }
+
+    fn tiers(&mut self, list: List, packet: &Packet) -> Option<Decision> {
+        let stage = list.stage();
+        'tiers: for tier in &self.governed.lists[list as usize] {
+            for policy in &tier.policies {
+                let rules = Rules {
+                    stage,
+                    tier: Some(&tier.name),
+                    object: &policy.object,
+                    staged: policy.staged,
+                    rules: policy.rules(list.direction()),
+                };
+                let first = rules.first(packet, self.trace);
+                let Some((index, action)) = first.filter(|_| !policy.staged) else {
+                    continue;
+                };
+                match action {
+                    Action::Allow | Action::Deny => {
+                        return Some(Decision {
+                            allowed: action == Action::Allow,
+                            why: Why::Rule,
+                            tier: Some(tier.name.clone()),
+                            policy: Some(policy.object.name.clone()),
+                            rule: Some(index),
+                        });
+                    }
+                    Action::Pass => continue 'tiers,
+                    Action::Log => {}
+                }
+            }
+            self.trace.note(stage, || Event::TierDefault {
+                tier: tier.name.clone(),
+                denies: tier.denies,
+            });
+            if tier.denies {
+                return Some(Decision {
+                    tier: Some(tier.name.clone()),
+                    ..Decision::by(Why::TierDefault, false)
+                });
+            }
+        }
+        None
+    }
+
+    fn profiles(&mut self, list: List, packet: &Packet) -> Option<Decision> {
+        for (name, profile) in &self.governed.profiles {
+            let decision = |allowed, rule| {
+                Some(Decision {
+                    policy: Some(name.clone()),
+                    rule,
+                    ..Decision::by(Why::Profile, allowed)
+                })
+            };
+            let Some(profile) = profile else {
+                self.trace
+                    .note(list.stage(), || Event::MissingProfile(name.clone()));
+                return decision(false, None);
+            };
+            let object = ObjectRef {
+                kind: Kind::Profile,
+                name: name.clone(),
+            };
+            let rules = Rules {
+                stage: list.stage(),
+                tier: None,
+                object: &object,
+                staged: false,
+                rules: profile.rules(list.direction()),
+            };
+            match rules.first(packet, self.trace) {
+                Some((index, Action::Allow)) => return decision(true, Some(index)),
+                Some((index, Action::Deny)) => return decision(false, Some(index)),
+                // Nothing follows that a Pass could pass to.
+                Some((_, Action::Pass)) => return None,
+                Some((_, Action::Log)) | None => {}
+            }
+        }
+        None
+    }
+}

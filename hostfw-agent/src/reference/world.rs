@@ -1,0 +1,252 @@
+//! The objects that rules and endpoints speak of: which endpoint governs which
+//! interface (semantics section 6), and which addresses a selector stands for
+//! (section 5).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{
+    criterion::Point,
+    objects::Profiles,
+    selector::{Labels, Selector},
+    settings::Settings,
+};
+use crate::{
+    model::Interface,
+    resource::{EndpointPort, HostEndpoint, NetworkSet, NetworkSetSpec, Object},
+};
+
+/// The label that tells an object's namespace.
+pub(super) const NAMESPACE: &str = "projectcalico.org/namespace";
+
+/// Addresses of a set.
+pub(super) type SetNets = Vec<IpNet>;
+
+/// An endpoint, read.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) name: String,
+    pub(super) node: String,
+    pub(super) labels: Labels,
+    pub(super) profiles: Vec<String>,
+    /// Empty: any that holds an expected address.
+    interface: String,
+    expected: Vec<IpAddr>,
+    /// Name, protocol, port.
+    ports: Vec<(String, u8, u16)>,
+}
+
+impl Endpoint {
+    /// `None` if it is not one.
+    pub(super) fn read(object: &HostEndpoint, profiles: &Profiles<'_>) -> Option<Self> {
+        let spec = &object.spec;
+        let addresses = spec.expected_ips.iter();
+        Some(Self {
+            name: object.metadata.name.clone(),
+            node: spec.node.clone()?,
+            labels: inherit(object.metadata.labels.clone(), &spec.profiles, profiles),
+            profiles: spec.profiles.clone(),
+            interface: spec.interface.clone().unwrap_or_default(),
+            expected: addresses
+                .map(|text| text.parse().ok())
+                .collect::<Option<_>>()?,
+            ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
+        })
+    }
+
+    pub(super) fn is_wildcard(&self) -> bool {
+        self.interface == "*"
+    }
+
+    /// Whether it means this very interface, not just what is left.
+    fn means(&self, interface: &Interface) -> bool {
+        if self.interface.is_empty() {
+            self.expected
+                .iter()
+                .any(|address| interface.addresses.contains(address))
+        } else {
+            self.interface == interface.name
+        }
+    }
+}
+
+fn named_port(port: &EndpointPort) -> Option<(String, u8, u16)> {
+    let protocol = super::rule::protocol(&port.protocol)?.0;
+    Some((port.name.clone(), protocol, u16::try_from(port.port).ok()?))
+}
+
+/// An object's own labels, then those of its profiles: the first that has a key
+/// gives it.
+fn inherit(mut labels: Labels, names: &[String], profiles: &Profiles<'_>) -> Labels {
+    for profile in names.iter().filter_map(|name| profiles.get(name)) {
+        for (key, value) in &profile.labels_to_apply {
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    labels
+}
+
+/// An interface and the endpoint that governs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair<'a> {
+    pub(super) interface: &'a Interface,
+    pub(super) endpoint: &'a Endpoint,
+    /// The interface is a workload's.
+    pub(super) workload: bool,
+}
+
+/// Which endpoint governs which interface of the node. `endpoints` are sorted
+/// by name.
+pub(super) fn govern<'a>(
+    endpoints: &'a [Endpoint],
+    node: &str,
+    interfaces: &'a [Interface],
+    settings: &Settings,
+) -> Vec<Pair<'a>> {
+    let here = || endpoints.iter().filter(|endpoint| endpoint.node == node);
+    interfaces
+        .iter()
+        .filter(|interface| !settings.is_excluded(&interface.name))
+        .filter_map(|interface| {
+            let workload = settings.is_workload(&interface.name);
+            let meant = here().find(|endpoint| !workload && endpoint.means(interface));
+            let endpoint = meant.or_else(|| here().find(|endpoint| endpoint.is_wildcard()))?;
+            Some(Pair {
+                interface,
+                endpoint,
+                workload,
+            })
+        })
+        .collect()
+}
+
+/// Something that selectors of rules match: an endpoint or a set.
+#[derive(Debug)]
+struct Known {
+    labels: Labels,
+    nets: Vec<IpNet>,
+    /// What names of ports stand for.
+    ports: Vec<(String, Point)>,
+}
+
+/// All that selectors of rules match.
+#[derive(Debug)]
+pub(super) struct World {
+    known: Vec<Known>,
+    /// Addresses of all endpoints.
+    pub(super) nodes: Vec<IpAddr>,
+}
+
+impl World {
+    pub(super) fn new(
+        endpoints: &[Endpoint],
+        pairs: &[Pair<'_>],
+        sets: impl IntoIterator<Item = (Labels, SetNets)>,
+    ) -> Self {
+        let mut known: Vec<Known> = Vec::new();
+        let mut nodes = Vec::new();
+        for endpoint in endpoints {
+            // Semantics 12.1: the expected addresses, else those that its
+            // interfaces hold.
+            let held = pairs
+                .iter()
+                .filter(|pair| pair.endpoint.name == endpoint.name)
+                .flat_map(|pair| &pair.interface.addresses);
+            let addresses: Vec<IpAddr> = if endpoint.expected.is_empty() {
+                held.copied().collect()
+            } else {
+                endpoint.expected.clone()
+            };
+            let ports = endpoint.ports.iter().flat_map(|(name, protocol, port)| {
+                addresses.iter().map(|&address| {
+                    let point = Point {
+                        address,
+                        protocol: *protocol,
+                        port: *port,
+                    };
+                    (name.clone(), point)
+                })
+            });
+            known.push(Known {
+                labels: endpoint.labels.clone(),
+                nets: addresses.iter().copied().map(IpNet::from).collect(),
+                ports: ports.collect(),
+            });
+            nodes.extend(addresses);
+        }
+        known.extend(sets.into_iter().map(|(labels, nets)| Known {
+            labels,
+            nets,
+            ports: Vec::new(),
+        }));
+        Self { known, nodes }
+    }
+
+    /// Objects that `all` of the selectors match, and `except` does not: each
+    /// object by itself, whatever addresses it shares with another.
+    fn matching<'a>(
+        &'a self,
+        all: &'a [Selector],
+        except: Option<&'a Selector>,
+    ) -> impl Iterator<Item = &'a Known> {
+        self.known.iter().filter(move |known| {
+            all.iter().all(|selector| selector.matches(&known.labels))
+                && !except.is_some_and(|selector| selector.matches(&known.labels))
+        })
+    }
+
+    pub(super) fn addresses(&self, all: &[Selector], except: Option<&Selector>) -> Vec<IpNet> {
+        let mut nets: Vec<IpNet> = self
+            .matching(all, except)
+            .flat_map(|known| known.nets.iter().copied())
+            .collect();
+        nets.sort();
+        nets.dedup();
+        nets
+    }
+
+    pub(super) fn points(
+        &self,
+        name: &str,
+        all: &[Selector],
+        except: Option<&Selector>,
+    ) -> Vec<Point> {
+        self.matching(all, except)
+            .flat_map(|known| &known.ports)
+            .filter(|(declared, _)| declared == name)
+            .map(|(_, point)| *point)
+            .collect()
+    }
+}
+
+/// Labels and addresses of a `GlobalNetworkSet`; `None` if it is not one.
+pub(super) fn global_set(object: &Object<NetworkSetSpec>) -> Option<(Labels, SetNets)> {
+    Some((object.metadata.labels.clone(), nets(&object.spec)?))
+}
+
+/// Labels and addresses of a `NetworkSet`, which inherits its namespace's
+/// labels.
+pub(super) fn namespaced_set(
+    object: &NetworkSet,
+    profiles: &Profiles<'_>,
+) -> Option<(Labels, SetNets)> {
+    let namespace = object.metadata.namespace.as_ref()?;
+    let mut own = object.metadata.labels.clone();
+    own.entry(NAMESPACE.to_owned())
+        .or_insert_with(|| namespace.clone());
+    let labels = inherit(own, &[format!("kns.{namespace}")], profiles);
+    Some((labels, nets(&object.spec)?))
+}
+
+fn nets(spec: &NetworkSetSpec) -> Option<Vec<IpNet>> {
+    spec.nets.iter().map(|text| net(text)).collect()
+}
+
+/// A CIDR or an address; host bits do not matter.
+pub(super) fn net(text: &str) -> Option<IpNet> {
+    let net: Result<IpNet, _> = text.parse();
+    net.map(|net| net.trunc())
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .ok()
+}

@@ -1,0 +1,646 @@
+//! Packets aimed at the edges of a scene's rules.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hostfw_agent::{
+    question::{Path, Question, State},
+    resource::{EntityRule, NumberOrText, Resource, Rule},
+};
+use hostfw_common::verdict::Direction;
+use ipnet::IpNet;
+
+use crate::{
+    generate::{
+        Scene, any_rule,
+        pools::{ADDRESSES_V4, ADDRESSES_V6, MESSAGES, NODE, PORTS, PROTOCOLS},
+        rule::number_of,
+    },
+    random::Random,
+};
+
+/// What of a scene packets can be aimed at.
+#[derive(Debug)]
+pub struct Aim<'a> {
+    scene: &'a Scene,
+    rules: Vec<Target<'a>>,
+    /// What selectors may stand for: nets of sets, addresses of endpoints.
+    members: Vec<IpNet>,
+    /// Named ports: name, protocol, port, and addresses of the endpoint.
+    points: Vec<Point<'a>>,
+    nodes: Vec<IpAddr>,
+    failsafes: Vec<(Direction, u8, u16, Option<IpNet>)>,
+    governed: Vec<&'a str>,
+}
+
+#[derive(Debug)]
+struct Target<'a> {
+    rule: &'a Rule,
+    direction: Direction,
+    /// `None`: the rule is looked at on both.
+    path: Option<Path>,
+    /// It is judged before DNAT.
+    wire: bool,
+}
+
+#[derive(Debug)]
+struct Point<'a> {
+    name: &'a str,
+    protocol: u8,
+    port: u16,
+    addresses: Vec<IpAddr>,
+}
+
+/// Fail-safes where no settings say otherwise, and tunnels' ports.
+const WELL_KNOWN: [(Direction, u8, u16); 8] = [
+    (Direction::Ingress, 6, 22),
+    (Direction::Ingress, 6, 2380),
+    (Direction::Ingress, 17, 68),
+    (Direction::Egress, 17, 53),
+    (Direction::Egress, 6, 179),
+    (Direction::Egress, 17, 67),
+    (Direction::Egress, 6, 6667),
+    (Direction::Ingress, 6, 6666),
+];
+
+const TUNNELS: [(u8, u16); 7] = [
+    (17, 4789),
+    (17, 8472),
+    (17, 51820),
+    (17, 51821),
+    (4, 0),
+    (41, 0),
+    (17, 6081),
+];
+
+impl<'a> Aim<'a> {
+    /// Looks for what can be aimed at.
+    #[must_use]
+    pub fn new(scene: &'a Scene) -> Self {
+        let mut aim = Self {
+            scene,
+            rules: Vec::new(),
+            members: Vec::new(),
+            points: Vec::new(),
+            nodes: Vec::new(),
+            failsafes: WELL_KNOWN
+                .iter()
+                .map(|&(direction, protocol, port)| (direction, protocol, port, None))
+                .collect(),
+            governed: vec!["eth0"],
+        };
+        for resource in &scene.resources {
+            aim.add(resource);
+        }
+        aim
+    }
+
+    fn add(&mut self, resource: &'a Resource) {
+        match resource {
+            Resource::GlobalNetworkPolicy(policy) => {
+                let spec = &policy.spec;
+                let (untracked, pre_dnat) =
+                    (spec.do_not_track == Some(true), spec.pre_dnat == Some(true));
+                let path = (spec.apply_on_forward != Some(true)).then_some(Path::Local);
+                for (direction, rules) in [
+                    (Direction::Ingress, &spec.ingress),
+                    (Direction::Egress, &spec.egress),
+                ] {
+                    let path = if untracked && direction == Direction::Egress {
+                        Some(Path::Local)
+                    } else {
+                        path
+                    };
+                    self.rules.extend(rules.iter().map(|rule| Target {
+                        rule,
+                        direction,
+                        path,
+                        wire: untracked || pre_dnat,
+                    }));
+                }
+            }
+            Resource::Profile(profile) => {
+                for (direction, rules) in [
+                    (Direction::Ingress, &profile.spec.ingress),
+                    (Direction::Egress, &profile.spec.egress),
+                ] {
+                    self.rules.extend(rules.iter().map(|rule| Target {
+                        rule,
+                        direction,
+                        path: Some(Path::Local),
+                        wire: false,
+                    }));
+                }
+            }
+            Resource::GlobalNetworkSet(set) => self.add_nets(&set.spec.nets),
+            Resource::NetworkSet(set) => self.add_nets(&set.spec.nets),
+            Resource::HostEndpoint(endpoint) => {
+                let spec = &endpoint.spec;
+                let mut addresses: Vec<IpAddr> = spec
+                    .expected_ips
+                    .iter()
+                    .filter_map(|text| text.parse().ok())
+                    .collect();
+                if spec.node.as_deref() == Some(NODE) {
+                    for interface in &self.scene.interfaces {
+                        let is = spec.interface.as_deref() == Some(&interface.name);
+                        if is {
+                            self.governed.push(&interface.name);
+                        }
+                        if addresses.is_empty() && is {
+                            addresses.extend(&interface.addresses);
+                        }
+                    }
+                    if spec.interface.as_deref() == Some("*") {
+                        self.governed.extend(["lo", "eth1", "wg0", "cali1234"]);
+                    }
+                }
+                self.members
+                    .extend(addresses.iter().map(|address| IpNet::from(*address)));
+                self.nodes.extend(&addresses);
+                for port in &spec.ports {
+                    self.points.push(Point {
+                        name: &port.name,
+                        protocol: number_of(&port.protocol),
+                        port: u16::try_from(port.port).unwrap_or(0),
+                        addresses: addresses.clone(),
+                    });
+                }
+            }
+            Resource::FelixConfiguration(felix) => {
+                for (direction, list) in [
+                    (Direction::Ingress, &felix.spec.failsafe_inbound_host_ports),
+                    (Direction::Egress, &felix.spec.failsafe_outbound_host_ports),
+                ] {
+                    for entry in list.iter().flatten() {
+                        let protocol = number_of(&NumberOrText::Text(entry.protocol.clone()));
+                        let port = u16::try_from(entry.port).unwrap_or(0);
+                        let net = entry.net.as_deref().and_then(|net| net.parse().ok());
+                        self.failsafes.push((direction, protocol, port, net));
+                    }
+                }
+            }
+            Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
+        }
+    }
+
+    fn add_nets(&mut self, nets: &[String]) {
+        for text in nets {
+            let net = text
+                .parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            self.members.extend(net.ok());
+        }
+    }
+
+    /// A packet, aimed at something.
+    pub fn question(&self, random: &mut Random) -> Question {
+        let nothing = any_rule();
+        let (rule, direction, path, wire) = match random.any_of(&self.rules) {
+            Some(target) if random.percent(80) => (
+                target.rule,
+                target.direction,
+                target.path,
+                // Forward and normal rules see the destination after DNAT.
+                target.wire,
+            ),
+            Some(_) | None => (
+                &nothing,
+                *random.one_of(&Direction::ALL),
+                None,
+                random.percent(50),
+            ),
+        };
+        let path = path.unwrap_or_else(|| *random.one_of(&[Path::Local, Path::Forward]));
+        let mut draft = Draft::for_rule(self, rule, random);
+        match random.below(100) {
+            0..=24 => draft.miss(self, random),
+            25..=27 => {
+                draft.miss(self, random);
+                draft.miss(self, random);
+            }
+            28..=33 => draft.aim_at_failsafe(self, direction, random),
+            34..=37 => draft.aim_at_tunnel(self, random),
+            38 => draft.aim_at_discovery(random),
+            _ => {}
+        }
+        self.ask(draft, direction, path, wire, random)
+    }
+
+    fn ask(
+        &self,
+        draft: Draft,
+        direction: Direction,
+        path: Path,
+        wire: bool,
+        random: &mut Random,
+    ) -> Question {
+        let mut destination = (draft.destination, draft.destination_port);
+        let translated = if direction == Direction::Ingress && random.percent(35) {
+            // What DNAT changes is the destination's address, its port, or both.
+            let other = (
+                if random.percent(70) {
+                    address(random, draft.v4())
+                } else {
+                    destination.0
+                },
+                if draft.has_ports() { port(random) } else { 0 },
+            );
+            if wire {
+                Some(other)
+            } else {
+                Some(std::mem::replace(&mut destination, other))
+            }
+        } else {
+            None
+        };
+        let interface = if random.percent(93) {
+            *random.one_of(&self.governed)
+        } else {
+            &random.one_of(&self.scene.interfaces).name
+        };
+        Question {
+            interface: interface.to_owned(),
+            direction,
+            path,
+            protocol: draft.protocol,
+            source: draft.source,
+            source_port: draft.source_port,
+            destination: destination.0,
+            destination_port: destination.1,
+            icmp: draft.icmp,
+            translated,
+            state: match random.below(100) {
+                0..=2 => State::Established,
+                3..=9 => State::Invalid,
+                _ => State::New,
+            },
+        }
+    }
+}
+
+/// A packet in the making.
+struct Draft {
+    protocol: u8,
+    source: IpAddr,
+    source_port: u16,
+    destination: IpAddr,
+    destination_port: u16,
+    icmp: Option<(u8, u8)>,
+}
+
+impl Draft {
+    /// A packet that meets as much of the rule as is easily met.
+    fn for_rule(aim: &Aim<'_>, rule: &Rule, random: &mut Random) -> Self {
+        let named: Vec<&Point<'_>> = [&rule.source, &rule.destination]
+            .into_iter()
+            .flat_map(|entity| entity.ports.iter().chain(&entity.not_ports))
+            .filter_map(|port| match port {
+                NumberOrText::Text(name) => Some(name),
+                NumberOrText::Number(_) => None,
+            })
+            .flat_map(|name| aim.points.iter().filter(move |point| point.name == name))
+            .collect();
+        let protocol = match &rule.protocol {
+            Some(protocol) => number_of(protocol),
+            None => match random.any_of(&named) {
+                Some(point) => point.protocol,
+                None if rule.not_icmp.is_some() => *random.one_of(&[1, 58]),
+                None => *random.one_of(&PROTOCOLS),
+            },
+        };
+        let v4 = family(aim, rule, protocol, random);
+        let mut draft = Self {
+            protocol,
+            source: side(aim, &rule.source, v4, random),
+            source_port: port_of(&rule.source, random),
+            destination: side(aim, &rule.destination, v4, random),
+            destination_port: port_of(&rule.destination, random),
+            icmp: None,
+        };
+        if let Some(point) = random.any_of(&named)
+            && random.percent(80)
+        {
+            let in_source = rule
+                .source
+                .ports
+                .iter()
+                .chain(&rule.source.not_ports)
+                .any(|port| matches!(port, NumberOrText::Text(name) if name == point.name));
+            let address = point
+                .addresses
+                .iter()
+                .find(|address| address.is_ipv4() == v4)
+                .copied();
+            if in_source {
+                draft.source = address.unwrap_or(draft.source);
+                draft.source_port = point.port;
+            } else {
+                draft.destination = address.unwrap_or(draft.destination);
+                draft.destination_port = point.port;
+            }
+        }
+        let wanted = rule
+            .icmp
+            .as_ref()
+            .and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
+        let unwanted = rule
+            .not_icmp
+            .as_ref()
+            .and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
+        draft.settle(random);
+        if draft.icmp.is_some()
+            && let Some((kind, code)) = wanted.or(unwanted.filter(|_| random.percent(40)))
+        {
+            let any = random.below(256) as u8;
+            draft.icmp = Some((
+                u8::try_from(kind).unwrap_or(0),
+                code.and_then(|code| u8::try_from(code).ok()).unwrap_or(any),
+            ));
+        }
+        draft
+    }
+
+    fn v4(&self) -> bool {
+        self.source.is_ipv4()
+    }
+
+    fn has_ports(&self) -> bool {
+        matches!(self.protocol, 6 | 17 | 33 | 132 | 136)
+    }
+
+    /// Makes ports and ICMP fields fit the protocol.
+    fn settle(&mut self, random: &mut Random) {
+        if !self.has_ports() {
+            self.source_port = 0;
+            self.destination_port = 0;
+        }
+        let is_icmp = self.protocol == if self.v4() { 1 } else { 58 };
+        self.icmp = is_icmp.then(|| self.icmp.unwrap_or_else(|| *random.one_of(&MESSAGES)));
+    }
+
+    /// Changes one thing, to what lies next to it.
+    fn miss(&mut self, aim: &Aim<'_>, random: &mut Random) {
+        let v4 = self.v4();
+        match random.below(8) {
+            0 => self.source = neighbour(self.source, random),
+            1 => self.destination = neighbour(self.destination, random),
+            2 => self.source_port = next_to(self.source_port, random),
+            3 => self.destination_port = next_to(self.destination_port, random),
+            4 => {
+                self.protocol = match (self.protocol, random.below(3)) {
+                    (6, 0) => 17,
+                    (17, 0) => 6,
+                    (1, 0) => 58,
+                    (58, 0) => 1,
+                    (protocol, 1) => protocol.wrapping_add(1).max(1),
+                    _ => *random.one_of(&PROTOCOLS),
+                };
+                if self.has_ports() && self.destination_port == 0 {
+                    self.source_port = port(random);
+                    self.destination_port = port(random);
+                }
+            }
+            5 => {
+                if let Some((kind, code)) = self.icmp {
+                    self.icmp = Some(if random.percent(50) {
+                        (kind.wrapping_add(1), code)
+                    } else {
+                        (kind, code.wrapping_add(1))
+                    });
+                }
+            }
+            6 => {
+                self.source = member(aim, v4, random).unwrap_or_else(|| address(random, v4));
+            }
+            _ => {
+                self.destination = member(aim, v4, random).unwrap_or_else(|| address(random, v4));
+            }
+        }
+        self.settle(random);
+    }
+
+    fn aim_at_failsafe(&mut self, aim: &Aim<'_>, direction: Direction, random: &mut Random) {
+        let (of, protocol, port, net) = *random.one_of(&aim.failsafes);
+        self.protocol = protocol;
+        let reply = of != direction && random.percent(80);
+        if self.destination_port == 0 {
+            self.source_port = self::port(random);
+            self.destination_port = self::port(random);
+        }
+        let port = if random.percent(15) {
+            next_to(port, random)
+        } else {
+            port
+        };
+        if reply {
+            self.source_port = port;
+        } else {
+            self.destination_port = port;
+        }
+        if let Some(net) = net {
+            let v4 = net.addr().is_ipv4();
+            let remote = edge(net, random);
+            let other = address(random, v4);
+            (self.source, self.destination) = match direction {
+                Direction::Ingress => (remote, other),
+                Direction::Egress => (other, remote),
+            };
+        }
+        self.settle(random);
+    }
+
+    fn aim_at_tunnel(&mut self, aim: &Aim<'_>, random: &mut Random) {
+        let (protocol, port) = *random.one_of(&TUNNELS);
+        let v4 = self.v4();
+        let end = |random: &mut Random| {
+            let of_family: Vec<IpAddr> = aim
+                .nodes
+                .iter()
+                .copied()
+                .filter(|address| address.is_ipv4() == v4)
+                .collect();
+            match random.any_of(&of_family) {
+                Some(address) if random.percent(90) => *address,
+                Some(_) | None => address(random, v4),
+            }
+        };
+        (self.source, self.destination) = (end(random), end(random));
+        self.protocol = protocol;
+        self.source_port = self::port(random);
+        self.destination_port = port;
+        self.settle(random);
+    }
+
+    fn aim_at_discovery(&mut self, random: &mut Random) {
+        self.protocol = 58;
+        self.source = address(random, false);
+        self.destination = address(random, false);
+        self.icmp = Some((
+            *random.one_of(&[129, 130, 132, 133, 135, 136, 137, 143, 144]),
+            0,
+        ));
+        self.settle(random);
+    }
+}
+
+/// Whether a packet for the rule is IPv4.
+fn family(aim: &Aim<'_>, rule: &Rule, protocol: u8, random: &mut Random) -> bool {
+    if random.percent(4) {
+        return random.percent(50);
+    }
+    match (rule.ip_version, protocol) {
+        (Some(version), _) => return version == 4,
+        (None, 1) => return true,
+        (None, 58) => return false,
+        (None, _) => {}
+    }
+    for entity in [&rule.source, &rule.destination] {
+        if let Some(net) = entity.nets.first().or(entity.not_nets.first()) {
+            return !net.contains(':');
+        }
+    }
+    // Most members are IPv4, and so are most packets.
+    let _ = aim;
+    random.percent(60)
+}
+
+fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> IpAddr {
+    let positive: Vec<IpNet> = entity
+        .nets
+        .iter()
+        .filter_map(|net| net.parse().ok())
+        .collect();
+    let negative: Vec<IpNet> = entity
+        .not_nets
+        .iter()
+        .filter_map(|net| net.parse().ok())
+        .collect();
+    let of = |nets: &[IpNet], random: &mut Random| {
+        let fitting: Vec<IpNet> = nets
+            .iter()
+            .copied()
+            .filter(|net| net.addr().is_ipv4() == v4)
+            .collect();
+        random.any_of(&fitting).map(|net| edge(*net, random))
+    };
+    let selects = entity
+        .selector
+        .as_deref()
+        .is_some_and(|text| !text.is_empty())
+        || entity.namespace_selector.is_some();
+    for _ in 0..4 {
+        let candidate = if selects {
+            member(aim, v4, random)
+        } else if !positive.is_empty() {
+            of(&positive, random)
+        } else if random.percent(25) {
+            of(&negative, random)
+        } else if random.percent(30) {
+            member(aim, v4, random)
+        } else {
+            None
+        }
+        .unwrap_or_else(|| address(random, v4));
+        let fits = (positive.is_empty() || positive.iter().any(|net| net.contains(&candidate)))
+            && !negative.iter().any(|net| net.contains(&candidate));
+        if fits || random.percent(15) {
+            return candidate;
+        }
+    }
+    address(random, v4)
+}
+
+/// An address of something that selectors may match.
+fn member(aim: &Aim<'_>, v4: bool, random: &mut Random) -> Option<IpAddr> {
+    let of_family: Vec<IpNet> = aim
+        .members
+        .iter()
+        .copied()
+        .filter(|net| net.addr().is_ipv4() == v4)
+        .collect();
+    random.any_of(&of_family).map(|net| edge(*net, random))
+}
+
+fn address(random: &mut Random, v4: bool) -> IpAddr {
+    let pool: &[&str] = if v4 { &ADDRESSES_V4 } else { &ADDRESSES_V6 };
+    let address = random.one_of(pool).parse().expect("an address");
+    if random.percent(10) {
+        neighbour(address, random)
+    } else {
+        address
+    }
+}
+
+/// An address at the edge of a net: its first or its last one.
+fn edge(net: IpNet, random: &mut Random) -> IpAddr {
+    if random.percent(50) {
+        net.network()
+    } else {
+        net.broadcast()
+    }
+}
+
+fn neighbour(address: IpAddr, random: &mut Random) -> IpAddr {
+    let up = random.percent(50);
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(if up {
+            address.to_bits().wrapping_add(1)
+        } else {
+            address.to_bits().wrapping_sub(1)
+        })
+        .into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(if up {
+            address.to_bits().wrapping_add(1)
+        } else {
+            address.to_bits().wrapping_sub(1)
+        })
+        .into(),
+    }
+}
+
+fn next_to(port: u16, random: &mut Random) -> u16 {
+    if random.percent(50) {
+        port.wrapping_add(1)
+    } else {
+        port.wrapping_sub(1)
+    }
+}
+
+fn port(random: &mut Random) -> u16 {
+    let port = *random.one_of(&PORTS);
+    if random.percent(30) {
+        next_to(port, random)
+    } else {
+        port
+    }
+}
+
+fn port_of(entity: &EntityRule, random: &mut Random) -> u16 {
+    let avoided: Vec<u16> = entity
+        .not_ports
+        .iter()
+        .filter_map(|port| edge_of(port, true))
+        .collect();
+    let low = random.percent(50);
+    let wanted = random
+        .any_of(&entity.ports)
+        .and_then(|port| edge_of(port, low));
+    match wanted {
+        Some(port) => port,
+        None => match random.any_of(&avoided) {
+            Some(port) if random.percent(20) => *port,
+            Some(_) | None => self::port(random),
+        },
+    }
+}
+
+/// The lowest or the highest port of what a rule gives; `None` for a name.
+fn edge_of(port: &NumberOrText, low: bool) -> Option<u16> {
+    match port {
+        NumberOrText::Number(number) => u16::try_from(*number).ok(),
+        NumberOrText::Text(text) => {
+            let (first, last) = text.split_once(':').unwrap_or((text, text));
+            if low { first } else { last }.parse().ok()
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Made-up policies and packets: the judges must agree about all of them.
+
+use hostfw_proof::{
+    case::Cases,
+    run::{Bench, search},
+};
+
+const SETS: u64 = 2000;
+const PACKETS: usize = 55;
+/// Any number will do; always the same one, so that a failure comes again.
+const SEED: u64 = 1;
+
+#[test]
+fn the_judges_agree() {
+    let mut bench = Bench::default();
+    let cases = Cases { packets: PACKETS };
+    let found = search(&mut bench, cases, SEED, |bench| bench.scenes < SETS);
+    println!("{bench}");
+    if let Some(finding) = found {
+        panic!("{finding}");
+    }
+    assert_eq!(bench.refused, 0, "refused of {} sets", bench.scenes);
+    let gaps = bench.coverage.gaps();
+    assert!(gaps.is_empty(), "too rarely: {gaps:?}\n{}", bench.coverage);
+}
