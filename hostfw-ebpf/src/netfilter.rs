@@ -23,14 +23,15 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext, Global,
+    btf_maps::PerCpuArray,
     cty::c_void,
     helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel},
+    macros::btf_map,
 };
 use aya_log_ebpf::debug;
 use hostfw_common::{
-    conntrack::Address,
     counter::Checkpoint,
-    endpoint::{Endpoint, FLAG_NETFILTER, Family},
+    endpoint::{Endpoint, EndpointId, FLAG_NETFILTER, Family},
     layout::Layout,
     stage::List,
     verdict::{Direction, Reason, Verdict},
@@ -40,7 +41,7 @@ use crate::{
     conntrack::{self, Tracked},
     judge,
     maps::generation,
-    packet::{SocketBuffer, Source as _},
+    packet::SocketBuffer,
     parse::{self, Fragment, Headers, Parsed},
     report::{self, Origin},
     trial,
@@ -96,11 +97,28 @@ impl EbpfContext for LogContext {
     }
 }
 
+/// What the programs keep of a packet while they look at it: more than there is
+/// room for on the stack.
+///
+/// One for each CPU is enough. Packets reach the hooks with bottom halves
+/// disabled, so no program here interrupts another one on its CPU.
+pub(crate) struct Work {
+    hook: Hook,
+    /// As the packet is now.
+    headers: Headers,
+    /// As it came in from the wire.
+    wire: Headers,
+    /// As it will go out to the wire.
+    outgoing: Headers,
+    origin: Origin,
+}
+
+#[btf_map]
+static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
+
 /// What the hook knows of a packet without looking into it.
 struct Hook {
     checkpoint: Checkpoint,
-    generation: u64,
-    now: u64,
     in_interface: u32,
     out_interface: u32,
     bytes: u32,
@@ -109,7 +127,6 @@ struct Hook {
 
 /// The entry that the kernel's own connection tracking has for the packet's
 /// flow (`struct nf_conn`).
-#[derive(Clone, Copy)]
 struct Entry {
     /// 0: it has none, because no hook of the namespace tracks connections, or
     /// the packet belongs to none.
@@ -122,27 +139,46 @@ struct Entry {
 
 #[inline(always)]
 fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
+    let Some(work) = WORK.get_ptr_mut(0) else {
+        return DROP;
+    };
+    // SAFETY: this CPU's own; see `Work`.
+    let work = unsafe { &mut *work };
     // SAFETY: the context is the one that the kernel passed in.
     let (state, packet) = unsafe { ((*context).state, (*context).packet) };
-    let hook = Hook::new(checkpoint, state, packet);
-    let coming = governed(hook.generation, hook.in_interface);
+    work.hook.fill(checkpoint, state, packet);
+    let generation = generation();
+    let coming = governed(generation, work.hook.in_interface);
     let going = match checkpoint {
-        Checkpoint::Forward => governed(hook.generation, hook.out_interface),
+        Checkpoint::Forward => governed(generation, work.hook.out_interface),
         Checkpoint::LocalIn | Checkpoint::WireIn | Checkpoint::WireOut => None,
     };
     if coming.is_none() && going.is_none() {
         return ACCEPT;
     }
-    let mut headers = Headers::EMPTY;
-    let reason = judge(&hook, packet, coming, going, &mut headers);
-    report::count(checkpoint, reason, u64::from(hook.bytes));
+    work.headers = Headers::EMPTY;
+    work.origin = Origin {
+        generation,
+        // SAFETY: takes nothing, gives a number. The clock of the other hooks,
+        // but more exact: netfilter programs have no other.
+        now: unsafe { bpf_ktime_get_ns() },
+        interface: work.hook.in_interface,
+        endpoint: EndpointId { number: 0 },
+        list: match checkpoint {
+            Checkpoint::LocalIn => List::NormalIn,
+            Checkpoint::Forward | Checkpoint::WireIn | Checkpoint::WireOut => List::ForwardIn,
+        },
+        quiet: false,
+    };
+    let reason = judge(work, packet, coming, going);
+    report::count(checkpoint, reason, u64::from(work.hook.bytes));
     debug!(
         &LogContext(context),
         "netfilter: checkpoint {} interfaces {} {} protocol {} reason {}",
         checkpoint as u8,
-        hook.in_interface,
-        hook.out_interface,
-        headers.protocol,
+        work.hook.in_interface,
+        work.hook.out_interface,
+        work.headers.protocol,
         reason as u8
     );
     match reason.verdict() {
@@ -159,38 +195,36 @@ fn governed(generation: u64, interface: u32) -> Option<&'static Endpoint> {
 
 #[inline(always)]
 fn judge(
-    hook: &Hook,
+    work: &mut Work,
     packet: usize,
     coming: Option<&Endpoint>,
     going: Option<&Endpoint>,
-    headers: &mut Headers,
 ) -> Reason {
     let mut dynptr = MaybeUninit::uninit();
-    let Some(packet) = SocketBuffer::new(packet, hook.bytes, &mut dynptr) else {
+    let Some(packet) = SocketBuffer::new(packet, work.hook.bytes, &mut dynptr) else {
         return Reason::Undecodable;
     };
-    match parse::parse(&packet, false, headers) {
+    match parse::parse(&packet, false, &mut work.headers) {
         Parsed::Ip => {}
         Parsed::NotIp => return Reason::NotIp,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
     }
-    let now = hook.now;
-    if matches!(headers.fragment(), Fragment::Later) {
-        return if conntrack::follows_fragment(headers, hook.checkpoint, now) {
+    let (checkpoint, now) = (work.hook.checkpoint, work.origin.now);
+    if matches!(work.headers.fragment(), Fragment::Later) {
+        return if conntrack::follows_fragment(&work.headers, checkpoint, now) {
             Reason::Fragment
         } else {
             Reason::OrphanFragment
         };
     }
-    if judge::is_neighbour_discovery(headers) {
+    if judge::is_neighbour_discovery(&work.headers) {
         return Reason::NeighbourDiscovery;
     }
-    let mut wire = hook.on_the_wire(headers);
-    wire.draw(packet.veil());
     let mut opens = false;
     let mut reason = Reason::NoMatch;
     if let Some(endpoint) = coming {
-        let (decided, invalid) = came_in(hook, &packet, endpoint, headers, &wire);
+        on_the_wire(work);
+        let (decided, invalid) = came_in(work, &packet, endpoint);
         reason = decided;
         opens = !invalid
             && !matches!(
@@ -201,14 +235,15 @@ fn judge(
     if matches!(reason.verdict(), Verdict::Pass)
         && let Some(endpoint) = going
     {
-        reason = goes_out(hook, &packet, endpoint, headers);
+        on_the_way_out(work);
+        reason = goes_out(work, &packet, endpoint);
     }
     if matches!(reason.verdict(), Verdict::Pass) {
         if opens {
-            conntrack::record(&wire, Direction::Ingress, now);
+            conntrack::record(&work.wire, Direction::Ingress, now);
         }
-        if matches!(headers.fragment(), Fragment::First) {
-            conntrack::record_fragment(headers, hook.checkpoint, now);
+        if matches!(work.headers.fragment(), Fragment::First) {
+            conntrack::record_fragment(&work.headers, checkpoint, now);
         }
     }
     reason
@@ -217,37 +252,22 @@ fn judge(
 /// Judges a packet by the endpoint of the interface that it came in through,
 /// and says whether conntrack calls it invalid.
 #[inline(always)]
-fn came_in(
-    hook: &Hook,
-    packet: &SocketBuffer<'_>,
-    endpoint: &Endpoint,
-    headers: &Headers,
-    wire: &Headers,
-) -> (Reason, bool) {
-    let invalid = match hook.known(packet, wire, Direction::Ingress) {
+fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (Reason, bool) {
+    let invalid = match known(work, packet, Direction::Ingress) {
         Tracked::Established => return (Reason::Established, false),
         Tracked::Related => return (Reason::Related, false),
         Tracked::New => false,
         Tracked::Invalid => true,
     };
-    let is_local = matches!(hook.checkpoint, Checkpoint::LocalIn);
-    let origin = Origin {
-        generation: hook.generation,
-        now: hook.now,
-        interface: hook.in_interface,
-        endpoint: endpoint.id,
-        list: if is_local {
-            List::NormalIn
-        } else {
-            List::ForwardIn
-        },
-        quiet: false,
-    };
-    let reason = match judge::before_dnat(endpoint, wire, &origin) {
-        Reason::NoMatch if is_local => judge::normal(endpoint, headers, invalid, &origin),
+    let is_local = matches!(work.hook.checkpoint, Checkpoint::LocalIn);
+    work.origin.endpoint = endpoint.id;
+    let reason = match judge::before_dnat(endpoint, &work.wire, &mut work.origin) {
+        Reason::NoMatch if is_local => {
+            judge::normal(endpoint, &work.headers, invalid, &work.origin)
+        }
         // A tunnel that ends elsewhere is traffic like any other.
         Reason::NoMatch | Reason::Tunnel if !is_local => {
-            judge::forward(endpoint, headers, invalid, &origin)
+            judge::forward(endpoint, &work.headers, invalid, &work.origin)
         }
         decided => decided,
     };
@@ -257,144 +277,108 @@ fn came_in(
 /// Judges a forwarded packet by the endpoint of the interface that it goes out
 /// through. Its flow is recorded when it has gone, with the addresses that SNAT
 /// gives it.
-#[inline(never)]
-fn goes_out(
-    hook: &Hook,
-    packet: &SocketBuffer<'_>,
-    endpoint: &Endpoint,
-    headers: &Headers,
-) -> Reason {
-    let mut wire = hook.on_the_way_out(headers);
-    wire.draw(packet.veil());
-    let invalid = match hook.known(packet, &wire, Direction::Egress) {
+#[inline(always)]
+fn goes_out(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> Reason {
+    let invalid = match known(work, packet, Direction::Egress) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
         Tracked::Invalid => true,
     };
-    let origin = Origin {
-        generation: hook.generation,
-        now: hook.now,
-        interface: hook.out_interface,
-        endpoint: endpoint.id,
-        list: List::ForwardOut,
-        quiet: false,
+    work.origin.interface = work.hook.out_interface;
+    work.origin.endpoint = endpoint.id;
+    work.origin.list = List::ForwardOut;
+    judge::forward(endpoint, &work.headers, invalid, &work.origin)
+}
+
+/// What hostfw knows of the packet's flow. Of an error it is the kernel who
+/// knows, if it tracks connections: it translates what an error quotes, too.
+#[inline(always)]
+fn known(work: &Work, packet: &SocketBuffer<'_>, direction: Direction) -> Tracked {
+    let wire = match direction {
+        Direction::Ingress => &work.wire,
+        Direction::Egress => &work.outgoing,
     };
-    judge::forward(endpoint, headers, invalid, &origin)
+    if work.hook.entry.is_related && conntrack::quotes(wire) {
+        return Tracked::Related;
+    }
+    conntrack::known(packet, wire, direction, work.origin.now)
+}
+
+/// Finds out with which headers the packet came in from the wire.
+#[inline(never)]
+fn on_the_wire(work: &mut Work) {
+    let (wire, headers) = (&mut work.wire, &work.headers);
+    *wire = *headers;
+    if let Some(trial) = trial::given() {
+        if trial.translated != 0 {
+            wire.destination = trial.wire_destination;
+            if !headers.is_icmp() {
+                wire.destination_port = trial.wire_destination_port;
+            }
+        }
+        return;
+    }
+    let entry = &work.hook.entry;
+    if entry.is_of(headers) {
+        let (layout, at) = (LAYOUT.load(), entry.tuple(entry.is_reply));
+        entry.read_address(&mut wire.source.bytes, at, layout.source, headers);
+        entry.read_address(&mut wire.destination.bytes, at, layout.destination, headers);
+        if headers.is_icmp() {
+            wire.source_port = read(at, layout.source_port);
+        } else if headers.has_ports() {
+            wire.source_port = read(at, layout.source_port);
+            wire.destination_port = read(at, layout.destination_port);
+        }
+    }
+}
+
+/// Finds out with which headers the packet will go out to the wire, as far as
+/// that is known yet: of the first packet of a flow SNAT has not decided.
+///
+/// They are those of an answer, the other way round.
+#[inline(never)]
+fn on_the_way_out(work: &mut Work) {
+    let (wire, headers) = (&mut work.outgoing, &work.headers);
+    *wire = *headers;
+    let entry = &work.hook.entry;
+    if entry.is_of(headers) {
+        let (layout, at) = (LAYOUT.load(), entry.tuple(!entry.is_reply));
+        entry.read_address(&mut wire.source.bytes, at, layout.destination, headers);
+        entry.read_address(&mut wire.destination.bytes, at, layout.source, headers);
+        if headers.is_icmp() {
+            // The identifier.
+            wire.source_port = read(at, layout.source_port);
+        } else if headers.has_ports() {
+            wire.source_port = read(at, layout.destination_port);
+            wire.destination_port = read(at, layout.source_port);
+        }
+    }
 }
 
 impl Hook {
     #[inline(always)]
-    fn new(checkpoint: Checkpoint, state: usize, packet: usize) -> Self {
+    fn fill(&mut self, checkpoint: Checkpoint, state: usize, packet: usize) {
         let layout = LAYOUT.load();
-        let generation = generation();
-        // SAFETY: takes nothing, gives a number. The same clock as that of the
-        // other hooks, but for its exactness: this one has no other.
-        let now = unsafe { bpf_ktime_get_ns() };
+        self.checkpoint = checkpoint;
+        self.bytes = read(packet, layout.packet_length);
         if let Some(trial) = trial::given() {
-            return Self {
-                checkpoint,
-                generation,
-                now,
-                in_interface: trial.in_interface,
-                out_interface: trial.out_interface,
-                bytes: read(packet, layout.packet_length),
-                entry: Entry::NONE,
+            self.in_interface = trial.in_interface;
+            self.out_interface = trial.out_interface;
+            self.entry = Entry {
+                address: 0,
+                is_reply: false,
+                is_related: false,
             };
-        }
-        Self {
-            checkpoint,
-            generation,
-            now,
-            in_interface: interface(state, layout.hook_state_in, layout.device_index),
-            out_interface: interface(state, layout.hook_state_out, layout.device_index),
-            bytes: read(packet, layout.packet_length),
-            entry: Entry::of(packet, &layout),
+        } else {
+            self.in_interface = interface(state, layout.hook_state_in, layout.device_index);
+            self.out_interface = interface(state, layout.hook_state_out, layout.device_index);
+            self.entry = Entry::of(packet, &layout);
         }
     }
-
-    /// What hostfw knows of the packet's flow, or the kernel of an error: it
-    /// translates the packet that an error quotes, too.
-    #[inline(always)]
-    fn known(&self, packet: &SocketBuffer<'_>, wire: &Headers, direction: Direction) -> Tracked {
-        if self.entry.is_related && conntrack::quotes(wire) {
-            return Tracked::Related;
-        }
-        conntrack::known(packet, wire, direction, self.now)
-    }
-
-    /// The packet's headers as they came in from the wire.
-    #[inline(never)]
-    fn on_the_wire(&self, headers: &Headers) -> Headers {
-        let mut wire = *headers;
-        if let Some(trial) = trial::given() {
-            if trial.translated != 0 {
-                wire.destination = trial.wire_destination;
-                if !headers.is_icmp() {
-                    wire.destination_port = trial.wire_destination_port;
-                }
-            }
-            return wire;
-        }
-        if self.is_of_entry(headers) {
-            let entry = self.entry;
-            let tuple = entry.tuple(entry.is_reply, headers);
-            wire.source = tuple.source;
-            wire.destination = tuple.destination;
-            if headers.is_icmp() {
-                wire.source_port = tuple.source_port;
-            } else if headers.has_ports() {
-                wire.source_port = tuple.source_port;
-                wire.destination_port = tuple.destination_port;
-            }
-        }
-        wire
-    }
-
-    /// The packet's headers as they will go out to the wire, as far as that is
-    /// known yet: of the first packet of a flow SNAT has not decided.
-    #[inline(never)]
-    fn on_the_way_out(&self, headers: &Headers) -> Headers {
-        let mut wire = *headers;
-        if self.is_of_entry(headers) {
-            let entry = self.entry;
-            let answer = entry.tuple(!entry.is_reply, headers);
-            wire.source = answer.destination;
-            wire.destination = answer.source;
-            if headers.is_icmp() {
-                wire.source_port = answer.source_port;
-            } else if headers.has_ports() {
-                wire.source_port = answer.destination_port;
-                wire.destination_port = answer.source_port;
-            }
-        }
-        wire
-    }
-
-    /// Whether the entry tells the packet's own addresses: not those of a packet
-    /// that an error quotes.
-    #[inline(always)]
-    fn is_of_entry(&self, headers: &Headers) -> bool {
-        self.entry.address != 0 && !conntrack::quotes(headers)
-    }
-}
-
-/// One direction of an entry (`struct nf_conntrack_tuple`).
-struct Tuple {
-    source: Address,
-    destination: Address,
-    /// For ICMP queries the identifier.
-    source_port: [u8; 2],
-    destination_port: [u8; 2],
 }
 
 impl Entry {
-    const NONE: Self = Self {
-        address: 0,
-        is_reply: false,
-        is_related: false,
-    };
-
     #[inline(always)]
     fn of(packet: usize, layout: &Layout) -> Self {
         /// The lowest bits of `_nfct` hold an `enum ip_conntrack_info`
@@ -404,10 +388,12 @@ impl Entry {
         const RELATED: usize = 1;
         const IS_REPLY: usize = 3;
 
-        if layout.packet_entry == 0 {
-            return Self::NONE;
-        }
-        let word: usize = read(packet, layout.packet_entry);
+        // 0 in a kernel that tracks no connections.
+        let word: usize = if layout.packet_entry == 0 {
+            0
+        } else {
+            read(packet, layout.packet_entry)
+        };
         let info = word & INFO;
         Self {
             address: word & !INFO,
@@ -416,36 +402,31 @@ impl Entry {
         }
     }
 
-    /// One direction of the entry, in which an answer's source is the first
-    /// packet's destination.
+    /// Whether the entry tells the packet's own addresses: not those of a packet
+    /// that an error quotes.
     #[inline(always)]
-    fn tuple(self, is_reply: bool, headers: &Headers) -> Tuple {
-        let layout = LAYOUT.load();
-        let at = self.address
-            + layout.entry_tuples as usize
-            + if is_reply {
-                layout.tuple_size as usize
-            } else {
-                0
-            };
-        // The packet holds the entry: all of it can be read.
-        let port = |offset| read::<[u8; 2]>(at, offset);
-        Tuple {
-            source: address(at, layout.source, headers),
-            destination: address(at, layout.destination, headers),
-            source_port: port(layout.source_port),
-            destination_port: port(layout.destination_port),
-        }
+    fn is_of(&self, headers: &Headers) -> bool {
+        self.address != 0 && !conntrack::quotes(headers)
     }
-}
 
-#[inline(always)]
-fn address(at: usize, offset: u32, headers: &Headers) -> Address {
-    match headers.family() {
-        Family::V4 => Address::from_v4(read(at, offset)),
-        Family::V6 => Address {
-            bytes: read(at, offset),
-        },
+    /// Where one direction of the entry lies (`struct nf_conntrack_tuple_hash`).
+    /// An answer's source is the first packet's destination, as it is after
+    /// DNAT.
+    #[inline(always)]
+    fn tuple(&self, is_reply: bool) -> usize {
+        let layout = LAYOUT.load();
+        let index = usize::from(is_reply);
+        self.address + layout.entry_tuples as usize + index * layout.tuple_size as usize
+    }
+
+    /// Reads an address of the packet's family over another one.
+    #[inline(always)]
+    fn read_address(&self, to: &mut [u8; 16], at: usize, offset: u32, headers: &Headers) {
+        match headers.family() {
+            // The rest is the same for all.
+            Family::V4 => read_into(&raw mut to[12], 4, at, offset),
+            Family::V6 => read_into(&raw mut to[0], 16, at, offset),
+        }
     }
 }
 
@@ -457,20 +438,26 @@ fn interface(state: usize, field: u32, device_index: u32) -> u32 {
     read(read::<usize>(state, field), device_index)
 }
 
-/// Reads a field of one of the kernel's structs. The helper writes zeros where
-/// nothing can be read, which is no case of its own here: the verifier would
-/// follow it everywhere.
+/// Reads a field of one of the kernel's structs.
 #[inline(always)]
 fn read<T>(base: usize, offset: u32) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper writes as many bytes as the value has.
-    let _ = unsafe {
-        bpf_probe_read_kernel(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            (base + offset as usize) as *const c_void,
-        )
-    };
+    read_into(
+        value.as_mut_ptr().cast(),
+        size_of::<T>() as u32,
+        base,
+        offset,
+    );
     // SAFETY: written just now, and `T` is made of integers.
     unsafe { value.assume_init() }
+}
+
+/// The helper writes zeros where nothing can be read, which is no case of its
+/// own here: the verifier would follow it everywhere.
+#[inline(always)]
+fn read_into(to: *mut u8, length: u32, base: usize, offset: u32) {
+    // SAFETY: the callers' places have this length.
+    let _ = unsafe {
+        bpf_probe_read_kernel(to.cast(), length, (base + offset as usize) as *const c_void)
+    };
 }
