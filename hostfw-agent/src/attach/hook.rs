@@ -56,7 +56,10 @@ impl FromStr for IngressChoice {
             "xdp-native" => Ok(Self::XdpNative),
             "xdp-generic" => Ok(Self::XdpGeneric),
             "tc" => Ok(Self::Tc),
-            _ => Err(UnknownChoice::new("auto, xdp-native, xdp-generic, tc", text)),
+            _ => Err(UnknownChoice::new(
+                "auto, xdp-native, xdp-generic, tc",
+                text,
+            )),
         }
     }
 }

@@ -37,9 +37,9 @@ use hostfw_common::{
 
 pub use error::DataplaneError;
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
-pub use netfilter::{NetfilterChoice, NetfilterError};
-pub use trial::{TrialHook, TrialPrograms};
+pub use netfilter::{BtfError, NetfilterChoice, NetfilterError};
 pub use remove::{Removed, remove_all};
+pub use trial::{TrialHook, TrialPrograms};
 
 use crate::{
     compile::image::Image,

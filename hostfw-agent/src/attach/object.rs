@@ -54,7 +54,10 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
         NetfilterChoice::Auto => Kernel::read().map_err(NetfilterError::from),
         NetfilterChoice::Off => Err(NetfilterError::Off),
     };
-    let layout = kernel.as_ref().map(|kernel| kernel.layout).unwrap_or_default();
+    let layout = kernel
+        .as_ref()
+        .map(|kernel| kernel.layout)
+        .unwrap_or_default();
     let trial = u8::from(matches!(purpose, Purpose::Trial));
     let mut loader = EbpfLoader::new();
     if let Purpose::Enforce(pins) = purpose {
@@ -82,9 +85,9 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
             error: Box::new(error),
         })?;
     }
-    let netfilter =
-        kernel.and_then(|kernel| Programs::load(definitions.clone(), &ebpf, &kernel));
     let btf = object_btf(&ebpf);
+    let netfilter =
+        kernel.and_then(|kernel| Programs::load(definitions.clone(), &ebpf, btf.as_ref(), &kernel));
     let mut outer = BTreeMap::new();
     for name in PER_GENERATION {
         let Map::ArrayOfMaps(map) = take(&mut ebpf, name)? else {

@@ -94,9 +94,7 @@ impl TrialPrograms {
     ///
     /// If the maps cannot be written.
     pub fn believe(&mut self, trial: &Trial) -> Result<(), DataplaneError> {
-        self.trial
-            .set(0, trial, 0)
-            .map_err(MapsError::map(TRIAL))?;
+        self.trial.set(0, trial, 0).map_err(MapsError::map(TRIAL))?;
         self.trace
             .set(0, Trace::default(), 0)
             .map_err(MapsError::map(TRACE))?;

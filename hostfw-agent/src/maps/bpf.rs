@@ -23,7 +23,8 @@ use aya_obj::generated::{
 };
 
 pub(crate) use netfilter::{
-    NetfilterHook, create_netfilter_link, load_program, netfilter_link, test_netfilter,
+    NetfilterHook, NetfilterProgram, create_netfilter_link, load_program, netfilter_link,
+    test_netfilter,
 };
 
 /// A call that failed, with the name that bpf(2) gives it.

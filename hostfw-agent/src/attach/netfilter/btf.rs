@@ -306,7 +306,14 @@ mod tests {
     fn part(types: &[u32], strings: &str) -> Part {
         let mut bytes = Vec::new();
         let length = types.len() as u32 * 4;
-        for word in [0xeb9f | 1 << 16, 24, 0, length, length, strings.len() as u32] {
+        for word in [
+            0xeb9f | 1 << 16,
+            24,
+            0,
+            length,
+            length,
+            strings.len() as u32,
+        ] {
             bytes.extend(u32::to_ne_bytes(word));
         }
         bytes.extend(types.iter().flat_map(|word| word.to_ne_bytes()));

@@ -40,11 +40,11 @@ pub(super) const POSITIONS: [Position; 4] = [
     Position::new(libc::NFPROTO_IPV6, Place::Forward),
 ];
 
-/// Where among a hook's functions, first choice first. Behind the filter
-/// tables (0 and what is near it), so that no flow is taken for accepted that
-/// they drop; ahead of what confirms and translates sources (100). Odd figures,
-/// for the kernel gives each to one only, and rules tend to have round ones.
-const PRIORITIES: [i32; 6] = [73, 74, 76, 77, 78, 79];
+/// Where among a hook's functions, first choice first. Behind DNAT (-100), and
+/// ahead of the filter tables (0): what they refuse is recorded, so that the
+/// refusal gets out. Odd figures, for the kernel gives each to one only, and
+/// rules tend to have round ones.
+const PRIORITIES: [i32; 6] = [-11, -12, -13, -14, -16, -17];
 
 /// Ends the name of a pin that is about to replace another.
 const FRESH: &str = "_fresh";
@@ -115,9 +115,7 @@ pub(super) fn attached(folder: &Pins) -> bool {
     POSITIONS.into_iter().all(|position| {
         bpf::open_pin(&position.pin(folder))
             .and_then(bpf::netfilter_link)
-            .is_ok_and(|link| {
-                link.is_some_and(|(hook, _)| position.at(hook.priority) == hook)
-            })
+            .is_ok_and(|link| link.is_some_and(|(hook, _)| position.at(hook.priority) == hook))
     })
 }
 

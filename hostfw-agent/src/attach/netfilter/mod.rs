@@ -18,8 +18,8 @@ use aya_obj::relocation::EbpfRelocationError;
 use super::{Dataplane, DataplaneError, hook::UnknownChoice};
 use crate::maps::{BpfError, PinError};
 
-pub use self::btf::BtfError;
 pub(crate) use self::{layout::Kernel, links::Place, programs::Programs};
+pub use btf::BtfError;
 pub(super) use links::{remove_all, remove_fresh};
 
 /// Whether the netfilter hooks are used.

@@ -14,7 +14,10 @@ use hostfw_common::{
 };
 
 use super::{NetfilterError, layout::Kernel, links::Place};
-use crate::{attach::object::map_fd, maps::bpf};
+use crate::{
+    attach::object::map_fd,
+    maps::bpf::{self, NetfilterProgram},
+};
 
 /// The programs of the netfilter hooks, loaded.
 #[derive(Debug)]
@@ -24,13 +27,15 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Loads them on the maps that `ebpf` has loaded of the same object.
+    /// Loads them on the maps that `ebpf` has loaded of the same object, with
+    /// its BTF.
     ///
     /// aya knows no such programs, so it has not loaded them; here its parts
     /// are put together without it.
     pub(crate) fn load(
         mut object: Object,
         ebpf: &Ebpf,
+        btf: Option<&OwnedFd>,
         kernel: &Kernel,
     ) -> Result<Self, NetfilterError> {
         let definitions = object.maps.clone();
@@ -41,7 +46,11 @@ impl Programs {
                 Some((name, fd, definitions.get(name)?))
             })
             .collect();
-        let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+        let text: HashSet<usize> = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
         object.relocate_maps(maps.into_iter(), &text)?;
         object.relocate_calls(&text)?;
         let load = |name: &'static str| {
@@ -49,15 +58,21 @@ impl Programs {
                 .programs
                 .get(name)
                 .ok_or(NetfilterError::MissingProgram(name))?;
-            let mut instructions = object
+            let function = object
                 .functions
                 .get(&program.function_key())
-                .ok_or(NetfilterError::MissingProgram(name))?
-                .instructions
-                .clone();
+                .ok_or(NetfilterError::MissingProgram(name))?;
+            let mut instructions = function.instructions.clone();
             call_kernel(&mut instructions, kernel);
-            bpf::load_program(name, &instructions, &program.license)
-                .map_err(|error| NetfilterError::Program { name, error })
+            bpf::load_program(NetfilterProgram {
+                name,
+                instructions: &instructions,
+                licence: &program.license,
+                functions: &function.func_info.func_info,
+                lines: &function.line_info.line_info,
+                btf: btf.map(|btf| btf.as_fd()),
+            })
+            .map_err(|error| NetfilterError::Program { name, error })
         };
         Ok(Self {
             local_in: load(PROGRAM_LOCAL_IN)?,

@@ -3,11 +3,12 @@
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type, bpf_prog_type,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_line_info, bpf_link_info,
+    bpf_link_type, bpf_prog_type,
 };
 
 use super::{BpfError, bpf, bpf_fd, empty, info, number};
@@ -17,49 +18,62 @@ const LOG_BYTES: usize = 1 << 20;
 /// How much of its end is shown: there the reason is.
 const LOG_SHOWN: usize = 4096;
 
+/// A program to be loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NetfilterProgram<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) instructions: &'a [bpf_insn],
+    pub(crate) licence: &'a CStr,
+    /// Where functions and lines are, by the types of `btf`: the verifier wants
+    /// to know a function that it is to call back.
+    pub(crate) functions: &'a [bpf_func_info],
+    pub(crate) lines: &'a [bpf_line_info],
+    pub(crate) btf: Option<BorrowedFd<'a>>,
+}
+
 /// Loads a program for netfilter hooks.
 ///
 /// If the kernel refuses it, the error ends with what the verifier says.
-pub(crate) fn load_program(
-    name: &str,
-    instructions: &[bpf_insn],
-    licence: &CStr,
-) -> Result<OwnedFd, BpfError> {
-    match load(name, instructions, licence, &mut []) {
+pub(crate) fn load_program(program: NetfilterProgram<'_>) -> Result<OwnedFd, BpfError> {
+    match load(program, &mut []) {
         Err(error) if !error.is(libc::EPERM) => {
             let mut log = vec![0; LOG_BYTES];
-            load(name, instructions, licence, &mut log).map_err(|error| with_log(error, &log))
+            load(program, &mut log).map_err(|error| with_log(error, &log))
         }
         result => result,
     }
 }
 
-fn load(
-    name: &str,
-    instructions: &[bpf_insn],
-    licence: &CStr,
-    log: &mut [u8],
-) -> Result<OwnedFd, BpfError> {
+fn load(program: NetfilterProgram<'_>, log: &mut [u8]) -> Result<OwnedFd, BpfError> {
     let mut attr = empty();
     // SAFETY: the part of the union that this command uses; all zeros is valid.
-    let program = unsafe { &mut attr.__bindgen_anon_3 };
-    program.prog_type = bpf_prog_type::BPF_PROG_TYPE_NETFILTER as u32;
-    program.expected_attach_type = bpf_attach_type::BPF_NETFILTER as u32;
-    program.insn_cnt = instructions.len() as u32;
-    program.insns = instructions.as_ptr() as u64;
-    program.license = licence.as_ptr() as u64;
+    let to = unsafe { &mut attr.__bindgen_anon_3 };
+    to.prog_type = bpf_prog_type::BPF_PROG_TYPE_NETFILTER as u32;
+    to.expected_attach_type = bpf_attach_type::BPF_NETFILTER as u32;
+    to.insn_cnt = program.instructions.len() as u32;
+    to.insns = program.instructions.as_ptr() as u64;
+    to.license = program.licence.as_ptr() as u64;
     // The last byte stays 0.
-    let last = program.prog_name.len() - 1;
-    for (to, from) in program.prog_name[..last].iter_mut().zip(name.bytes()) {
+    let last = to.prog_name.len() - 1;
+    for (to, from) in to.prog_name[..last].iter_mut().zip(program.name.bytes()) {
         *to = from.cast_signed();
     }
-    if !log.is_empty() {
-        program.log_level = 1;
-        program.log_size = log.len() as u32;
-        program.log_buf = log.as_mut_ptr() as u64;
+    if let Some(btf) = &program.btf {
+        to.prog_btf_fd = number(btf);
+        to.func_info = program.functions.as_ptr() as u64;
+        to.func_info_cnt = program.functions.len() as u32;
+        to.func_info_rec_size = size_of::<bpf_func_info>() as u32;
+        to.line_info = program.lines.as_ptr() as u64;
+        to.line_info_cnt = program.lines.len() as u32;
+        to.line_info_rec_size = size_of::<bpf_line_info>() as u32;
     }
-    // SAFETY: instructions, licence and log outlive the call and are as long
-    // as is said; it returns a new descriptor.
+    if !log.is_empty() {
+        to.log_level = 1;
+        to.log_size = log.len() as u32;
+        to.log_buf = log.as_mut_ptr() as u64;
+    }
+    // SAFETY: everything pointed to outlives the call and is as long as is
+    // said; it returns a new descriptor.
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr, "BPF_PROG_LOAD") }
 }
 
@@ -142,11 +156,7 @@ pub(crate) fn test_netfilter(program: impl AsFd, frame: &[u8]) -> Result<u32, Bp
     // SAFETY: the frame outlives the call, and nothing is written back but the
     // numbers in `attr`.
     unsafe {
-        bpf(
-            bpf_cmd::BPF_PROG_TEST_RUN,
-            &mut attr,
-            "BPF_PROG_TEST_RUN",
-        )?;
+        bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr, "BPF_PROG_TEST_RUN")?;
         Ok(attr.test.retval)
     }
 }
