@@ -74,6 +74,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// So many faults of the generator, and a run is pointless.
+const MOST_REFUSED: u64 = 100;
+
 /// Makes cases up, one after another.
 #[derive(Debug)]
 pub struct Search {
@@ -107,7 +110,12 @@ impl Search {
             };
             match bench.judge(&tree.current()) {
                 Outcome::Agreement => {}
-                Outcome::Refused(why) => println!("refused: {why}"),
+                Outcome::Refused(why) => {
+                    println!("refused: {why}");
+                    if bench.refused > MOST_REFUSED {
+                        return None;
+                    }
+                }
                 Outcome::Disagreement(first) => {
                     return Some(smallest(bench, &mut tree, *first));
                 }
@@ -175,11 +183,10 @@ impl Bench {
             self.refused += 1;
             return Outcome::Refused(format!("{first}: the reference cannot read it"));
         }
-        if let Some(kernel) = &mut self.kernel
-            && let Err(error) = kernel.load(judges.image())
-        {
-            return self.refuse(&JudgeError::Kernel(error));
-        }
+        let mut loaded = match &mut self.kernel {
+            Some(kernel) => kernel.load(judges.image()),
+            None => Ok(()),
+        };
         self.scenes += 1;
         for question in &case.questions {
             self.packets += 1;
@@ -188,7 +195,8 @@ impl Bench {
                 (Judge::Tables, Ok(judges.by_tables(question))),
             ];
             if let Some(kernel) = &mut self.kernel {
-                let answer = judges.by_kernel(kernel, question);
+                let answer = std::mem::replace(&mut loaded, Ok(()))
+                    .and_then(|()| judges.by_kernel(kernel, question));
                 answers.push((Judge::Kernel, answer.map_err(|error| error.to_string())));
             }
             if answers.iter().any(|(_, answer)| *answer != answers[0].1) {

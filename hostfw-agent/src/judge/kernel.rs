@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use aya::programs::{Program as Loaded, TestRun as _, TestRunOptions};
 use hostfw_common::{
     conntrack::Address,
-    endpoint::FLAG_NO_LINK_HEADER,
+    endpoint::{FLAG_NETFILTER, FLAG_NO_LINK_HEADER},
     names::{
         PROGRAM_FORWARD, PROGRAM_LOCAL_IN, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP,
     },
@@ -129,8 +129,13 @@ impl Kernel {
     ///
     /// If their maps cannot be filled.
     pub fn load(&mut self, image: &Image) -> Result<(), KernelError> {
-        self.programs.switch(image)?;
-        Ok(())
+        let mut image = image.clone();
+        // Whether the netfilter programs judge an endpoint is the agent's to
+        // say, by what is attached.
+        for endpoint in image.endpoints.values_mut() {
+            endpoint.flags |= FLAG_NETFILTER;
+        }
+        Ok(self.programs.write(&image)?)
     }
 
     /// What becomes of a packet on the interface of this index, by the image
