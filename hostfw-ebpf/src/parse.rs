@@ -50,6 +50,7 @@ pub(crate) enum Fragment {
 
 /// What decides about a packet.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Headers {
     pub(crate) source: Address,
     pub(crate) destination: Address,

@@ -92,6 +92,8 @@ pub enum Expectation {
     Open,
     /// It gets no answer at all; a refusal would not do.
     Closed,
+    /// It is refused: nobody listens, and the refusal comes back.
+    Refused,
     /// Of the service's backends only this one answers: the way to the other
     /// is closed.
     Only(Host),
@@ -104,6 +106,7 @@ impl Expectation {
         match self {
             Self::Open => *outcome == Outcome::Open,
             Self::Closed => *outcome == Outcome::Closed,
+            Self::Refused => *outcome == Outcome::Refused,
             Self::Only(host) => *outcome == Outcome::Only([host.name().to_owned()].into()),
         }
     }
@@ -114,6 +117,7 @@ impl fmt::Display for Expectation {
         match self {
             Self::Open => f.pad("open"),
             Self::Closed => f.pad("closed"),
+            Self::Refused => f.pad("refused"),
             Self::Only(host) => f.pad(&format!("only {host}")),
         }
     }

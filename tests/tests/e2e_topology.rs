@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use hostfw_tests::{
     expectations::Step,
-    netns, sandbox,
+    sandbox,
     scenario::{Fault, Probing},
     topology::{Family, Host, Topology, kube_proxy},
 };
@@ -40,11 +40,6 @@ table inet tutorial { chain before_dnat {
     rules + "}\n}\n"
 }
 
-fn load(topology: &Topology, node: Host, rules: &str) -> Result<()> {
-    let mut nft = topology.namespace(node).command("nft");
-    netns::run(nft.args(["-f", "-"]), Some(rules)).map(drop)
-}
-
 #[test]
 fn every_step_is_as_expected_whoever_judges() -> Result<()> {
     if sandbox::or_skip() {
@@ -54,7 +49,7 @@ fn every_step_is_as_expected_whoever_judges() -> Result<()> {
     let mut probing = Probing::start(&topology)?;
     for step in Step::ALL {
         for node in NODES {
-            load(&topology, node, &rules(node, step))?;
+            topology.namespace(node).nft(&rules(node, step))?;
         }
         let none: Vec<String> = Vec::new();
         assert_eq!(probing.differences(step)?, none, "step {}", step.number());
@@ -74,7 +69,7 @@ fn one_drop_changes_exactly_the_probes_that_it_concerns() -> Result<()> {
       iifname eth0 udp dport 8081 drop
     }
     }";
-    load(&topology, Host::Node1, rules)?;
+    topology.namespace(Host::Node1).nft(rules)?;
     let found: BTreeSet<_> = probing.differences(Step::Nothing)?.into_iter().collect();
     let expected = [
         "held v4 outside -> node1:8081/udp: expected open, found closed",
