@@ -132,15 +132,16 @@ fn entity(
     findings: &mut Findings,
 ) -> Entity {
     let at = |field: &str| format!("{path}.{field}");
-    let mut ports = |name: &str, given: &[NumberOrText]| {
-        let (numbers, names) = protocol::ports(&at(name), given, findings);
+    let mut ports = |name: &str, written: &[NumberOrText]| {
+        let (numbers, names) = protocol::ports(&at(name), written, findings);
         let fits = match protocol {
             Some(protocol) => protocol::has_ports(protocol.number),
             // A name brings its protocol along. One that is no protocol has its
             // own finding.
             None => rule.protocol.is_some() || numbers.is_empty(),
         };
-        if !fits && !(numbers.is_empty() && names.is_empty()) {
+        let given = !numbers.is_empty() || !names.is_empty();
+        if given && !fits {
             findings.invalid(
                 at(name),
                 "protocol TCP, UDP or SCTP beside them",
