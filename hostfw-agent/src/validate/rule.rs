@@ -75,15 +75,13 @@ fn convert(
                 shown_protocol(rule),
             );
         }
-        // `icmp: {}` asks for nothing.
+        // `icmp: {}` asks for nothing; so does `notICMP: {}`.
         protocol::icmp(&at("icmp"), fields, findings)
     });
-    let not_icmp = rule.not_icmp.as_ref().and_then(|fields| {
-        if fields.kind.is_none() && fields.code.is_none() {
-            findings.invalid(at("notICMP"), "a type", "nothing");
-        }
-        protocol::icmp(&at("notICMP"), fields, findings)
-    });
+    let not_icmp = rule
+        .not_icmp
+        .as_ref()
+        .and_then(|fields| protocol::icmp(&at("notICMP"), fields, findings));
 
     if let Some(http) = &rule.http {
         http::check(&at("http"), http, rule, (direction, protocol), findings);
