@@ -13,8 +13,9 @@ pub struct FelixSettings {
     pub failsafe_outbound: Option<Vec<Failsafe>>,
     /// `disableConntrackInvalidCheck`; `None` if absent.
     pub disable_invalid_check: Option<bool>,
-    /// `interfacePrefix`: how names of workload interfaces begin; `None` if
-    /// absent.
+    /// `interfacePrefix`: how names of workload interfaces begin, or patterns
+    /// for whole names in which `*` stands for any characters and `?` for one;
+    /// `None` if absent.
     pub workload_prefixes: Option<Vec<String>>,
     /// `interfaceExclude`: interfaces that no endpoint governs; `None` if
     /// absent. Exact names, or `/regular expressions/` are refused.

@@ -146,7 +146,7 @@ fn forward_enforced(facts: &Facts) -> Condition {
         ))
     } else if let Some(interface) = &facts.ipvs_interface {
         Err((
-            "Ipvs",
+            "DegradedByIpvs",
             format!(
                 "{interface} holds the addresses of services: what IPVS forwards for them does \
                  not pass the hook of forwarded packets"
@@ -172,7 +172,7 @@ fn normal_ingress_enforced(facts: &Facts) -> Condition {
         ))
     } else if let Some(interface) = &facts.ipvs_interface {
         Err((
-            "Ipvs",
+            "DegradedByIpvs",
             format!(
                 "{interface} holds the addresses of services: packets for them are judged as if \
                  they were for local processes, by the service's address and port"

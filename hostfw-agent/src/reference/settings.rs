@@ -143,9 +143,16 @@ impl Settings {
     }
 
     pub(super) fn is_workload(&self, interface: &str) -> bool {
-        self.workload_prefixes
-            .iter()
-            .any(|prefix| interface.starts_with(prefix.as_str()))
+        self.workload_prefixes.iter().any(|prefix| {
+            let is_pattern = prefix.contains('*') || prefix.contains('?');
+            let pattern: Vec<char> = prefix.chars().collect();
+            let name: Vec<char> = interface.chars().collect();
+            if is_pattern {
+                is_like(&pattern, &name)
+            } else {
+                name.starts_with(&pattern)
+            }
+        })
     }
 
     pub(super) fn is_excluded(&self, interface: &str) -> bool {
@@ -164,5 +171,23 @@ impl Settings {
         tunnel
             && nodes.contains(&packet.source.address)
             && nodes.contains(&packet.destination.address)
+    }
+}
+
+/// `*` stands for any characters, `?` for one.
+fn is_like(pattern: &[char], name: &[char]) -> bool {
+    let Some((first, pattern)) = pattern.split_first() else {
+        return name.is_empty();
+    };
+    if *first == '*' && is_like(pattern, name) {
+        return true;
+    }
+    let Some((character, name)) = name.split_first() else {
+        return false;
+    };
+    match first {
+        '*' => is_like(&[&['*'], pattern].concat(), name),
+        '?' => is_like(pattern, name),
+        _ => first == character && is_like(pattern, name),
     }
 }

@@ -73,11 +73,16 @@ impl Settings {
         }
     }
 
-    /// Whether the name is that of a workload's interface.
+    /// Whether the name is that of a workload's interface: it begins so, or is
+    /// like a pattern.
     pub(super) fn is_workload(&self, interface: &str) -> bool {
-        self.workload_prefixes
-            .iter()
-            .any(|prefix| interface.starts_with(prefix))
+        self.workload_prefixes.iter().any(|prefix| {
+            if prefix.contains(['*', '?']) {
+                is_like(interface.as_bytes(), prefix.as_bytes())
+            } else {
+                interface.starts_with(prefix)
+            }
+        })
     }
 
     /// Whether no endpoint may govern the interface.
@@ -85,6 +90,19 @@ impl Settings {
         self.excluded_interfaces
             .iter()
             .any(|name| name == interface)
+    }
+}
+
+/// Whether the whole name is like the pattern, in which `*` stands for any
+/// characters and `?` for one. Both are as short as names of interfaces.
+fn is_like(name: &[u8], pattern: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], _) => name.is_empty(),
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skipped| is_like(&name[skipped..], rest)),
+        ([one, rest @ ..], [first, behind @ ..]) => {
+            (*one == b'?' || one == first) && is_like(behind, rest)
+        }
+        (_, []) => false,
     }
 }
 
@@ -164,5 +182,36 @@ mod tests {
         assert_eq!(settings.failsafe_inbound, [ssh]);
         assert_eq!(settings.failsafe_outbound, []);
         assert_eq!(settings.log_prefix, "all");
+    }
+
+    #[test]
+    fn workload_interfaces_are_told_by_prefix_or_pattern() {
+        let settings = |prefix: &str| {
+            let common = FelixSettings {
+                workload_prefixes: Some(vec!["tap".to_owned(), prefix.to_owned()]),
+                ..settings(None)
+            };
+            Settings::of_node(&[common], "node1")
+        };
+        for (prefix, name, expected) in [
+            ("veth", "veth0", true),
+            ("veth", "tap1", true),
+            ("veth", "xveth", false),
+            ("veth*", "veth", true),
+            ("veth*_h", "veth12_h", true),
+            ("veth*_h", "veth12_hx", false),
+            ("*_h", "_h", true),
+            ("v?t*", "vet", true),
+            ("v?t*", "vt", false),
+            ("?", "", false),
+            ("*a*b*", "xaxbx", true),
+            ("*a*b*", "xbxax", false),
+        ] {
+            assert_eq!(
+                settings(prefix).is_workload(name),
+                expected,
+                "{prefix} {name}"
+            );
+        }
     }
 }

@@ -57,8 +57,8 @@ pub(super) fn convert(
             &spec.failsafe_outbound_host_ports,
         ),
         disable_invalid_check: spec.disable_conntrack_invalid_check,
-        workload_prefixes: names("spec.interfacePrefix", &spec.interface_prefix, findings),
-        excluded_interfaces: names("spec.interfaceExclude", &spec.interface_exclude, findings),
+        workload_prefixes: prefixes(&spec.interface_prefix, findings),
+        excluded_interfaces: names(&spec.interface_exclude, findings),
         vxlan_port: port("spec.vxlanPort", spec.vxlan_port, findings),
         wireguard_port: port(
             "spec.wireguardListeningPort",
@@ -114,11 +114,31 @@ fn port(field: &str, value: Option<i64>, findings: &mut Findings) -> Option<u16>
     protocol::port(field, value?, findings)
 }
 
-/// Checks names of interfaces, or beginnings of such, separated by commas.
-fn names(field: &str, text: &Option<String>, findings: &mut Findings) -> Option<Vec<String>> {
-    let text = text.as_ref()?;
+/// Checks beginnings of names of interfaces, or patterns in which `*` stands
+/// for any characters and `?` for one, separated by commas.
+fn prefixes(text: &Option<String>, findings: &mut Findings) -> Option<Vec<String>> {
+    let is_prefix = |name: &str| is_interface_name(&name.replace(['*', '?'], "x"));
+    let mut prefixes = Vec::new();
+    for prefix in text.as_ref()?.split(',') {
+        if is_prefix(prefix) {
+            prefixes.push(prefix.to_owned());
+        } else {
+            findings.invalid(
+                "spec.interfacePrefix",
+                "beginnings of names, or patterns with * and ?, separated by commas (letters, \
+                 digits, '_', '.' and '-', at most 15 characters each)",
+                quote(prefix),
+            );
+        }
+    }
+    Some(prefixes)
+}
+
+/// Checks names of interfaces, separated by commas.
+fn names(text: &Option<String>, findings: &mut Findings) -> Option<Vec<String>> {
+    let field = "spec.interfaceExclude";
     let mut names = Vec::new();
-    for name in text.split(',') {
+    for name in text.as_ref()?.split(',') {
         if name.len() > 1 && name.starts_with('/') && name.ends_with('/') {
             findings.not_enforced(
                 field,

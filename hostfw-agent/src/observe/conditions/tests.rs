@@ -210,7 +210,7 @@ fn without_netfilter_and_with_ipvs_it_says_what_is_not_enforced() {
     let status = conditions_of(&Model::default(), &selection, &facts);
     for kind in ["ForwardEnforced", "NormalIngressEnforced"] {
         let (holds, reason, message) = get(&status, kind).unwrap();
-        assert_eq!((holds, reason), (false, "Ipvs"));
+        assert_eq!((holds, reason), (false, "DegradedByIpvs"));
         assert!(message.contains("kube-ipvs0"), "{message}");
     }
 

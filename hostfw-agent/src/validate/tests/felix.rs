@@ -5,7 +5,7 @@ use crate::model::Failsafe;
 fn settings_of_felix() {
     let all = settings(&felix(
         "failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: SCTP, port: 1, net: \
-         10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,tap', \
+         10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,t?p*', \
          interfaceExclude: 'kube-ipvs0,dummy0', disableConntrackInvalidCheck: true, logPrefix: \
          'fw %t', vxlanPort: 8472, wireguardListeningPort: 1, wireguardListeningPortV6: 65535",
     ));
@@ -29,7 +29,7 @@ fn settings_of_felix() {
     assert_eq!(all.disable_invalid_check, Some(true));
     assert_eq!(
         all.workload_prefixes,
-        Some(vec!["cali".to_owned(), "tap".to_owned()])
+        Some(vec!["cali".to_owned(), "t?p*".to_owned()])
     );
     assert_eq!(
         all.excluded_interfaces,
@@ -113,13 +113,20 @@ fn settings_that_are_refused() {
         ),
         (
             "interfacePrefix: ''",
-            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
-             and '-', at most 15 characters each), found \"\"",
+            "spec.interfacePrefix: expected beginnings of names, or patterns with * and ?, \
+             separated by commas (letters, digits, '_', '.' and '-', at most 15 characters each), \
+             found \"\"",
         ),
         (
             "interfacePrefix: 'cali, tap'",
-            "spec.interfacePrefix: expected names separated by commas (letters, digits, '_', '.' \
-             and '-', at most 15 characters each), found \" tap\"",
+            "spec.interfacePrefix: expected beginnings of names, or patterns with * and ?, \
+             separated by commas (letters, digits, '_', '.' and '-', at most 15 characters each), \
+             found \" tap\"",
+        ),
+        (
+            "interfaceExclude: 'a*'",
+            "spec.interfaceExclude: expected names separated by commas (letters, digits, '_', '.' \
+             and '-', at most 15 characters each), found \"a*\"",
         ),
     ] {
         refused(&felix(spec), &[expected]);
