@@ -11,7 +11,7 @@ use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use hostfw_common::{
     endpoint::Family,
     limits::{MAX_LOGS_PER_PACKET, ROW_WORDS},
-    policy::{PolicyTable, Row, RuleEntry, TABLE_HAS_LOG},
+    policy::{Action, PolicyTable, Row, RuleEntry, TABLE_HAS_JUMP, TABLE_HAS_LOG},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 /// What a list of rules says of a packet.
 pub(crate) enum Classified {
     /// The first rule that matches and decides.
-    Rule(RuleEntry),
+    Rule(&'static RuleEntry),
     /// No rule that decides matches.
     NoMatch,
     /// The tables are not what the compiler makes.
@@ -37,8 +37,8 @@ struct Match<'a> {
     logs: Option<&'a Row>,
 }
 
-/// Finds the first rule that decides, and reports the rules with action Log in
-/// front of it.
+/// Finds the first rule that decides, and reports those in front of it that
+/// have something to tell.
 #[inline(always)]
 pub(crate) fn classify(table: &PolicyTable, headers: &Headers, origin: &Origin) -> Classified {
     if table.rule_count == 0 {
@@ -47,17 +47,27 @@ pub(crate) fn classify(table: &PolicyTable, headers: &Headers, origin: &Origin) 
     let Some(matched) = look_up(table, headers, origin.generation) else {
         return Classified::Broken;
     };
-    let rule = first_rule(&matched);
-    if matched.logs.is_some() {
-        report_logs(&matched, table.first_rule, rule, headers, origin);
+    let rule = first_rule(&matched, Wanted::NotLogs);
+    // Most packets are done here: nothing to report, nowhere to jump.
+    if matched.logs.is_none() || origin.quiet || first_rule(&matched, Wanted::Logs) >= rule {
+        if rule == NONE {
+            return Classified::NoMatch;
+        }
+        let Some(entry) = entry(origin.generation, table.first_rule + rule) else {
+            return Classified::Broken;
+        };
+        if table.flags & TABLE_HAS_JUMP == 0
+            || Action::from_number(entry.action).is_some_and(|action| !action.jumps())
+        {
+            return Classified::Rule(entry);
+        }
     }
-    if rule == NONE {
-        return Classified::NoMatch;
-    }
-    match RULES.get_value(slot(origin.generation), &(table.first_rule + rule)) {
-        Some(entry) => Classified::Rule(*entry),
-        None => Classified::Broken,
-    }
+    walk(&matched, table.first_rule, headers, origin)
+}
+
+#[inline(always)]
+fn entry(generation: u64, rule: u32) -> Option<&'static RuleEntry> {
+    RULES.get_value(slot(generation), &rule)
 }
 
 #[inline(always)]
@@ -139,13 +149,23 @@ fn source_port(headers: &Headers) -> [u8; 2] {
 /// No rule.
 const NONE: u32 = u32::MAX;
 
-/// The number of the first rule whose bit all rows have set, rules that only
-/// log left out; [`NONE`] if there is none.
+/// Which rules to look for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Wanted {
+    /// Those with action Log.
+    Logs,
+    /// All others.
+    NotLogs,
+}
+
+/// The number of the first rule of those wanted whose bit all rows have set;
+/// [`NONE`] if there is none.
 ///
 /// A function of its own, so that the verifier looks at it apart from its
 /// caller's many paths.
 #[inline(never)]
-fn first_rule(matched: &Match<'_>) -> u32 {
+fn first_rule(matched: &Match<'_>, wanted: Wanted) -> u32 {
     let [a, b, c, d] = matched.rows;
     let mut alive = a.summary & b.summary & c.summary & d.summary;
     for _ in 0..ROW_WORDS {
@@ -155,7 +175,10 @@ fn first_rule(matched: &Match<'_>) -> u32 {
         let index = lowest(alive);
         let mut word = a.words[index] & b.words[index] & c.words[index] & d.words[index];
         if let Some(logs) = matched.logs {
-            word &= !logs.words[index];
+            word &= match wanted {
+                Wanted::Logs => logs.words[index],
+                Wanted::NotLogs => !logs.words[index],
+            };
         }
         if word != 0 {
             return (index * 64 + lowest(word)) as u32;
@@ -165,8 +188,8 @@ fn first_rule(matched: &Match<'_>) -> u32 {
     NONE
 }
 
-/// The state of [`report_logs`] between rounds.
-struct Logs<'a> {
+/// A search that reports and jumps, between its rounds.
+struct Walk<'a> {
     matched: &'a Match<'a>,
     headers: &'a Headers,
     origin: &'a Origin,
@@ -175,78 +198,141 @@ struct Logs<'a> {
     /// The bits of the word at `index` that are left.
     word: u64,
     index: u32,
+    /// Rules below are passed over.
+    start: u32,
     /// Index of bit 0 among all rules.
     base: u32,
-    /// The rule to stop at.
-    end: u32,
     reported: u32,
+    outcome: Outcome,
+    /// Index of the rule that decides among all rules, if one does.
+    rule: u32,
 }
 
-/// Reports the rules with action Log that match and come before `end`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Outcome {
+    /// It did not come to an end, or not to a good one.
+    Broken,
+    NoMatch,
+    Rule,
+}
+
+/// Goes from match to match until one decides.
 ///
 /// Rounds of the `bpf_loop` helper: the verifier follows every round of an
 /// ordinary loop, and here each has too many ways. Minimum kernel version 5.17.
 #[inline(always)]
-fn report_logs(matched: &Match<'_>, base: u32, end: u32, headers: &Headers, origin: &Origin) {
-    let Some(row) = matched.logs else {
-        return;
-    };
+fn walk(matched: &Match<'_>, base: u32, headers: &Headers, origin: &Origin) -> Classified {
+    /// Every word is taken up once at most, and every bit.
+    const ROUNDS: u32 = (ROW_WORDS + 64 * ROW_WORDS + 1) as u32;
     let [a, b, c, d] = matched.rows;
-    let mut logs = Logs {
+    let mut walk = Walk {
         matched,
         headers,
         origin,
-        alive: row.summary & a.summary & b.summary & c.summary & d.summary,
+        alive: a.summary & b.summary & c.summary & d.summary,
         word: 0,
         index: 0,
+        start: 0,
         base,
-        end,
         reported: 0,
+        outcome: Outcome::Broken,
+        rule: 0,
     };
     // SAFETY: the helper calls back with the context given here, and returns
     // before this function does.
     unsafe {
-        bpf_loop(
-            ROW_WORDS as u32 + MAX_LOGS_PER_PACKET,
-            next_log as *mut c_void,
-            (&raw mut logs).cast(),
-            0,
-        );
+        bpf_loop(ROUNDS, step as *mut c_void, (&raw mut walk).cast(), 0);
+    }
+    match walk.outcome {
+        Outcome::Broken => Classified::Broken,
+        Outcome::NoMatch => Classified::NoMatch,
+        Outcome::Rule => match entry(origin.generation, walk.rule) {
+            Some(entry) => Classified::Rule(entry),
+            None => Classified::Broken,
+        },
     }
 }
 
-/// One round: takes up the next word, or reports a rule of the one at hand. 1
+/// One round: takes up the next word, or the next rule of the one at hand. 1
 /// ends the loop.
 #[inline(never)]
-extern "C" fn next_log(_round: u32, logs: *mut Logs<'_>) -> i64 {
-    // SAFETY: `report_logs` hands its own variable to this function only.
-    let logs = unsafe { &mut *logs };
-    let Some(row) = logs.matched.logs else {
-        return 1;
-    };
-    if logs.word == 0 {
-        if logs.alive == 0 {
+extern "C" fn step(_round: u32, walk: *mut Walk<'_>) -> i64 {
+    // SAFETY: `walk` hands its own variable to this function only.
+    let walk = unsafe { &mut *walk };
+    if walk.word == 0 {
+        if walk.alive == 0 {
+            walk.outcome = Outcome::NoMatch;
             return 1;
         }
-        let [a, b, c, d] = logs.matched.rows;
-        let index = lowest(logs.alive);
-        logs.alive &= logs.alive - 1;
-        logs.word =
-            row.words[index] & a.words[index] & b.words[index] & c.words[index] & d.words[index];
-        logs.index = index as u32;
+        take_up_word(walk);
         return 0;
     }
-    let rule = logs.index * 64 + lowest(logs.word) as u32;
-    logs.word &= logs.word - 1;
-    if rule >= logs.end || logs.reported == MAX_LOGS_PER_PACKET {
+    let rule = walk.index * 64 + lowest(walk.word) as u32;
+    walk.word &= walk.word - 1;
+    let Some(entry) = entry(walk.origin.generation, walk.base + rule) else {
         return 1;
+    };
+    let Some(action) = Action::from_number(entry.action) else {
+        return 1;
+    };
+    match action {
+        Action::Allow | Action::Deny | Action::TierDeny => {
+            walk.rule = walk.base + rule;
+            walk.outcome = Outcome::Rule;
+            return 1;
+        }
+        Action::Log | Action::StagedAllow | Action::StagedDeny | Action::StagedPass => {
+            if walk.reported < MAX_LOGS_PER_PACKET && !walk.origin.quiet {
+                report::rule(walk.origin, walk.headers, entry);
+                walk.reported += 1;
+            }
+        }
+        Action::Pass | Action::Skip => {}
     }
-    let slot = slot(logs.origin.generation);
-    if let Some(entry) = RULES.get_value(slot, &(logs.base + rule)) {
-        report::rule(logs.origin, logs.headers, entry);
-        logs.reported += 1;
+    if action.jumps() {
+        let next = u32::from(entry.next);
+        // Backwards: no compiler makes it.
+        if next <= rule {
+            return 1;
+        }
+        jump(walk, next);
     }
     0
+}
+
+#[inline(always)]
+fn take_up_word(walk: &mut Walk<'_>) {
+    let [a, b, c, d] = walk.matched.rows;
+    let index = lowest(walk.alive);
+    walk.alive &= walk.alive - 1;
+    walk.index = index as u32;
+    walk.word = a.words[index] & b.words[index] & c.words[index] & d.words[index];
+    if let Some(logs) = walk.matched.logs
+        && walk.reported == MAX_LOGS_PER_PACKET
+    {
+        walk.word &= !logs.words[index];
+    }
+    if walk.index == walk.start / 64 {
+        walk.word &= u64::MAX << (walk.start % 64);
+    }
+}
+
+/// Goes on with the rule `next`, which comes behind the one at hand.
+#[inline(always)]
+fn jump(walk: &mut Walk<'_>, next: u32) {
+    walk.start = next;
+    let index = next / 64;
+    if index == walk.index {
+        walk.word &= u64::MAX << (next % 64);
+        return;
+    }
+    walk.word = 0;
+    walk.alive &= if index < ROW_WORDS as u32 {
+        u64::MAX << index
+    } else {
+        0
+    };
 }
 
 /// The position of the lowest bit that is set, below 64 for any argument.

@@ -24,13 +24,31 @@ use crate::{
 #[repr(u32)]
 pub(crate) enum Tracked {
     /// Of a flow that both sides have sent in.
-    Established,
+    Established = 0,
     /// An ICMP error about a known flow.
-    Related,
+    Related = 1,
     /// Of no flow that policy need not see.
-    New,
+    New = 2,
     /// Of no possible flow.
-    Invalid,
+    Invalid = 3,
+}
+
+impl Tracked {
+    /// Stands for no answer where a number crosses from one BPF function to
+    /// another.
+    pub(crate) const NOT_ASKED: u32 = 4;
+
+    /// Decodes such a number.
+    #[inline(always)]
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Established),
+            1 => Some(Self::Related),
+            2 => Some(Self::New),
+            3 => Some(Self::Invalid),
+            _ => None,
+        }
+    }
 }
 
 /// Nanoseconds of the coarse monotonic clock: exact to a tick, and cheap.
@@ -193,20 +211,31 @@ pub(crate) fn quotes(headers: &Headers) -> bool {
     headers.is_icmp() && icmp::is_error(headers.family(), headers.destination_port[0])
 }
 
-/// Looks a packet up, and brings its flow up to date.
+/// What is known of the flow that an ICMP error is about; `None` if the packet
+/// is none.
 #[inline(always)]
-pub(crate) fn track(
+pub(crate) fn quoted(
     packet: &impl Source,
     headers: &Headers,
     direction: Direction,
     now: u64,
+) -> Option<Tracked> {
+    quotes(headers).then(|| track_error(packet, headers, direction, now))
+}
+
+/// Looks a packet up, and brings its flow up to date. `quoted` as the function
+/// of that name says.
+#[inline(always)]
+pub(crate) fn track(
+    headers: &Headers,
+    quoted: Option<Tracked>,
+    direction: Direction,
+    now: u64,
 ) -> Tracked {
-    if let Some(tracked) = trial::tracked() {
-        given(tracked)
-    } else if quotes(headers) {
-        track_error(packet, headers, direction, now)
-    } else {
-        track_flow(headers, direction, now)
+    match (trial::tracked(), quoted) {
+        (Some(tracked), _) => given(tracked),
+        (None, Some(tracked)) => tracked,
+        (None, None) => track_flow(headers, direction, now),
     }
 }
 
@@ -219,12 +248,10 @@ pub(crate) fn known(
     direction: Direction,
     now: u64,
 ) -> Tracked {
-    if let Some(tracked) = trial::tracked() {
-        given(tracked)
-    } else if quotes(headers) {
-        track_error(packet, headers, direction, now)
-    } else {
-        known_flow(headers, direction, now)
+    match (trial::tracked(), quoted(packet, headers, direction, now)) {
+        (Some(tracked), _) => given(tracked),
+        (None, Some(tracked)) => tracked,
+        (None, None) => known_flow(headers, direction, now),
     }
 }
 
@@ -247,8 +274,23 @@ fn fits(headers: &Headers, from_opener: bool) -> bool {
     !headers.is_icmp() || can_open(headers) == from_opener
 }
 
-#[inline(never)]
+#[inline(always)]
 fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
+    hostfw_track_flow(headers, direction, now)
+}
+
+/// [`track_flow`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_track_flow(
+    headers: *const Headers,
+    direction: Direction,
+    now: u64,
+) -> Tracked {
+    // SAFETY: `track_flow`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return Tracked::New;
+    };
     if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
         return Tracked::Invalid;
     }
@@ -304,8 +346,23 @@ fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
     Tracked::Established
 }
 
-#[inline(never)]
+#[inline(always)]
 fn known_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
+    hostfw_known_flow(headers, direction, now)
+}
+
+/// [`known_flow`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_known_flow(
+    headers: *const Headers,
+    direction: Direction,
+    now: u64,
+) -> Tracked {
+    // SAFETY: `known_flow`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return Tracked::New;
+    };
     if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
         return Tracked::Invalid;
     }
@@ -367,8 +424,19 @@ fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, no
 
 /// Remembers a packet that was allowed and opens a flow, so that an answer is
 /// known as one.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
+    hostfw_record(headers, direction, now)
+}
+
+/// [`record`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_record(headers: *const Headers, direction: Direction, now: u64) -> u32 {
+    // SAFETY: `record`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return 0;
+    };
     if trial::tracked().is_some() {
         return 0;
     }
@@ -424,16 +492,46 @@ fn fragment_key(headers: &Headers, checkpoint: Checkpoint) -> FragmentKey {
 }
 
 /// Remembers that the first fragment of a datagram was allowed.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn record_fragment(headers: &Headers, checkpoint: Checkpoint, now: u64) -> u32 {
+    hostfw_record_fragment(headers, checkpoint, now)
+}
+
+/// [`record_fragment`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_record_fragment(
+    headers: *const Headers,
+    checkpoint: Checkpoint,
+    now: u64,
+) -> u32 {
+    // SAFETY: `record_fragment`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return 0;
+    };
     let key = fragment_key(headers, checkpoint);
     let _ = FRAGMENTS.insert(key, now, u64::from(BPF_ANY));
     0
 }
 
 /// Whether the first fragment of this later one's datagram was allowed.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn follows_fragment(headers: &Headers, checkpoint: Checkpoint, now: u64) -> bool {
+    hostfw_follows_fragment(headers, checkpoint, now)
+}
+
+/// [`follows_fragment`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_follows_fragment(
+    headers: *const Headers,
+    checkpoint: Checkpoint,
+    now: u64,
+) -> bool {
+    // SAFETY: `follows_fragment`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return false;
+    };
     let key = fragment_key(headers, checkpoint);
     // SAFETY: read only, while the program runs.
     let seen = unsafe { FRAGMENTS.get(key) };

@@ -134,25 +134,30 @@ pub(crate) fn pre_dnat(
 /// - [`Reason::EarlierAllow`]: final;
 /// - [`Reason::NoMatch`]: the later stages decide;
 /// - a reason to drop it: policy has changed while it was on its way.
+///
+/// The list of `origin` does not matter, and is as before on return.
 #[inline(always)]
-pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &Origin) -> Reason {
-    let untracked_origin = Origin {
-        list: List::UntrackedIn,
-        quiet: true,
-        ..*origin
-    };
-    match untracked(endpoint, wire, &untracked_origin) {
+pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
+    let list = origin.list;
+    origin.quiet = true;
+    let reason = before_dnat_quietly(endpoint, wire, origin);
+    origin.list = list;
+    origin.quiet = false;
+    reason
+}
+
+#[inline(always)]
+fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
+    origin.list = List::UntrackedIn;
+    match untracked(endpoint, wire, origin) {
         Reason::NoMatch => {}
         decided => return decided,
     }
     if is_tunnel(origin.generation, wire) {
         return Reason::Tunnel;
     }
-    let pre_dnat_origin = Origin {
-        list: List::PreDnat,
-        ..untracked_origin
-    };
-    match pre_dnat(endpoint, wire, false, &pre_dnat_origin) {
+    origin.list = List::PreDnat;
+    match pre_dnat(endpoint, wire, false, origin) {
         Reason::RuleAllow => Reason::EarlierAllow,
         Reason::Failsafe => Reason::NoMatch,
         other => other,
@@ -204,8 +209,8 @@ pub(crate) fn normal(
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 enum Side {
-    Source,
-    Destination,
+    Source = 0,
+    Destination = 1,
 }
 
 /// The end that is not the node's.
@@ -232,18 +237,38 @@ fn is_failsafe(headers: &Headers, origin: &Origin) -> bool {
 
 /// Whether the fail-safes of a class list the address of one end with the port
 /// of one end.
-#[inline(never)]
+#[inline(always)]
 fn is_listed(generation: u64, headers: &Headers, class: u8, address: Side, port: Side) -> bool {
+    hostfw_is_listed(generation, headers, class, address as u32, port as u32)
+}
+
+/// [`is_listed`], global: see [`hostfw_decide`]. Of a [`Side`] the compiler
+/// would know that it is 0 or 1, and the verifier would not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_is_listed(
+    generation: u64,
+    headers: *const Headers,
+    class: u8,
+    address: u32,
+    port: u32,
+) -> bool {
+    // SAFETY: `is_listed`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return false;
+    };
     if headers.is_icmp() {
         return false;
     }
-    let remote = match address {
-        Side::Source => &headers.source,
-        Side::Destination => &headers.destination,
+    let remote = if address == Side::Source as u32 {
+        headers.source
+    } else {
+        headers.destination
     };
-    let port = match port {
-        Side::Source => headers.source_port,
-        Side::Destination => headers.destination_port,
+    let port = if port == Side::Source as u32 {
+        headers.source_port
+    } else {
+        headers.destination_port
     };
     let protocol = headers.protocol;
     match headers.family() {
@@ -285,10 +310,28 @@ fn is_empty(endpoint: &Endpoint, headers: &Headers, list: List) -> bool {
 }
 
 /// What a list of rules, or else its default, says.
-///
-/// A function of its own: keeps its tables' keys off its caller's stack.
-#[inline(never)]
+#[inline(always)]
 fn decide(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
+    hostfw_decide(endpoint, headers, origin)
+}
+
+/// [`decide`], as a function with an exported name. To the verifier such a
+/// function is global: it looks at it once and apart from its callers, instead
+/// of once for each way to each call. It takes no pointer for valid there, and
+/// knows nothing of numbers in memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_decide(
+    endpoint: *const Endpoint,
+    headers: *const Headers,
+    origin: *const Origin,
+) -> Reason {
+    // SAFETY: `decide`, the only caller, hands in references.
+    let (Some(endpoint), Some(headers), Some(origin)) =
+        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
+    else {
+        return Reason::BrokenTable;
+    };
     let Some(table) = table(endpoint, headers, origin.list) else {
         return Reason::BrokenTable;
     };
@@ -317,6 +360,6 @@ fn decide(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
         Classified::NoMatch => (Reason::NoMatch, None),
         Classified::Broken => (Reason::BrokenTable, None),
     };
-    trial::step(origin, reason, rule.as_ref());
+    trial::step(origin, reason, rule);
     reason
 }

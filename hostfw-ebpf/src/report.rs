@@ -3,7 +3,6 @@
 use hostfw_common::{
     counter::{self, Checkpoint},
     endpoint::EndpointId,
-    event::Event,
     policy::RuleEntry,
     stage::List,
     verdict::Reason,
@@ -31,6 +30,7 @@ pub(crate) fn count(checkpoint: Checkpoint, reason: Reason, bytes: u64) {
 
 /// Where a list of rules is looked at.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Origin {
     pub(crate) generation: u64,
     pub(crate) now: u64,
@@ -48,26 +48,29 @@ pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         return;
     };
-    let port = if headers.is_icmp() {
-        [0; 2]
-    } else {
-        headers.source_port
-    };
-    entry.write(Event {
-        time: origin.now,
-        generation: origin.generation,
-        interface: origin.interface,
-        endpoint: origin.endpoint,
-        rule: *rule,
-        source: headers.source,
-        destination: headers.destination,
-        source_port: port,
-        destination_port: headers.destination_port,
-        protocol: headers.protocol,
-        family: headers.family,
-        direction: origin.list.direction() as u8,
-        list: origin.list as u8,
-        _pad: [0; 4],
-    });
+    let event = entry.as_mut_ptr();
+    // Field by field, since the stack has no room for an event.
+    // SAFETY: the reserved bytes are those of an event, and all of them are
+    // written.
+    unsafe {
+        (*event).time = origin.now;
+        (*event).generation = origin.generation;
+        (*event).interface = origin.interface;
+        (*event).endpoint = origin.endpoint;
+        (*event).rule = *rule;
+        (*event).source = headers.source;
+        (*event).destination = headers.destination;
+        (*event).source_port = if headers.is_icmp() {
+            [0; 2]
+        } else {
+            headers.source_port
+        };
+        (*event).destination_port = headers.destination_port;
+        (*event).protocol = headers.protocol;
+        (*event).family = headers.family;
+        (*event).direction = origin.list.direction() as u8;
+        (*event).list = origin.list as u8;
+        (*event)._pad = [0; 4];
+    }
     entry.submit(0);
 }

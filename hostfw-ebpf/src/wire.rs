@@ -140,26 +140,43 @@ fn judge_governed(
         },
         quiet: false,
     };
-    let reason = judge_whole(hook, &packet, headers, endpoint, origin);
+    let quoted = conntrack::quoted(&packet, headers, hook.direction, now);
+    let reason = hostfw_wire_stages(
+        endpoint,
+        headers,
+        &origin,
+        u32::from(hook.forwarded),
+        quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
+    );
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
         conntrack::record_fragment(headers, checkpoint, now);
     }
     reason
 }
 
-/// Judges a packet that has a transport header.
-#[inline(always)]
-fn judge_whole(
-    hook: &Hook,
-    packet: &Packet,
-    headers: &Headers,
-    endpoint: &Endpoint,
-    mut origin: Origin,
+/// Judges a packet that has a transport header. Global to the verifier, see
+/// [`judge`]; `quoted` is what conntrack knows of the flow that the packet quotes,
+/// or [`Tracked::NOT_ASKED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_wire_stages(
+    endpoint: *const Endpoint,
+    headers: *const Headers,
+    origin: *const Origin,
+    forwarded: u32,
+    quoted: u32,
 ) -> Reason {
-    let direction = hook.direction;
+    // SAFETY: `judge_governed`, the only caller, hands in references.
+    let (Some(endpoint), Some(headers), Some(origin)) =
+        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
+    else {
+        return Reason::BrokenTable;
+    };
+    let forwarded = forwarded != 0;
+    let direction = origin.list.direction();
     let learning = endpoint.flags & FLAG_LEARNING != 0;
-    if !hook.forwarded && !learning {
-        match judge::untracked(endpoint, headers, &origin) {
+    if !forwarded && !learning {
+        match judge::untracked(endpoint, headers, origin) {
             Reason::NoMatch => {}
             decided => return decided,
         }
@@ -167,25 +184,31 @@ fn judge_whole(
             return Reason::Tunnel;
         }
     }
-    let tracked = conntrack::track(packet, headers, direction, origin.now);
-    let invalid = match tracked {
+    let quoted = Tracked::from_number(quoted);
+    let invalid = match conntrack::track(headers, quoted, direction, origin.now) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
         Tracked::Invalid => true,
     };
-    let reason = if hook.forwarded {
+    let reason = if forwarded {
         Reason::Forwarded
     } else if learning {
         Reason::Learning
     } else {
         match direction {
             Direction::Ingress => {
-                origin.list = List::PreDnat;
+                let origin = Origin {
+                    list: List::PreDnat,
+                    ..*origin
+                };
                 judge::pre_dnat(endpoint, headers, invalid, &origin)
             }
             Direction::Egress => {
-                origin.list = List::NormalOut;
+                let origin = Origin {
+                    list: List::NormalOut,
+                    ..*origin
+                };
                 judge::normal(endpoint, headers, invalid, &origin)
             }
         }

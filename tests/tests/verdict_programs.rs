@@ -14,5 +14,5 @@ mod verdict {
     mod maps;
     mod parsing;
     mod policy;
-    // mod random;
+    mod random;
 }

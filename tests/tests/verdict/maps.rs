@@ -24,7 +24,7 @@ const EXPECTED: [(&str, &str); 13] = [
     (names::CONFIRMED, "/key/remote/bytes"),
     (names::FRAGMENTS, "/key/identification"),
     (names::COUNTERS, "/values/0/value/packets"),
-    (names::ENDPOINTS, "/value/pre_dnat/0/first_rule"),
+    (names::ENDPOINTS, "/value/tables/2/0/first_rule"),
     (names::PREFIXES_V4, "/key/data/address"),
     (names::PREFIXES_V6, "/key/data/table"),
     (names::SERVICES, "/key/data/protocol"),

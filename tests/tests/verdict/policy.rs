@@ -2,6 +2,7 @@
 
 use hostfw_common::verdict::Reason::{
     self, EndpointDefault, Failsafe, Forwarded, NoEndpoint, NoMatch, RuleAllow, RuleDeny,
+    TierDefault,
 };
 use hostfw_tests::packet::{Packet, flags::SYN};
 
@@ -205,11 +206,11 @@ fn host_egress_is_denied_unless_allowed_and_forwarded_is_not_judged() {
         {action: Allow, protocol: TCP, destination: {nets: [203.0.113.0/24], notPorts: [25]}}";
     lab.enforce(&[ENDPOINT, &egress("web", 1, rules)].concat());
     assert_eq!(out(&lab, Hook::TcOut, &web), RuleAllow);
-    assert_eq!(out(&lab, Hook::TcOut, &web_v6), EndpointDefault);
+    assert_eq!(out(&lab, Hook::TcOut, &web_v6), TierDefault);
     let other = tcp("10.240.0.11:40000", "203.0.113.11:80");
     assert_eq!(out(&lab, Hook::TcOut, &other), RuleDeny);
     let mail = tcp("10.240.0.11:40000", "203.0.113.10:25");
-    assert_eq!(out(&lab, Hook::TcOut, &mail), EndpointDefault);
+    assert_eq!(out(&lab, Hook::TcOut, &mail), TierDefault);
 }
 
 #[test]
