@@ -455,6 +455,10 @@ fn workload_and_excluded_interfaces_are_settings() {
     judged_by(&node, &on("eth0"), true, Why::NoEndpoint);
     judged_by(&node, &on("eth1"), true, Why::Workload);
     judged_by(&node, &on("cali7"), false, Why::EndpointDefault);
+    let expression = settings.replace("eth0,other", "/^et.0$/");
+    let node = super::node(&[&wildcard, &named, &expression]);
+    judged_by(&node, &on("eth0"), true, Why::NoEndpoint);
+    judged_by(&node, &on("cali7"), false, Why::EndpointDefault);
 }
 
 #[test]
