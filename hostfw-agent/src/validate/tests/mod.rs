@@ -154,6 +154,9 @@ fn hostile_objects_give_short_messages() {
             "1:".repeat(MANY)
         )),
         felix(&format!("interfacePrefix: '{}'", "a".repeat(MANY))),
+        felix(&format!("interfaceExclude: '/{}/'", "a".repeat(MANY))),
+        felix(&format!("interfaceExclude: '/{}/'", "(".repeat(MANY))),
+        felix("interfaceExclude: '/(((a{1000}){1000}){1000}){1000}/'"),
         hep(&format!(
             "node: n1, interfaceName: '{}'",
             "\u{1F600}".repeat(MANY / 4)
