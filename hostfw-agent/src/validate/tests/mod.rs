@@ -265,6 +265,22 @@ fn a_model_is_sorted_by_name() {
     assert_eq!(nodes, [None, Some("a")]);
 }
 
+#[test]
+fn the_examples_of_the_reference_are_valid() {
+    let reference = include_str!("../../../../docs/policy.md");
+    let mut kinds = std::collections::BTreeSet::new();
+    for example in reference.split("```yaml\n").skip(1) {
+        let (example, _) = example.split_once("```").expect("an end");
+        for document in parse_documents(example) {
+            for resource in document.result.expect("an object") {
+                valid(&resource);
+                kinds.insert(resource.kind());
+            }
+        }
+    }
+    assert!(kinds.len() >= 5, "{kinds:?}");
+}
+
 /// Damages a text in a few places. The numbers come from a generator with a
 /// fixed start, so that a failure can be had again.
 fn damage(text: &str, random: &mut impl FnMut(usize) -> usize) -> String {
