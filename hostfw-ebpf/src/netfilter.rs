@@ -38,10 +38,10 @@ use hostfw_common::{
 };
 
 use crate::{
+    buffer::SocketBuffer,
     conntrack::{self, Tracked},
     judge,
     maps::generation,
-    packet::SocketBuffer,
     parse::{self, Fragment, Headers, Parsed},
     report::{self, Origin},
     trial,
