@@ -1,6 +1,6 @@
 //! `FelixConfiguration`.
 
-use regex_lite::Regex;
+use regex_lite::RegexBuilder;
 
 use super::{
     Findings,
@@ -17,6 +17,10 @@ use crate::{
 /// Longest list of fail-safes: well below what the dataplane holds of each
 /// family (`hostfw_common::limits::MAX_FAILSAFES`), all lists together.
 const MOST_FAILSAFES: usize = 1024;
+
+/// Largest regular expression, in bytes of its compiled form: some thousand
+/// characters.
+const LARGEST_REGEX: usize = 1 << 18;
 
 pub(super) fn convert(
     object: &resource::FelixConfiguration,
@@ -146,7 +150,7 @@ fn names(text: &Option<String>, findings: &mut Findings) -> Option<Vec<Interface
             .strip_prefix('/')
             .and_then(|rest| rest.strip_suffix('/'));
         if let Some(regex) = regex {
-            match Regex::new(regex) {
+            match RegexBuilder::new(regex).size_limit(LARGEST_REGEX).build() {
                 Ok(regex) if !regex.as_str().is_empty() => names.push(InterfaceNames::Like(regex)),
                 Ok(_) | Err(_) => {
                     findings.invalid(field, "a regular expression between slashes", quote(name))
