@@ -20,6 +20,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod failsafe;
+pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod policy;

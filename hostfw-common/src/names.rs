@@ -63,3 +63,11 @@ pub const PROGRAM_XDP: &str = "hostfw_xdp";
 pub const PROGRAM_TC_INGRESS: &str = "hostfw_tc_in";
 /// TC program that judges what goes out.
 pub const PROGRAM_TC_EGRESS: &str = "hostfw_tc_out";
+/// Netfilter program that judges what is for this host, after DNAT.
+pub const PROGRAM_LOCAL_IN: &str = "hostfw_local_in";
+/// Netfilter program that judges what the host forwards, after routing.
+pub const PROGRAM_FORWARD: &str = "hostfw_forward";
+
+/// Constant of the programs: the [`Layout`](crate::layout::Layout) of the
+/// running kernel.
+pub const LAYOUT: &str = "LAYOUT";

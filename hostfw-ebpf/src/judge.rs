@@ -134,25 +134,30 @@ pub(crate) fn pre_dnat(
 /// - [`Reason::EarlierAllow`]: final;
 /// - [`Reason::NoMatch`]: the later stages decide;
 /// - a reason to drop it: policy has changed while it was on its way.
+///
+/// The list of `origin` does not matter, and is as before on return.
 #[inline(always)]
-pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &Origin) -> Reason {
-    let untracked_origin = Origin {
-        list: List::UntrackedIn,
-        quiet: true,
-        ..*origin
-    };
-    match untracked(endpoint, wire, &untracked_origin) {
+pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
+    let list = origin.list;
+    origin.quiet = true;
+    let reason = before_dnat_quietly(endpoint, wire, origin);
+    origin.list = list;
+    origin.quiet = false;
+    reason
+}
+
+#[inline(always)]
+fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
+    origin.list = List::UntrackedIn;
+    match untracked(endpoint, wire, origin) {
         Reason::NoMatch => {}
         decided => return decided,
     }
     if is_tunnel(origin.generation, wire) {
         return Reason::Tunnel;
     }
-    let pre_dnat_origin = Origin {
-        list: List::PreDnat,
-        ..untracked_origin
-    };
-    match pre_dnat(endpoint, wire, false, &pre_dnat_origin) {
+    origin.list = List::PreDnat;
+    match pre_dnat(endpoint, wire, false, origin) {
         Reason::RuleAllow => Reason::EarlierAllow,
         Reason::Failsafe => Reason::NoMatch,
         other => other,

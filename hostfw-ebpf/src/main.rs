@@ -3,7 +3,8 @@
 //!
 //! Where XDP can be attached, `hostfw_xdp` sees incoming packets before
 //! anything else, otherwise `hostfw_tc_in` does: both before DNAT.
-//! `hostfw_tc_out` sees outgoing packets last, after SNAT.
+//! `hostfw_tc_out` sees outgoing packets last, after SNAT. In between the two
+//! of [`netfilter`] see them, after DNAT and routing.
 
 #![no_std]
 #![no_main]
@@ -12,6 +13,7 @@ mod classify;
 mod conntrack;
 mod judge;
 mod maps;
+mod netfilter;
 mod packet;
 mod parse;
 mod report;

@@ -111,7 +111,7 @@ impl Headers {
 
     /// Makes the verifier forget by which way the headers were filled in.
     #[inline(always)]
-    fn draw(&mut self, veil: Veil) {
+    pub(crate) fn draw(&mut self, veil: Veil) {
         let byte = |value: u8| veil.draw(u32::from(value)) as u8;
         let pair =
             |value: [u8; 2]| (veil.draw(u32::from(u16::from_ne_bytes(value))) as u16).to_ne_bytes();
@@ -128,6 +128,15 @@ impl Headers {
         self.tcp_flags = byte(self.tcp_flags);
         self.family = byte(self.family);
         self.fragment = byte(self.fragment);
+    }
+
+    /// Whether the protocol has ports.
+    #[inline(always)]
+    pub(crate) const fn has_ports(&self) -> bool {
+        matches!(
+            self.protocol,
+            protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP
+        )
     }
 
     /// ICMP or ICMPv6 in the family that it belongs to.

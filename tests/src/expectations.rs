@@ -28,17 +28,20 @@ pub enum Step {
     NodePort,
     /// The pinhole only on the endpoints with the special label: node2's.
     SpecialLabel,
+    /// Normal, forward and untracked policy instead of one Deny before DNAT.
+    AllStages,
 }
 
 impl Step {
     /// All steps, in the order of the table's columns.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Nothing,
         Self::Policies,
         Self::Endpoints,
         Self::Ipv6,
         Self::NodePort,
         Self::SpecialLabel,
+        Self::AllStages,
     ];
 
     /// Its number in the tutorial.
@@ -51,6 +54,7 @@ impl Step {
             Self::Ipv6 => "2b",
             Self::NodePort => "3",
             Self::SpecialLabel => "4",
+            Self::AllStages => "5",
         }
     }
 
@@ -64,6 +68,7 @@ impl Step {
             Self::Ipv6 => "IPv6 networks of the cluster",
             Self::NodePort => "pinhole for NodePort 31852",
             Self::SpecialLabel => "pinhole only with the special label (node2)",
+            Self::AllStages => "normal, forward and untracked policy",
         }
     }
 
@@ -77,6 +82,21 @@ impl Step {
             Self::Ipv6 => Some("2b-ipv6.yaml"),
             Self::NodePort => Some("3-nodeport.yaml"),
             Self::SpecialLabel => Some("4-special-label.yaml"),
+            Self::AllStages => Some("5-all-stages.yaml"),
+        }
+    }
+
+    /// The policy that it deletes.
+    #[must_use]
+    pub const fn deletes(self) -> Option<&'static str> {
+        match self {
+            Self::AllStages => Some("drop-other-ingress"),
+            Self::Nothing
+            | Self::Policies
+            | Self::Endpoints
+            | Self::Ipv6
+            | Self::NodePort
+            | Self::SpecialLabel => None,
         }
     }
 
@@ -92,6 +112,8 @@ pub enum Expectation {
     Open,
     /// It gets no answer at all; a refusal would not do.
     Closed,
+    /// It is refused: nobody listens, and the refusal comes back.
+    Refused,
     /// Of the service's backends only this one answers: the way to the other
     /// is closed.
     Only(Host),
@@ -104,6 +126,7 @@ impl Expectation {
         match self {
             Self::Open => *outcome == Outcome::Open,
             Self::Closed => *outcome == Outcome::Closed,
+            Self::Refused => *outcome == Outcome::Refused,
             Self::Only(host) => *outcome == Outcome::Only([host.name().to_owned()].into()),
         }
     }
@@ -114,6 +137,7 @@ impl fmt::Display for Expectation {
         match self {
             Self::Open => f.pad("open"),
             Self::Closed => f.pad("closed"),
+            Self::Refused => f.pad("refused"),
             Self::Only(host) => f.pad(&format!("only {host}")),
         }
     }
@@ -131,7 +155,7 @@ pub struct Expected {
     /// The probe.
     pub probe: Probe,
     /// By step.
-    by_step: [Expectation; 6],
+    by_step: [Expectation; 7],
     /// Why so.
     pub reason: &'static str,
 }
@@ -174,101 +198,102 @@ use In::{Both, V4, V6};
 /// backend in pod1 or pod2 answers.
 #[rustfmt::skip]
 const NEW: &[Row] = &[
-    //                                                        0 1 2 2b3 4
-    // From outside: everything is closed from step 2 on, but for the pinhole and the fail-safes.
-    Row(Both, Client, host_tcp(Node1, NODE_PORT),            "o o x x o x", "step 3 opens it, step 4 leaves it to node2"),
-    Row(Both, Client, host_tcp(Node2, NODE_PORT),            "o o x x o o", "step 3 opens it, node2 has step 4's label"),
-    Row(Both, Client, host_udp(Node1, NODE_PORT),            "o o x x x x", "the pinhole is for TCP"),
-    Row(Both, Client, host_udp(Node2, NODE_PORT),            "o o x x x x", "the pinhole is for TCP"),
-    Row(Both, Client, host_tcp(Node1, CLOSED_NODE_PORT),     "o o x x x x", "nothing opens it"),
-    Row(Both, Client, host_tcp(Node2, CLOSED_NODE_PORT),     "o o x x x x", "nothing opens it"),
-    Row(Both, Client, host_udp(Node2, CLOSED_NODE_PORT),     "o o x x x x", "nothing opens it"),
-    Row(Both, Client, host_tcp(Node1, TCP_PORT),             "o o x x x x", "a service of the host, from outside"),
-    Row(Both, Client, host_tcp(Node2, TCP_PORT),             "o o x x x x", "a service of the host, from outside"),
-    Row(Both, Client, host_udp(Node1, UDP_PORT),             "o o x x x x", "a service of the host, from outside"),
-    Row(Both, Client, Action::BigUdp(Target::Host(Node1)),   "o o x x x x", "no fragment slips past"),
-    Row(Both, Client, host_tcp(Node1, FAILSAFE_PORT),        "o o o o o o", "fail-safe port"),
-    Row(Both, Client, host_tcp(Node2, FAILSAFE_PORT),        "o o o o o o", "fail-safe port"),
-    Row(Both, Client, ping(Node1),                           "o o x x x x", "ICMP is denied with the rest"),
-    Row(Both, Client, ping(Node2),                           "o o x x x x", "ICMP is denied with the rest"),
-    Row(Both, Client, host_tcp(Pod1, TCP_PORT),              "o o x x x x", "routed to a pod: pre-DNAT policy holds there too"),
-    Row(Both, Client, host_tcp(Pod2, TCP_PORT),              "o o x x x x", "routed to a pod: pre-DNAT policy holds there too"),
-    Row(Both, Client, host_udp(Pod1, UDP_PORT),              "o o x x x x", "routed to a pod: pre-DNAT policy holds there too"),
-    Row(Both, Client, ping(Pod1),                            "o o x x x x", "routed to a pod: pre-DNAT policy holds there too"),
-    Row(Both, Client, host_tcp(Pod1, FAILSAFE_PORT),         "o o o o o o", "before DNAT a fail-safe holds for any destination"),
+    //                                                        0 1 2 2b3 4 5
+    // From outside: everything is closed from step 2 on, but for the pinhole and the fail-safes,
+    // until step 5 opens some at later stages.
+    Row(Both, Client, host_tcp(Node1, NODE_PORT),            "o o x x o x x", "step 3 opens it, step 4 leaves it to node2"),
+    Row(Both, Client, host_tcp(Node2, NODE_PORT),            "o o x x o o o", "step 3 opens it, node2 has step 4's label"),
+    Row(Both, Client, host_udp(Node1, NODE_PORT),            "o o x x x x o", "the pinhole is for TCP; step 5 lets UDP through to pods"),
+    Row(Both, Client, host_udp(Node2, NODE_PORT),            "o o x x x x o", "the pinhole is for TCP; step 5 lets UDP through to pods"),
+    Row(Both, Client, host_tcp(Node1, CLOSED_NODE_PORT),     "o o x x x x x", "nothing opens it"),
+    Row(Both, Client, host_tcp(Node2, CLOSED_NODE_PORT),     "o o x x x x x", "nothing opens it"),
+    Row(Both, Client, host_udp(Node2, CLOSED_NODE_PORT),     "o o x x x x o", "nothing opens it; step 5 judges what is behind DNAT"),
+    Row(Both, Client, host_tcp(Node1, TCP_PORT),             "o o x x x x o", "a service of the host, from outside; step 5 opens it"),
+    Row(Both, Client, host_tcp(Node2, TCP_PORT),             "o o x x x x o", "a service of the host, from outside; step 5 opens it"),
+    Row(Both, Client, host_udp(Node1, UDP_PORT),             "o o x x x x o", "a service of the host, from outside; step 5 opens it, untracked"),
+    Row(Both, Client, Action::BigUdp(Target::Host(Node1)),   "o o x x x x o", "no fragment slips past; step 5 lets them in, untracked"),
+    Row(Both, Client, host_tcp(Node1, FAILSAFE_PORT),        "o o o o o o o", "fail-safe port"),
+    Row(Both, Client, host_tcp(Node2, FAILSAFE_PORT),        "o o o o o o o", "fail-safe port"),
+    Row(Both, Client, ping(Node1),                           "o o x x x x x", "ICMP is denied with the rest"),
+    Row(Both, Client, ping(Node2),                           "o o x x x x x", "ICMP is denied with the rest"),
+    Row(Both, Client, host_tcp(Pod1, TCP_PORT),              "o o x x x x x", "routed to a pod: pre-DNAT policy holds there too"),
+    Row(Both, Client, host_tcp(Pod2, TCP_PORT),              "o o x x x x x", "routed to a pod: pre-DNAT policy holds there too"),
+    Row(Both, Client, host_udp(Pod1, UDP_PORT),              "o o x x x x o", "routed to a pod: pre-DNAT policy holds there too; step 5 opens it"),
+    Row(Both, Client, ping(Pod1),                            "o o x x x x x", "routed to a pod: pre-DNAT policy holds there too"),
+    Row(Both, Client, host_tcp(Pod1, FAILSAFE_PORT),         "o o o o o o x", "before DNAT a fail-safe holds for any destination; forward policy knows none"),
 
     // From the other node: IPv4 is allowed as cluster-internal, IPv6 only after step 2b.
-    Row(V4,   Node2,  host_tcp(Node1, NODE_PORT),            "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_tcp(Node1, NODE_PORT),            "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  host_udp(Node1, NODE_PORT),            "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_udp(Node1, NODE_PORT),            "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  host_tcp(Node1, CLOSED_NODE_PORT),     "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_tcp(Node1, CLOSED_NODE_PORT),     "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  host_tcp(Node1, TCP_PORT),             "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_tcp(Node1, TCP_PORT),             "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  host_udp(Node1, UDP_PORT),             "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_udp(Node1, UDP_PORT),             "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  Action::BigUdp(Target::Host(Node1)),   "o o o o o o", "fragments follow their first, both ways"),
-    Row(V6,   Node2,  Action::BigUdp(Target::Host(Node1)),   "o o x o o o", "fragments follow their first, both ways"),
-    Row(Both, Node2,  host_tcp(Node1, FAILSAFE_PORT),        "o o o o o o", "fail-safe port"),
-    Row(V4,   Node2,  host_tcp(Pod1, TCP_PORT),              "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  host_tcp(Pod1, TCP_PORT),              "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  ping(Node1),                           "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  ping(Node1),                           "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Node2,  ping(Pod1),                            "o o o o o o", "cluster-internal"),
-    Row(V6,   Node2,  ping(Pod1),                            "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  host_tcp(Node1, NODE_PORT),            "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_tcp(Node1, NODE_PORT),            "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  host_udp(Node1, NODE_PORT),            "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_udp(Node1, NODE_PORT),            "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  host_tcp(Node1, CLOSED_NODE_PORT),     "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_tcp(Node1, CLOSED_NODE_PORT),     "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  host_tcp(Node1, TCP_PORT),             "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_tcp(Node1, TCP_PORT),             "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  host_udp(Node1, UDP_PORT),             "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_udp(Node1, UDP_PORT),             "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  Action::BigUdp(Target::Host(Node1)),   "o o o o o o o", "fragments follow their first, both ways"),
+    Row(V6,   Node2,  Action::BigUdp(Target::Host(Node1)),   "o o x o o o o", "fragments follow their first, both ways"),
+    Row(Both, Node2,  host_tcp(Node1, FAILSAFE_PORT),        "o o o o o o o", "fail-safe port"),
+    Row(V4,   Node2,  host_tcp(Pod1, TCP_PORT),              "o o o o o o o", "cluster-internal"),
+    Row(V6,   Node2,  host_tcp(Pod1, TCP_PORT),              "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Node2,  ping(Node1),                           "o o o o o o x", "cluster-internal; step 5 denies it ahead of all else"),
+    Row(V6,   Node2,  ping(Node1),                           "o o x o o o x", "the tutorial allows IPv4 networks only; 2b mends it; step 5 denies it"),
+    Row(V4,   Node2,  ping(Pod1),                            "o o o o o o x", "cluster-internal; step 5 denies it ahead of all else"),
+    Row(V6,   Node2,  ping(Pod1),                            "o o x o o o x", "the tutorial allows IPv4 networks only; 2b mends it; step 5 denies it"),
 
     // From a pod on the other node: the same.
-    Row(V4,   Pod2,   host_tcp(Node1, NODE_PORT),            "o o o o o o", "cluster-internal"),
-    Row(V6,   Pod2,   host_tcp(Node1, NODE_PORT),            "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Pod2,   host_tcp(Node1, TCP_PORT),             "o o o o o o", "cluster-internal"),
-    Row(V6,   Pod2,   host_tcp(Node1, TCP_PORT),             "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Pod2,   host_tcp(Pod1, TCP_PORT),              "o o o o o o", "cluster-internal"),
-    Row(V6,   Pod2,   host_tcp(Pod1, TCP_PORT),              "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Pod2,   host_udp(Pod1, UDP_PORT),              "o o o o o o", "cluster-internal"),
-    Row(V6,   Pod2,   host_udp(Pod1, UDP_PORT),              "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
-    Row(V4,   Pod2,   ping(Pod1),                            "o o o o o o", "cluster-internal"),
-    Row(V6,   Pod2,   ping(Pod1),                            "o o x o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Pod2,   host_tcp(Node1, NODE_PORT),            "o o o o o o o", "cluster-internal"),
+    Row(V6,   Pod2,   host_tcp(Node1, NODE_PORT),            "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Pod2,   host_tcp(Node1, TCP_PORT),             "o o o o o o o", "cluster-internal"),
+    Row(V6,   Pod2,   host_tcp(Node1, TCP_PORT),             "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Pod2,   host_tcp(Pod1, TCP_PORT),              "o o o o o o o", "cluster-internal"),
+    Row(V6,   Pod2,   host_tcp(Pod1, TCP_PORT),              "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Pod2,   host_udp(Pod1, UDP_PORT),              "o o o o o o o", "cluster-internal"),
+    Row(V6,   Pod2,   host_udp(Pod1, UDP_PORT),              "o o x o o o o", "the tutorial allows IPv4 networks only; 2b mends it"),
+    Row(V4,   Pod2,   ping(Pod1),                            "o o o o o o x", "cluster-internal; step 5 denies it ahead of all else"),
+    Row(V6,   Pod2,   ping(Pod1),                            "o o x o o o x", "the tutorial allows IPv4 networks only; 2b mends it; step 5 denies it"),
 
     // Services used from within: one backend is on the own node, the other behind the other node's eth0.
-    Row(V4,   Node1,  host_tcp(Node1, NODE_PORT),            "o o o o o o", "cluster-internal, to the other node for pod2"),
-    Row(V6,   Node1,  host_tcp(Node1, NODE_PORT),            "o o 1 o o o", "in step 2 node2 lets no IPv6 in from node1"),
-    Row(V4,   Pod2,   host_tcp(Node2, NODE_PORT),            "o o o o o o", "cluster-internal, to the other node for pod1"),
-    Row(V6,   Pod2,   host_tcp(Node2, NODE_PORT),            "o o 2 o o o", "in step 2 node1 lets no IPv6 in from node2"),
-    Row(V4,   Node2,  SERVICE_TCP,                           "o o o o o o", "cluster-internal, to the other node for pod1"),
-    Row(V6,   Node2,  SERVICE_TCP,                           "o o 2 o o o", "in step 2 node1 lets no IPv6 in from node2"),
-    Row(V4,   Pod2,   SERVICE_TCP,                           "o o o o o o", "cluster-internal, to the other node for pod1"),
-    Row(V6,   Pod2,   SERVICE_TCP,                           "o o 2 o o o", "in step 2 node1 lets no IPv6 in from pod2"),
+    Row(V4,   Node1,  host_tcp(Node1, NODE_PORT),            "o o o o o o o", "cluster-internal, to the other node for pod2"),
+    Row(V6,   Node1,  host_tcp(Node1, NODE_PORT),            "o o 1 o o o o", "in step 2 node2 lets no IPv6 in from node1"),
+    Row(V4,   Pod2,   host_tcp(Node2, NODE_PORT),            "o o o o o o o", "cluster-internal, to the other node for pod1"),
+    Row(V6,   Pod2,   host_tcp(Node2, NODE_PORT),            "o o 2 o o o o", "in step 2 node1 lets no IPv6 in from node2"),
+    Row(V4,   Node2,  SERVICE_TCP,                           "o o o o o o o", "cluster-internal, to the other node for pod1"),
+    Row(V6,   Node2,  SERVICE_TCP,                           "o o 2 o o o o", "in step 2 node1 lets no IPv6 in from node2"),
+    Row(V4,   Pod2,   SERVICE_TCP,                           "o o o o o o o", "cluster-internal, to the other node for pod1"),
+    Row(V6,   Pod2,   SERVICE_TCP,                           "o o 2 o o o o", "in step 2 node1 lets no IPv6 in from pod2"),
 
     // Inside of a node: eth0 is not on the way.
-    Row(Both, Pod2,   host_tcp(Node2, TCP_PORT),             "o o o o o o", "a pod and its own host"),
-    Row(Both, Node1,  host_tcp(Pod1, TCP_PORT),              "o o o o o o", "a host and its own pod"),
+    Row(Both, Pod2,   host_tcp(Node2, TCP_PORT),             "o o o o o o o", "a pod and its own host"),
+    Row(Both, Node1,  host_tcp(Pod1, TCP_PORT),              "o o o o o o o", "a host and its own pod"),
 
     // To the outside: allowed by policy for hosts, not concerned for pods.
-    Row(Both, Node1,  host_tcp(Client, TCP_PORT),            "o o o o o o", "host egress is allowed, in both IP versions"),
-    Row(Both, Node1,  host_udp(Client, UDP_PORT),            "o o o o o o", "host egress is allowed, in both IP versions"),
-    Row(Both, Node1,  Action::BigUdp(Target::Host(Client)),  "o o o o o o", "fragments of host egress and of its answers"),
-    Row(Both, Node1,  ping(Client),                          "o o o o o o", "host egress is allowed, in both IP versions"),
-    Row(Both, Node2,  host_tcp(Client, TCP_PORT),            "o o o o o o", "host egress is allowed, in both IP versions"),
-    Row(Both, Pod1,   host_tcp(Client, TCP_PORT),            "o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
-    Row(Both, Pod1,   host_udp(Client, UDP_PORT),            "o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
-    Row(Both, Pod1,   ping(Client),                          "o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
-    Row(Both, Pod2,   host_tcp(Client, TCP_PORT),            "o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
+    Row(Both, Node1,  host_tcp(Client, TCP_PORT),            "o o o o o o o", "host egress is allowed, in both IP versions"),
+    Row(Both, Node1,  host_udp(Client, UDP_PORT),            "o o o o o o o", "host egress is allowed, in both IP versions"),
+    Row(Both, Node1,  Action::BigUdp(Target::Host(Client)),  "o o o o o o o", "fragments of host egress and of its answers"),
+    Row(Both, Node1,  ping(Client),                          "o o o o o o o", "host egress is allowed, in both IP versions"),
+    Row(Both, Node2,  host_tcp(Client, TCP_PORT),            "o o o o o o o", "host egress is allowed, in both IP versions"),
+    Row(Both, Pod1,   host_tcp(Client, TCP_PORT),            "o o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
+    Row(Both, Pod1,   host_udp(Client, UDP_PORT),            "o o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
+    Row(Both, Pod1,   ping(Client),                          "o o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
+    Row(Both, Pod2,   host_tcp(Client, TCP_PORT),            "o o o o o o o", "forwarded traffic is not egress policy's; answers are let in"),
 ];
 
 /// Connections opened before step 0. Policies decide on new ones only.
 #[rustfmt::skip]
 const HELD: &[Row] = &[
-    //                                                        0 1 2 2b3 4
-    Row(Both, Client, host_tcp(Node1, NODE_PORT),            "o o o o o o", "established through DNAT and masquerade"),
-    Row(Both, Client, host_tcp(Node2, NODE_PORT),            "o o o o o o", "established through DNAT and masquerade"),
-    Row(Both, Client, host_tcp(Node1, TCP_PORT),             "o o o o o o", "established with the host"),
-    Row(Both, Client, host_udp(Node1, UDP_PORT),             "o o o o o o", "established with the host"),
-    Row(Both, Client, host_tcp(Pod1, TCP_PORT),              "o o o o o o", "established, routed to a pod"),
-    Row(Both, Node2,  host_tcp(Node1, TCP_PORT),             "o o o o o o", "established between the nodes"),
-    Row(Both, Pod1,   host_tcp(Client, TCP_PORT),            "o o o o o o", "established by a pod, masqueraded"),
-    Row(Both, Pod1,   host_udp(Client, UDP_PORT),            "o o o o o o", "established by a pod, masqueraded"),
-    Row(Both, Node1,  host_tcp(Client, TCP_PORT),            "o o o o o o", "established by the host"),
+    //                                                        0 1 2 2b3 4 5
+    Row(Both, Client, host_tcp(Node1, NODE_PORT),            "o o o o o o o", "established through DNAT and masquerade"),
+    Row(Both, Client, host_tcp(Node2, NODE_PORT),            "o o o o o o o", "established through DNAT and masquerade"),
+    Row(Both, Client, host_tcp(Node1, TCP_PORT),             "o o o o o o o", "established with the host"),
+    Row(Both, Client, host_udp(Node1, UDP_PORT),             "o o o o o o o", "established with the host"),
+    Row(Both, Client, host_tcp(Pod1, TCP_PORT),              "o o o o o o o", "established, routed to a pod"),
+    Row(Both, Node2,  host_tcp(Node1, TCP_PORT),             "o o o o o o o", "established between the nodes"),
+    Row(Both, Pod1,   host_tcp(Client, TCP_PORT),            "o o o o o o o", "established by a pod, masqueraded"),
+    Row(Both, Pod1,   host_udp(Client, UDP_PORT),            "o o o o o o o", "established by a pod, masqueraded"),
+    Row(Both, Node1,  host_tcp(Client, TCP_PORT),            "o o o o o o o", "established by the host"),
 ];
 
 /// What probes of new connections should find.
@@ -309,7 +334,7 @@ fn expand(rows: &[Row]) -> Vec<Expected> {
 /// # Panics
 ///
 /// If the table above is not well-formed, which a test rules out.
-fn read(steps: &str) -> [Expectation; 6] {
+fn read(steps: &str) -> [Expectation; 7] {
     let read: Vec<_> = steps
         .split(' ')
         .map(|mark| match mark {
@@ -320,7 +345,7 @@ fn read(steps: &str) -> [Expectation; 6] {
             _ => panic!("{mark:?} in {steps:?}"),
         })
         .collect();
-    read.try_into().expect("six steps")
+    read.try_into().expect("seven steps")
 }
 
 #[cfg(test)]

@@ -94,6 +94,24 @@ impl Namespace {
         run(self.command("ip").args(["-batch", "-"]), Some(lines)).map(drop)
     }
 
+    /// Runs lines of `bridge -batch` in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// What `bridge` says.
+    pub fn bridge(&self, lines: &str) -> Result<()> {
+        run(self.command("bridge").args(["-batch", "-"]), Some(lines)).map(drop)
+    }
+
+    /// Runs `nft` commands in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// What `nft` says.
+    pub fn nft(&self, commands: &str) -> Result<()> {
+        run(self.command("nft").args(["-f", "-"]), Some(commands)).map(drop)
+    }
+
     /// Writes settings below /proc/sys/net, named by their path from there.
     ///
     /// # Errors

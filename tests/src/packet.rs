@@ -1,6 +1,7 @@
 //! Packets made by hand, as bytes from the Ethernet header on.
 //!
-//! Checksums are left 0: nothing that these are given to looks at them.
+//! Checksums are left 0 there: nothing that these are given to looks at them.
+//! [`Packet::transport`] fills them in.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -152,6 +153,66 @@ impl Packet {
         self
     }
 
+    /// Source address.
+    #[must_use]
+    pub const fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Destination address.
+    #[must_use]
+    pub const fn destination(&self) -> IpAddr {
+        self.destination
+    }
+
+    /// IANA number of the transport protocol.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// Where in the bytes behind the IP header their checksum is.
+    #[must_use]
+    pub const fn checksum_at(&self) -> Option<usize> {
+        match self.protocol {
+            1 | 58 => Some(2),
+            6 => Some(16),
+            17 => Some(6),
+            _ => None,
+        }
+    }
+
+    /// The bytes behind the IP header, with the checksum of TCP, UDP, ICMP or
+    /// ICMPv6.
+    ///
+    /// # Panics
+    ///
+    /// If there are too few bytes for the protocol's header.
+    #[must_use]
+    pub fn transport(&self) -> Vec<u8> {
+        let Some(at) = self.checksum_at() else {
+            return self.payload.clone();
+        };
+        let mut summed = Vec::new();
+        // ICMP of IPv4 alone has no pseudo-header (RFC 9293 section 3.1, RFC
+        // 8200 section 8.1). The sum does not depend on the order of words.
+        if self.protocol != 1 {
+            for address in [self.source, self.destination] {
+                match address {
+                    IpAddr::V4(address) => summed.extend(address.octets()),
+                    IpAddr::V6(address) => summed.extend(address.octets()),
+                }
+            }
+            let length = u16::try_from(self.payload.len()).expect("a length");
+            summed.extend(length.to_be_bytes());
+            summed.extend([0, self.protocol]);
+        }
+        summed.extend(&self.payload);
+        let mut bytes = self.payload.clone();
+        bytes[at..at + 2].copy_from_slice(&checksum(&summed).to_be_bytes());
+        bytes
+    }
+
     /// The bytes.
     ///
     /// # Panics
@@ -228,8 +289,35 @@ impl Packet {
     }
 }
 
+/// The Internet checksum (RFC 1071).
+#[must_use]
+pub fn checksum(message: &[u8]) -> u16 {
+    let sum: u32 = message
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    // Folding once may carry again.
+    #[expect(clippy::cast_possible_truncation, reason = "folded twice: fits")]
+    let folded = ((folded & 0xffff) + (folded >> 16)) as u16;
+    !folded
+}
+
 fn ports(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let mut bytes = source.port().to_be_bytes().to_vec();
     bytes.extend(destination.port().to_be_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_a_message_with_its_checksum_is_zero() {
+        let mut message = b"\x08\0\0\0\0\0\0\x01odd".to_vec();
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(checksum(&message), 0);
+    }
 }

@@ -296,6 +296,9 @@ fn source_address(family: Family) -> SocketAddr {
 fn end_of(error: &io::Error) -> End {
     if error.kind() == io::ErrorKind::ConnectionRefused {
         End::Refused
+    } else if error.raw_os_error() == Some(libc::ENOBUFS) {
+        // So the kernel says that a program dropped it on its way out.
+        End::Silence
     } else {
         End::Failed(error.to_string())
     }

@@ -234,10 +234,15 @@ fn apply(
     let warned = said
         .lines()
         .any(|line| line.to_lowercase().contains("warning") && line.contains("IPv6"));
+    if let Some(policy) = step.deletes() {
+        cluster.ctl(&["delete", "gnp", policy], "")?;
+    }
     let name = match step {
         Step::Policies => Some(("apply warns that the policies close IPv6", warned)),
         Step::Ipv6 => Some(("apply does not warn of IPv6 any more", !warned)),
-        Step::Nothing | Step::Endpoints | Step::NodePort | Step::SpecialLabel => None,
+        Step::Nothing | Step::Endpoints | Step::NodePort | Step::SpecialLabel | Step::AllStages => {
+            None
+        }
     };
     if let Some((name, passed)) = name {
         report.checks.push(Check {

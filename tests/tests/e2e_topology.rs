@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use hostfw_tests::{
     expectations::Step,
-    netns, sandbox,
+    sandbox,
     scenario::{Fault, Probing},
     topology::{Family, Host, Topology, kube_proxy},
 };
@@ -17,22 +17,29 @@ const NODES: [Host; 2] = [Host::Node1, Host::Node2];
 /// The tutorial's policies after the step, for one node, in nftables: after
 /// conntrack and reassembly, before DNAT.
 fn rules(node: Host, step: Step) -> String {
-    let mut rules = "table inet tutorial
+    // What is let through before DNAT has to be known again in step 5.
+    let accept = "ct mark set 1 accept";
+    let mut rules = format!(
+        "table inet tutorial
 delete table inet tutorial
-table inet tutorial { chain before_dnat {
+table inet tutorial {{ chain before_dnat {{
   type filter hook prerouting priority mangle
   iifname != eth0 accept
   ct state established,related accept
   icmpv6 type 130-136 accept
   tcp dport 22 accept
-  ip saddr { 10.240.0.0/16, 192.168.0.0/16 } accept
+  ip saddr {{ 10.240.0.0/16, 192.168.0.0/16 }} {accept}
 "
-    .to_owned();
+    );
     if step >= Step::Ipv6 {
-        rules += "  ip6 saddr { fd00:10:240::/64, fd00:192:168::/48 } accept\n";
+        let nets = "{ fd00:10:240::/64, fd00:192:168::/48 }";
+        rules += &format!("  ip6 saddr {nets} {accept}\n");
     }
-    if step == Step::NodePort || (step == Step::SpecialLabel && node == Host::Node2) {
-        rules += "  tcp dport 31852 accept\n";
+    if step == Step::NodePort || (step >= Step::SpecialLabel && node == Host::Node2) {
+        rules += &format!("  tcp dport 31852 {accept}\n");
+    }
+    if step == Step::AllStages {
+        return rules + "}\n" + LATER_STAGES + "}\n";
     }
     if step >= Step::Endpoints {
         rules += "  drop\n";
@@ -40,10 +47,32 @@ table inet tutorial { chain before_dnat {
     rules + "}\n}\n"
 }
 
-fn load(topology: &Topology, node: Host, rules: &str) -> Result<()> {
-    let mut nft = topology.namespace(node).command("nft");
-    netns::run(nft.args(["-f", "-"]), Some(rules)).map(drop)
+/// What step 5 has ahead of conntrack and behind DNAT.
+const LATER_STAGES: &str = "
+chain untracked {
+  type filter hook prerouting priority raw
+  iifname eth0 icmp type echo-request drop
+  iifname eth0 icmpv6 type echo-request drop
 }
+chain normal {
+  type filter hook input priority 10
+  iifname != eth0 accept
+  ct state established,related accept
+  ct mark 1 accept
+  icmpv6 type 130-136 accept
+  tcp dport { 22, 8080 } accept
+  udp dport 8081 accept
+  drop
+}
+chain forwarded {
+  type filter hook forward priority 10
+  iifname != eth0 accept
+  ct state established,related accept
+  ct mark 1 accept
+  udp dport 8081 accept
+  drop
+}
+";
 
 #[test]
 fn every_step_is_as_expected_whoever_judges() -> Result<()> {
@@ -54,7 +83,7 @@ fn every_step_is_as_expected_whoever_judges() -> Result<()> {
     let mut probing = Probing::start(&topology)?;
     for step in Step::ALL {
         for node in NODES {
-            load(&topology, node, &rules(node, step))?;
+            topology.namespace(node).nft(&rules(node, step))?;
         }
         let none: Vec<String> = Vec::new();
         assert_eq!(probing.differences(step)?, none, "step {}", step.number());
@@ -74,7 +103,7 @@ fn one_drop_changes_exactly_the_probes_that_it_concerns() -> Result<()> {
       iifname eth0 udp dport 8081 drop
     }
     }";
-    load(&topology, Host::Node1, rules)?;
+    topology.namespace(Host::Node1).nft(rules)?;
     let found: BTreeSet<_> = probing.differences(Step::Nothing)?.into_iter().collect();
     let expected = [
         "held v4 outside -> node1:8081/udp: expected open, found closed",

@@ -11,6 +11,7 @@ mod kernel {
     mod attachments;
     mod bench;
     mod generations;
+    mod netfilter;
     mod takeover;
     mod wire;
 }

@@ -1,4 +1,4 @@
-use crate::maps::{LockError, MapsError, PinError};
+use crate::maps::{BpfError, LockError, MapsError, PinError};
 use hostfw_common::verdict::Direction;
 
 /// Why the dataplane could not do what was asked.
@@ -53,6 +53,13 @@ pub enum DataplaneError {
         ifindex: u32,
         /// What the kernel said.
         error: String,
+    },
+    /// A test run of a netfilter program failed.
+    #[error("netfilter program: {error}")]
+    TestRun {
+        /// What the kernel said.
+        #[source]
+        error: BpfError,
     },
     /// The kernel did not say which interfaces there are.
     #[error("cannot list interfaces: {0}")]

@@ -38,6 +38,15 @@ pub struct UnknownChoice {
     found: String,
 }
 
+impl UnknownChoice {
+    pub(super) fn new(expected: &'static str, found: &str) -> Self {
+        Self {
+            expected,
+            found: found.to_owned(),
+        }
+    }
+}
+
 impl FromStr for IngressChoice {
     type Err = UnknownChoice;
 
@@ -47,10 +56,10 @@ impl FromStr for IngressChoice {
             "xdp-native" => Ok(Self::XdpNative),
             "xdp-generic" => Ok(Self::XdpGeneric),
             "tc" => Ok(Self::Tc),
-            _ => Err(UnknownChoice {
-                expected: "auto, xdp-native, xdp-generic, tc",
-                found: text.to_owned(),
-            }),
+            _ => Err(UnknownChoice::new(
+                "auto, xdp-native, xdp-generic, tc",
+                text,
+            )),
         }
     }
 }
@@ -63,10 +72,7 @@ impl FromStr for TcChoice {
             "auto" => Ok(Self::Auto),
             "tcx" => Ok(Self::Tcx),
             "clsact" => Ok(Self::Clsact),
-            _ => Err(UnknownChoice {
-                expected: "auto, tcx, clsact",
-                found: text.to_owned(),
-            }),
+            _ => Err(UnknownChoice::new("auto, tcx, clsact", text)),
         }
     }
 }

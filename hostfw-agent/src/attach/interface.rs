@@ -9,7 +9,7 @@ use hostfw_common::{
 };
 
 use super::{
-    Attachment, Dataplane, DataplaneError, Hook, HookKind,
+    Attachment, Dataplane, DataplaneError, Hook, HookKind, IngressChoice,
     hook::{candidates, without_native},
     links, traffic_control,
 };
@@ -38,13 +38,32 @@ impl Dataplane {
     ///
     /// If no hook can be used. What judged before does so still.
     pub fn attach(&mut self, interface: &Interface) -> Result<Attachment, DataplaneError> {
+        self.attach_at(interface, self.options.ingress)
+    }
+
+    /// Like [`attach`](Self::attach), for a workload's interface: at TC, for
+    /// XDP on one end of a veth pair takes segmentation offload from the other
+    /// end, which is the workload's.
+    ///
+    /// # Errors
+    ///
+    /// Like [`attach`](Self::attach).
+    pub fn attach_workload(&mut self, interface: &Interface) -> Result<Attachment, DataplaneError> {
+        self.attach_at(interface, IngressChoice::Tc)
+    }
+
+    fn attach_at(
+        &mut self,
+        interface: &Interface,
+        choice: IngressChoice,
+    ) -> Result<Attachment, DataplaneError> {
         links::remove_stale(&self.pins)?;
         let mut fresh = true;
         for direction in Direction::ALL {
             fresh &= self.current(interface.index, direction)?.is_none();
         }
-        let egress = self.hook(interface, Direction::Egress)?;
-        let ingress = match self.hook(interface, Direction::Ingress) {
+        let egress = self.hook(interface, Direction::Egress, choice)?;
+        let ingress = match self.hook(interface, Direction::Ingress, choice) {
             Ok(ingress) => ingress,
             Err(error) => {
                 // Half an attachment would be none that anybody asked for.
@@ -175,14 +194,10 @@ impl Dataplane {
         &mut self,
         interface: &Interface,
         direction: Direction,
+        choice: IngressChoice,
     ) -> Result<Hook, DataplaneError> {
         let ifindex = interface.index;
-        let mut wanted = candidates(
-            direction,
-            self.options.ingress,
-            self.options.tc,
-            interface.link_header,
-        );
+        let mut wanted = candidates(direction, choice, self.options.tc, interface.link_header);
         let mut tried = Vec::new();
         if wanted.contains(&HookKind::XdpNative) {
             let members = traffic_control::may_have_members(ifindex).map_err(|error| {

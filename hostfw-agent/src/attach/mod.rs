@@ -9,10 +9,12 @@ mod error;
 mod hook;
 mod interface;
 mod links;
+mod netfilter;
 pub(crate) mod netlink;
 mod object;
 mod remove;
 mod traffic_control;
+mod trial;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +37,9 @@ use hostfw_common::{
 
 pub use error::DataplaneError;
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
+pub use netfilter::{BtfError, NetfilterChoice, NetfilterError};
 pub use remove::{Removed, remove_all};
+pub use trial::{TrialHook, TrialPrograms};
 
 use crate::{
     compile::image::Image,
@@ -51,6 +55,8 @@ pub struct Options {
     pub ingress: IngressChoice,
     /// How programs are attached at TC.
     pub tc: TcChoice,
+    /// Whether the netfilter hooks are used.
+    pub netfilter: NetfilterChoice,
     /// What the programs log: 0 nothing, then as [`aya_log::Level`] numbers
     /// them, 1 errors to 5 everything.
     pub log_level: u8,
@@ -68,6 +74,7 @@ impl Options {
             pin_root: pin_root.into(),
             ingress: IngressChoice::Auto,
             tc: TcChoice::Auto,
+            netfilter: NetfilterChoice::Auto,
             log_level: 0,
             half_open: limits::HALF_OPEN_FLOWS,
             confirmed: limits::CONFIRMED_FLOWS,
@@ -89,6 +96,10 @@ pub struct Dataplane {
     /// Interfaces that have a filter of ours: unlike links they are in no
     /// folder.
     filtered: BTreeSet<u32>,
+    /// The programs of the netfilter hooks, or why there are none.
+    netfilter: Result<netfilter::Programs, String>,
+    /// This dataplane has attached them.
+    netfilter_held: bool,
     _lock: Lock,
 }
 
@@ -122,7 +133,8 @@ impl Dataplane {
             half_open,
             confirmed,
             counters,
-        } = object::load(options, &pins)?;
+            netfilter,
+        } = object::load(options, object::Purpose::Enforce(&pins))?;
         let mut dataplane = Self {
             options: options.clone(),
             pins,
@@ -133,9 +145,12 @@ impl Dataplane {
             counters,
             fallbacks: BTreeMap::new(),
             filtered: BTreeSet::new(),
+            netfilter: netfilter.map_err(|error| error.to_string()),
+            netfilter_held: false,
             _lock: lock,
         };
         links::remove_stale(&dataplane.pins)?;
+        netfilter::remove_fresh(&dataplane.pins);
         for ifindex in traffic_control::interfaces().map_err(DataplaneError::Interfaces)? {
             for direction in Direction::ALL {
                 if filter(ifindex, direction)?.is_some() {

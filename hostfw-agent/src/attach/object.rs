@@ -11,12 +11,15 @@ use hostfw_common::{
     conntrack::{Flow, FlowKey},
     counter::Counter,
     names::{
-        ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, PER_GENERATION, PROGRAM_TC_EGRESS,
-        PROGRAM_TC_INGRESS, PROGRAM_XDP,
+        ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, LAYOUT, PER_GENERATION,
+        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, TRIAL_MODE,
     },
 };
 
-use super::{DataplaneError, Options};
+use super::{
+    DataplaneError, Options,
+    netfilter::{Kernel, NetfilterChoice, NetfilterError, Programs},
+};
 use crate::maps::{Generations, MapsError, bpf, pins::Pins};
 
 /// The object that the build script has built.
@@ -29,21 +32,45 @@ pub(super) struct Loaded {
     pub(super) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(super) confirmed: HashMap<MapData, FlowKey, Flow>,
     pub(super) counters: PerCpuArray<MapData, Counter>,
+    /// The programs of the netfilter hooks, or why there are none.
+    pub(super) netfilter: Result<Programs, NetfilterError>,
+}
+
+/// What the programs are loaded for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// To judge packets, on maps that are pinned in the folder.
+    Enforce(&'a Pins),
+    /// For test runs, on maps that nobody else has.
+    Trial,
 }
 
 /// Loads the programs on the maps that are pinned, and makes and pins those
-/// that are not.
-pub(super) fn load(options: &Options, pins: &Pins) -> Result<Loaded, DataplaneError> {
+/// that are not. For trials no map is pinned.
+pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, DataplaneError> {
     let definitions =
         aya_obj::Object::parse(OBJECT).map_err(|error| DataplaneError::Parse(Box::new(error)))?;
+    let kernel = match options.netfilter {
+        NetfilterChoice::Auto => Kernel::read().map_err(NetfilterError::from),
+        NetfilterChoice::Off => Err(NetfilterError::Off),
+    };
+    let layout = kernel
+        .as_ref()
+        .map(|kernel| kernel.layout)
+        .unwrap_or_default();
+    let trial = u8::from(matches!(purpose, Purpose::Trial));
     let mut loader = EbpfLoader::new();
-    for name in LASTING.into_iter().chain(PER_GENERATION) {
-        loader.map_pin_path(name, pins.maps().join(name));
+    if let Purpose::Enforce(pins) = purpose {
+        for name in LASTING.into_iter().chain(PER_GENERATION) {
+            loader.map_pin_path(name, pins.maps().join(name));
+        }
     }
     let mut ebpf = loader
         .map_max_entries(HALF_OPEN, options.half_open)
         .map_max_entries(CONFIRMED, options.confirmed)
         .override_global(aya_log::LEVEL, &options.log_level, false)
+        .override_global(LAYOUT, &layout, true)
+        .override_global(TRIAL_MODE, &trial, true)
         .load(OBJECT)
         .map_err(|error| DataplaneError::Load(Box::new(error)))?;
     check_pinned(&ebpf, &definitions)?;
@@ -59,6 +86,8 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<Loaded, DataplaneEr
         })?;
     }
     let btf = object_btf(&ebpf);
+    let netfilter =
+        kernel.and_then(|kernel| Programs::load(definitions.clone(), &ebpf, btf.as_ref(), &kernel));
     let mut outer = BTreeMap::new();
     for name in PER_GENERATION {
         let Map::ArrayOfMaps(map) = take(&mut ebpf, name)? else {
@@ -75,7 +104,10 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<Loaded, DataplaneEr
         outer,
         &definitions,
         btf,
-        pins.generation(),
+        match purpose {
+            Purpose::Enforce(pins) => Some(pins.generation()),
+            Purpose::Trial => None,
+        },
     )?;
     Ok(Loaded {
         generations,
@@ -85,11 +117,12 @@ pub(super) fn load(options: &Options, pins: &Pins) -> Result<Loaded, DataplaneEr
             .map_err(MapsError::map(CONFIRMED))?,
         counters: PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)
             .map_err(MapsError::map(COUNTERS))?,
+        netfilter,
         ebpf,
     })
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError> {
     ebpf.take_map(name).ok_or(MapsError::Missing {
         name,
         expected: "a map",
@@ -161,14 +194,15 @@ fn check_pinned(ebpf: &Ebpf, definitions: &aya_obj::Object) -> Result<(), MapsEr
 }
 
 /// The descriptor of a map of one of the kinds that the object declares.
-fn map_fd(map: &Map) -> Option<&aya::maps::MapFd> {
+pub(super) fn map_fd(map: &Map) -> Option<&aya::maps::MapFd> {
     if let Map::Array(data)
     | Map::ArrayOfMaps(data)
     | Map::HashMap(data)
     | Map::LruHashMap(data)
     | Map::PerCpuArray(data)
     | Map::PerCpuHashMap(data)
-    | Map::PerCpuLruHashMap(data) = map
+    | Map::PerCpuLruHashMap(data)
+    | Map::RingBuf(data) = map
     {
         Some(data.fd())
     } else {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use hostfw_common::verdict::Direction;
 
-use super::{DataplaneError, links, traffic_control};
+use super::{DataplaneError, links, netfilter, traffic_control};
 use crate::maps::{
     Lock, PinError,
     pins::{self, Pins},
@@ -45,7 +45,7 @@ pub fn remove_all(pin_root: &Path) -> Result<Removed, DataplaneError> {
         return Ok(removed);
     }
     for folder in Pins::every(pin_root)? {
-        removed.links += links::remove_all(&folder)?;
+        removed.links += links::remove_all(&folder)? + netfilter::remove_all(&folder)?;
         for maps in [folder.maps(), folder.generation()] {
             removed.maps += pins::names(&maps)?.len();
         }

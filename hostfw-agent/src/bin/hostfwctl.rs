@@ -1,6 +1,7 @@
 //! `hostfwctl`: changes and shows the resources of hostfw.
 
 use std::{
+    env,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -12,11 +13,10 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // clap would leave with 2; any error is 1 here, as in calicoctl.
             let failed = error.use_stderr();
             return match error.print() {
                 Ok(()) if !failed => ExitCode::SUCCESS,
-                Ok(()) | Err(_) => ExitCode::FAILURE,
+                Ok(()) | Err(_) => ctl::usage_exit_code(env::args_os()).into(),
             };
         }
     };
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            error.exit_code().into()
         }
     }
 }

@@ -2,7 +2,7 @@
 //! rules that accept what has it as its longest match.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     rc::Rc,
 };
 
@@ -20,6 +20,51 @@ pub(super) struct Criteria {
     pub(super) any_of: Vec<Vec<Prefix>>,
     /// None of these may.
     pub(super) none_of: Vec<Prefix>,
+}
+
+/// Criteria that can be asked about one value after the other.
+pub(super) struct Lookup {
+    any_of: Vec<Nested>,
+    none_of: Nested,
+}
+
+/// Prefixes, and the lengths that some of them have.
+struct Nested {
+    prefixes: HashSet<Prefix>,
+    lengths: BTreeSet<u32>,
+}
+
+impl Lookup {
+    pub(super) fn new(criteria: &Criteria) -> Self {
+        Self {
+            any_of: criteria
+                .any_of
+                .iter()
+                .map(|list| Nested::new(list))
+                .collect(),
+            none_of: Nested::new(&criteria.none_of),
+        }
+    }
+
+    /// Whether the criteria hold for a single value, which no prefix is longer
+    /// than.
+    pub(super) fn accepts(&self, value: Prefix) -> bool {
+        self.any_of.iter().all(|list| list.contain(value)) && !self.none_of.contain(value)
+    }
+}
+
+impl Nested {
+    fn new(prefixes: &[Prefix]) -> Self {
+        Self {
+            prefixes: prefixes.iter().copied().collect(),
+            lengths: prefixes.iter().map(|prefix| prefix.len()).collect(),
+        }
+    }
+
+    fn contain(&self, value: Prefix) -> bool {
+        let mut lengths = self.lengths.range(..=value.len());
+        lengths.any(|&length| self.prefixes.contains(&value.shortened(length)))
+    }
 }
 
 /// A prefix that rules mention.
@@ -296,6 +341,20 @@ mod tests {
             none_of: nets(&["0.0.0.0/0"]),
         }];
         assert_eq!(table(&denied), [entry("0.0.0.0/0", &[])]);
+    }
+
+    #[test]
+    fn a_lookup_accepts_what_every_list_has_and_no_exception() {
+        let lookup = Lookup::new(&Criteria {
+            any_of: vec![nets(&["10.0.0.0/8", "192.0.2.1/32"]), nets(&["0.0.0.0/1"])],
+            none_of: nets(&["10.1.0.0/16"]),
+        });
+        let accepts = |address: &str| lookup.accepts(nets(&[address])[0]);
+        assert!(accepts("10.2.0.1/32"));
+        assert!(!accepts("10.1.0.1/32"), "an exception");
+        assert!(!accepts("192.0.2.1/32"), "in one list only");
+        assert!(!accepts("172.16.0.1/32"), "in no list");
+        assert!(Lookup::new(&Criteria::default()).accepts(Prefix::ALL));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) struct Group {
     pub(super) ports: Vec<u16>,
 }
 
-/// The points of the family that `wanted` holds of, in as many groups as they
+/// The points of the family that are `wanted`, in as many groups as they
 /// have distinct protocols and ports, or fewer: ports of a protocol that the
 /// same addresses have are one group. A packet belongs to one group at most.
 ///
@@ -24,14 +24,14 @@ pub(super) struct Group {
 pub(super) fn group(
     points: &[Point],
     family: Family,
-    wanted: impl Fn(&Point) -> bool,
+    wanted: impl Fn(&Point, Prefix) -> bool,
 ) -> Vec<Group> {
     let mut by_port: BTreeMap<(u8, u16), BTreeSet<Prefix>> = BTreeMap::new();
     for point in points {
-        if !protocol::WITH_PORTS.contains(&point.protocol) || !wanted(point) {
-            continue;
-        }
-        if let Some(address) = Prefix::net(&point.address.into(), family) {
+        if let Some(address) = Prefix::net(&point.address.into(), family)
+            && protocol::WITH_PORTS.contains(&point.protocol)
+            && wanted(point, address)
+        {
             let addresses = by_port.entry((point.protocol, point.port)).or_default();
             addresses.insert(address);
         }
@@ -76,7 +76,7 @@ mod tests {
             point("fd00::1", 6, 80),
             point("10.0.0.1", 47, 80),
         ];
-        let found: Vec<_> = group(&points, Family::V4, |_| true)
+        let found: Vec<_> = group(&points, Family::V4, |_, _| true)
             .into_iter()
             .map(|group| {
                 let last: Vec<u8> = group.addresses.iter().map(|a| a.to_v4()[3]).collect();
@@ -91,7 +91,7 @@ mod tests {
                 (17, vec![1], vec![80]),
             ]
         );
-        assert_eq!(group(&points, Family::V6, |_| true).len(), 1);
-        assert_eq!(group(&points, Family::V4, |p| p.port == 81), []);
+        assert_eq!(group(&points, Family::V6, |_, _| true).len(), 1);
+        assert_eq!(group(&points, Family::V4, |p, _| p.port == 81), []);
     }
 }

@@ -88,6 +88,12 @@ impl Prefix {
         self.len <= other.len && other.bits & mask(self.len.into()) == self.bits
     }
 
+    /// The first `len` bits of it.
+    pub(super) fn shortened(self, len: u32) -> Self {
+        debug_assert!(len <= self.len());
+        Self::new(self.bits, len)
+    }
+
     /// Length in bits.
     pub(super) fn len(self) -> u32 {
         self.len.into()

@@ -6,7 +6,7 @@ use hostfw_common::endpoint::Family;
 use ipnet::IpNet;
 
 use super::{
-    dimension::Criteria,
+    dimension::{Criteria, Lookup},
     points::{Group, group},
     prefix::Prefix,
 };
@@ -63,8 +63,8 @@ pub(super) struct Split<'a> {
 /// What a rule asks of one side of a packet.
 #[derive(Debug)]
 struct Side {
-    /// Of the address alone.
-    address: Criteria,
+    /// Of the address, unless a point is asked for.
+    address: Rc<Criteria>,
     /// One of these must be met.
     ports: Vec<Ports>,
     /// None of these may be.
@@ -108,8 +108,10 @@ impl<'a> Split<'a> {
         }
         let only = rule.protocol.map(|protocol| protocol.number);
         let except = rule.not_protocol.map(|protocol| protocol.number);
+        let messages = rule.icmp.is_some() || rule.not_icmp.is_some();
         let with_ports: Vec<u8> = protocol::WITH_PORTS
             .into_iter()
+            .filter(|_| !messages)
             .filter(|&number| only.is_none_or(|only| only == number) && except != Some(number))
             .collect();
         Some(Self {
@@ -198,6 +200,10 @@ impl<'a> Split<'a> {
     /// protocol that a point of the source asks for.
     fn service(&self, of_source: Option<u8>, destination_ports: &Ports) -> Criteria {
         let rule = self.rule;
+        match destination_ports {
+            Ports::Numbers => {}
+            Ports::Points(group) => return of_any(single_ports(group.protocol, &group.ports)),
+        }
         let mut criteria = Criteria::default();
         if let Some(protocol) = rule.protocol {
             criteria
@@ -237,12 +243,8 @@ impl<'a> Split<'a> {
                 .flat_map(|&number| port_prefixes(number, ranges))
                 .collect()
         };
-        match destination_ports {
-            Ports::Numbers if rule.destination.ports.is_empty() => {}
-            Ports::Numbers => criteria.any_of.push(of_all(&rule.destination.ports)),
-            Ports::Points(group) => criteria
-                .any_of
-                .push(single_ports(group.protocol, &group.ports)),
+        if !rule.destination.ports.is_empty() {
+            criteria.any_of.push(of_all(&rule.destination.ports));
         }
         criteria.none_of.extend(of_all(&rule.destination.not_ports));
         criteria
@@ -252,11 +254,13 @@ impl<'a> Split<'a> {
     /// protocol has ports is for [`Self::service`] to ask.
     fn source_port(&self, ports: &Ports) -> Criteria {
         let source = &self.rule.source;
-        let mut criteria = Criteria::default();
         match ports {
-            Ports::Numbers if source.ports.is_empty() => {}
-            Ports::Numbers => criteria.any_of.push(port_prefixes(0, &source.ports)),
-            Ports::Points(group) => criteria.any_of.push(single_ports(0, &group.ports)),
+            Ports::Numbers => {}
+            Ports::Points(group) => return of_any(single_ports(0, &group.ports)),
+        }
+        let mut criteria = Criteria::default();
+        if !source.ports.is_empty() {
+            criteria.any_of.push(port_prefixes(0, &source.ports));
         }
         criteria.none_of = port_prefixes(0, &source.not_ports);
         criteria
@@ -264,43 +268,48 @@ impl<'a> Split<'a> {
 }
 
 impl Side {
+    /// Points that fail the rule's other criteria are left out here, so that
+    /// an entry for points asks for them and nothing else.
     fn new(entity: &SelectedEntity, family: Family, with_ports: &[u8]) -> Option<Self> {
-        let possible = |point: &Point| with_ports.contains(&point.protocol);
-        let among = |ranges: &[PortRange], port: u16| {
-            let within = |range: &PortRange| (range.first..=range.last).contains(&port);
-            ranges.iter().any(within)
-        };
+        let address = addresses(entity, family)?;
         let mut ports = Vec::new();
         if entity.points.is_none() || !entity.ports.is_empty() {
             ports.push(Ports::Numbers);
         }
-        // Points whose port is among the numbers need no entry of their own.
-        let points = entity.points.iter().flat_map(|points| {
-            group(points, family, |point| {
-                possible(point) && !among(&entity.ports, point.port)
-            })
-        });
-        ports.extend(points.map(Ports::Points));
-        let not = entity.not_points.iter().flat_map(|points| {
-            group(points, family, |point| {
-                possible(point) && !among(&entity.not_ports, point.port)
-            })
-        });
+        let possible = |point: &Point| with_ports.contains(&point.protocol);
+        let refused = |point: &Point| among(&entity.not_ports, point.port);
+        if let Some(points) = &entity.points {
+            let lookup = Lookup::new(&address);
+            // Points whose port is among the numbers need no entry either.
+            let groups = group(points, family, |point, address| {
+                possible(point)
+                    && !refused(point)
+                    && !among(&entity.ports, point.port)
+                    && lookup.accepts(address)
+            });
+            ports.extend(groups.into_iter().map(Ports::Points));
+        }
+        let not = entity.not_points.as_deref().unwrap_or_default();
+        let not = group(not, family, |point, _| possible(point) && !refused(point));
         Some(Self {
-            address: addresses(entity, family)?,
+            address: Rc::new(address),
             ports,
-            not: not.collect(),
+            not,
         })
     }
 
     /// What is asked of the address together with these ports.
     fn address(&self, ports: &Ports) -> Rc<Criteria> {
-        let mut address = self.address.clone();
-        if let Ports::Points(group) = ports {
-            address.any_of.push(group.addresses.clone());
+        match ports {
+            Ports::Numbers => Rc::clone(&self.address),
+            Ports::Points(group) => Rc::new(of_any(group.addresses.clone())),
         }
-        Rc::new(address)
     }
+}
+
+fn among(ranges: &[PortRange], port: u16) -> bool {
+    let within = |range: &PortRange| (range.first..=range.last).contains(&port);
+    ranges.iter().any(within)
 }
 
 const fn asks_for_ports(entity: &SelectedEntity) -> bool {
@@ -503,11 +512,7 @@ mod tests {
         let address = Prefix::net(&net("10.0.0.1/32"), Family::V4).unwrap();
         for (entry, protocol) in v4[1..].iter().zip([6, 17]) {
             assert_eq!(entry.destination.any_of, [[address]]);
-            assert_eq!(
-                entry.service.any_of[1],
-                single_ports(protocol, &[8080]),
-                "behind that it has ports"
-            );
+            assert_eq!(entry.service.any_of, [single_ports(protocol, &[8080])]);
         }
         assert_eq!(entries(&named, Family::V6).len(), 2);
 
@@ -519,6 +524,29 @@ mod tests {
         named.destination.not_points = Some(vec![point("10.0.0.1", 17, 1)]);
         let split = Split::new(&named, Family::V4).unwrap();
         assert_eq!((split.len(), split.entries().len()), (0, 0));
+    }
+
+    #[test]
+    fn an_entry_for_points_asks_for_nothing_else() {
+        let mut named = rule(RuleAction::Allow);
+        named.destination.nets = vec![net("10.0.0.0/8")];
+        named.destination.members = Some(vec![net("10.0.0.0/24")]);
+        named.destination.not_nets = vec![net("10.0.0.4/31")];
+        named.destination.not_ports = vec![PortRange {
+            first: 80,
+            last: 80,
+        }];
+        named.destination.points = Some(vec![
+            point("10.0.0.1", 6, 8080),
+            point("10.0.0.5", 6, 8080),
+            point("10.0.0.1", 6, 80),
+            point("10.0.1.1", 6, 8080),
+            point("192.0.2.1", 6, 8080),
+        ]);
+        let only = dimensions(&named, Family::V4);
+        let address = Prefix::net(&net("10.0.0.1/32"), Family::V4).unwrap();
+        assert_eq!(*only.destination, of_any(vec![address]));
+        assert_eq!(*only.service, of_any(single_ports(6, &[8080])));
     }
 
     #[test]

@@ -39,7 +39,7 @@ type Key<'a> = (&'a str, IpVersion, &'a str);
 /// Which policies come together is known exactly for the endpoints there are.
 /// For policies that match none of them, it is taken from their selectors:
 /// those come together whose selectors are the same.
-pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
+pub(super) fn closed_by_omission(model: &Model, endpoints: &[Labelled<'_>]) -> Vec<Warning> {
     let mut policies: Vec<&Policy> = model
         .policies
         .iter()
@@ -49,7 +49,7 @@ pub(super) fn closed_by_omission(model: &Model) -> Vec<Warning> {
 
     // Many endpoints, but few groups of policies.
     let mut groups: BTreeMap<Vec<usize>, Vec<&str>> = BTreeMap::new();
-    for labelled in Labelled::all(model) {
+    for labelled in endpoints {
         let group = (0..policies.len())
             .filter(|&index| labelled.is_meant_by(policies[index]))
             .collect();

@@ -1,6 +1,9 @@
 //! Endpoints for all interfaces, which govern the loopback interface, too.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use hostfw_common::verdict::Direction;
 
@@ -10,8 +13,8 @@ use super::{
 };
 use crate::{
     model::{
-        Entity, HostEndpoint, InterfaceMatch, IpVersion, Kind, Model, ObjectRef, Rule, RuleAction,
-        Stage,
+        Entity, HostEndpoint, InterfaceMatch, IpVersion, Kind, Model, NetworkSet, ObjectRef,
+        Policy, Rule, RuleAction, Stage,
     },
     selector::Selector,
 };
@@ -22,14 +25,21 @@ const LOOPBACK: &str = "lo";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Finds endpoints that govern `lo`, where nothing allows what passes there.
-pub(super) fn cut_off(model: &Model) -> Vec<Warning> {
-    Labelled::all(model)
+pub(super) fn cut_off(model: &Model, endpoints: &[Labelled<'_>]) -> Vec<Warning> {
+    let governing: Vec<&Labelled<'_>> = endpoints
         .iter()
         .filter(|labelled| governs_loopback(labelled.endpoint, model))
+        .collect();
+    if governing.is_empty() {
+        return Vec::new();
+    }
+    let openers = Openers::new(model);
+    governing
+        .into_iter()
         .filter_map(|labelled| {
             let closed: Vec<&str> = Direction::ALL
                 .into_iter()
-                .filter(|&direction| !is_open(labelled, direction, model))
+                .filter(|&direction| !openers.open(labelled, direction))
                 .map(|direction| match direction {
                     Direction::Ingress => "in",
                     Direction::Egress => "out",
@@ -67,20 +77,55 @@ fn governs_loopback(endpoint: &HostEndpoint, model: &Model) -> bool {
         })
 }
 
-/// Whether a rule allows whatever passes on `lo` in one direction.
-fn is_open(labelled: &Labelled<'_>, direction: Direction, model: &Model) -> bool {
-    let policies = model.policies.iter().filter(|policy| {
-        policy.staged.is_none() && policy.stage != Stage::Untracked && labelled.is_meant_by(policy)
-    });
-    let profiles = labelled.profiles.iter();
-    labelled.has_allow_all()
-        || policies
-            .flat_map(|policy| rules_of(policy, direction))
-            .chain(profiles.flat_map(|profile| rules_of_profile(profile, direction)))
-            .any(|rule| allows_loopback(rule, model))
+/// What allows whatever passes on `lo`, in one direction or both.
+struct Openers<'a> {
+    policies: Vec<(&'a Policy, Direction)>,
+    profiles: BTreeSet<(&'a str, Direction)>,
 }
 
-fn allows_loopback(rule: &Rule, model: &Model) -> bool {
+impl<'a> Openers<'a> {
+    fn new(model: &'a Model) -> Self {
+        let sets: Vec<&NetworkSet> = model
+            .sets
+            .iter()
+            .filter(|set| set.nets.iter().any(|net| net.contains(&LOCALHOST)))
+            .collect();
+        let allow = |rules: &[Rule]| rules.iter().any(|rule| allows_loopback(rule, &sets));
+        let directions = Direction::ALL.into_iter();
+        let policies = model
+            .policies
+            .iter()
+            .filter(|policy| policy.staged.is_none() && policy.stage != Stage::Untracked);
+        Self {
+            policies: policies
+                .flat_map(|policy| directions.clone().map(move |d| (policy, d)))
+                .filter(|&(policy, direction)| allow(rules_of(policy, direction)))
+                .collect(),
+            profiles: model
+                .profiles
+                .iter()
+                .flat_map(|profile| directions.clone().map(move |d| (profile, d)))
+                .filter(|&(profile, direction)| allow(rules_of_profile(profile, direction)))
+                .map(|(profile, direction)| (&*profile.name, direction))
+                .collect(),
+        }
+    }
+
+    /// Whether one of them applies.
+    fn open(&self, labelled: &Labelled<'_>, direction: Direction) -> bool {
+        labelled.has_allow_all()
+            || self
+                .policies
+                .iter()
+                .any(|(policy, of)| *of == direction && labelled.is_meant_by(policy))
+            || labelled
+                .profiles
+                .iter()
+                .any(|profile| self.profiles.contains(&(&*profile.name, direction)))
+    }
+}
+
+fn allows_loopback(rule: &Rule, sets: &[&NetworkSet]) -> bool {
     let sides = [&rule.source, &rule.destination];
     let is_for_ipv4 = rule.ip_version != Some(IpVersion::V6)
         && rule
@@ -93,25 +138,19 @@ fn allows_loopback(rule: &Rule, model: &Model) -> bool {
             .all(|side| side.ports.is_empty() && side.named_ports.is_empty());
     rule.action == RuleAction::Allow
         && is_for_ipv4
-        && sides.into_iter().all(|side| holds_localhost(side, model))
+        && sides.into_iter().all(|side| holds_localhost(side, sets))
         // Whoever writes of loopback has thought of it.
         && (all_protocols || sides.into_iter().any(speaks_of_loopback))
 }
 
-fn holds_localhost(side: &Entity, model: &Model) -> bool {
+/// Whether a side matches the address of the host itself; `sets` are those
+/// that hold it.
+fn holds_localhost(side: &Entity, sets: &[&NetworkSet]) -> bool {
+    let is_of_a_set = |selector: &Selector| sets.iter().any(|set| selector.matches(&set.labels));
     (side.nets.is_empty() || side.nets.iter().any(|net| net.contains(&LOCALHOST)))
         && !side.not_nets.iter().any(|net| net.contains(&LOCALHOST))
         && side.service.is_none()
-        && side
-            .selector
-            .as_ref()
-            .is_none_or(|selector| a_set_holds_localhost(selector, model))
-}
-
-fn a_set_holds_localhost(selector: &Selector, model: &Model) -> bool {
-    model.sets.iter().any(|set| {
-        selector.matches(&set.labels) && set.nets.iter().any(|net| net.contains(&LOCALHOST))
-    })
+        && side.selector.as_ref().is_none_or(is_of_a_set)
 }
 
 fn speaks_of_loopback(side: &Entity) -> bool {

@@ -19,6 +19,8 @@ use crate::{
     validate,
 };
 
+use view::Labelled;
+
 pub use unenforced::{Unenforced, unenforced, unenforced_together};
 
 /// A warning.
@@ -39,10 +41,11 @@ impl fmt::Display for Warning {
 /// Looks over all objects together.
 #[must_use]
 pub fn lint(model: &Model) -> Vec<Warning> {
-    let mut warnings = families::closed_by_omission(model);
+    let endpoints = Labelled::all(model);
+    let mut warnings = families::closed_by_omission(model, &endpoints);
     warnings.extend(references::to_nothing(model));
-    warnings.extend(loopback::cut_off(model));
-    warnings.extend(untracked::without_replies(model));
+    warnings.extend(loopback::cut_off(model, &endpoints));
+    warnings.extend(untracked::without_replies(model, &endpoints));
     warnings.extend(model.settings.iter().flat_map(emptied_failsafes));
     warnings
 }

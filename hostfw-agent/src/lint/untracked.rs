@@ -12,46 +12,38 @@ use crate::model::{InterfaceMatch, Model, Policy, Rule, RuleAction, Stage};
 
 /// Finds untracked policies that allow one direction, on endpoints where no
 /// rule allows the other: an untracked packet opens no way for its replies.
-pub(super) fn without_replies(model: &Model) -> Vec<Warning> {
-    let enforced: Vec<&Policy> = model
+pub(super) fn without_replies(model: &Model, endpoints: &[Labelled<'_>]) -> Vec<Warning> {
+    let enforced: Vec<(&Policy, Allowed)> = model
         .policies
         .iter()
         .filter(|policy| policy.staged.is_none() && policy.stage != Stage::PreDnat)
+        .map(|policy| (policy, Direction::ALL.map(|d| allow(rules_of(policy, d)))))
         .collect();
-    if enforced
-        .iter()
-        .all(|policy| policy.stage != Stage::Untracked)
-    {
+    let is_untracked = |index: usize| enforced[index].0.stage == Stage::Untracked;
+    if !(0..enforced.len()).any(is_untracked) {
         return Vec::new();
     }
     let mut found: BTreeMap<(usize, Direction), Vec<&str>> = BTreeMap::new();
-    for labelled in Labelled::all(model) {
+    for labelled in endpoints {
         if labelled.endpoint.interface == InterfaceMatch::Wildcard || labelled.has_allow_all() {
             continue;
         }
         let applying: Vec<usize> = (0..enforced.len())
-            .filter(|&index| labelled.is_meant_by(enforced[index]))
+            .filter(|&index| labelled.is_meant_by(enforced[index].0))
             .collect();
+        if !applying.iter().any(|&index| is_untracked(index)) {
+            continue;
+        }
         for direction in Direction::ALL {
             let back = direction.opposite();
-            let replies_pass = applying
-                .iter()
-                .flat_map(|&index| rules_of(enforced[index], back))
-                .chain(
-                    labelled
-                        .profiles
-                        .iter()
-                        .flat_map(|profile| rules_of_profile(profile, back)),
-                )
-                .any(allows);
-            if replies_pass {
-                continue;
-            }
+            let allows = |index: usize, direction| enforced[index].1[direction as usize];
+            let answers_pass = applying.iter().any(|&index| allows(index, back))
+                || labelled
+                    .profiles
+                    .iter()
+                    .any(|profile| allow(rules_of_profile(profile, back)));
             for &index in &applying {
-                let policy = enforced[index];
-                if policy.stage == Stage::Untracked
-                    && rules_of(policy, direction).iter().any(allows)
-                {
+                if !answers_pass && is_untracked(index) && allows(index, direction) {
                     let endpoints = found.entry((index, direction)).or_default();
                     endpoints.push(&labelled.endpoint.name);
                 }
@@ -61,7 +53,7 @@ pub(super) fn without_replies(model: &Model) -> Vec<Warning> {
     found
         .into_iter()
         .map(|((index, direction), endpoints)| Warning {
-            about: enforced[index].object_ref(),
+            about: enforced[index].0.object_ref(),
             message: format!(
                 "{} allows packets without connection tracking, and no rule allows what answers \
                  them{}. Add rules for the answers to {}",
@@ -73,6 +65,9 @@ pub(super) fn without_replies(model: &Model) -> Vec<Warning> {
         .collect()
 }
 
-fn allows(rule: &Rule) -> bool {
-    rule.action == RuleAction::Allow
+/// Whether a policy allows anything, by direction.
+type Allowed = [bool; 2];
+
+fn allow(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| rule.action == RuleAction::Allow)
 }

@@ -4,6 +4,8 @@
 //! The only module that fills a `bpf_attr`. Everything it returns is owned:
 //! a file descriptor closes itself.
 
+mod netfilter;
+
 use std::{
     ffi::CString,
     io, mem,
@@ -18,6 +20,11 @@ use aya::Pod;
 use aya_obj::generated::{
     BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info,
     bpf_prog_info,
+};
+
+pub(crate) use netfilter::{
+    NetfilterHook, NetfilterProgram, create_netfilter_link, load_program, netfilter_link,
+    test_netfilter,
 };
 
 /// A call that failed, with the name that bpf(2) gives it.

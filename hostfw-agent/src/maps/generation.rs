@@ -34,20 +34,21 @@ pub(crate) struct Generations {
     templates: BTreeMap<&'static str, aya_obj::Map>,
     /// The object's BTF, without which bpftool shows bytes.
     btf: Option<OwnedFd>,
-    pins: PathBuf,
+    /// The folder of the inner maps in force; `None`: nothing is pinned.
+    pins: Option<PathBuf>,
 }
 
 impl Generations {
     /// Takes over the loaded outer maps and the active word.
     ///
     /// `definitions` are those of the object that was loaded, `btf` its BTF,
-    /// `pins` the folder of the inner maps in force.
+    /// `pins` the folder of the inner maps in force, if they are to be pinned.
     pub(crate) fn new(
         active: aya::maps::Map,
         outer: BTreeMap<&'static str, MapData>,
         definitions: &aya_obj::Object,
         btf: Option<OwnedFd>,
-        pins: PathBuf,
+        pins: Option<PathBuf>,
     ) -> Result<Self, MapsError> {
         let mut templates = BTreeMap::new();
         for name in PER_GENERATION {
@@ -215,15 +216,14 @@ impl Generations {
         self.set(ENDPOINTS, generation, &fresh[ENDPOINTS])
     }
 
-    fn fresh_pin(&self, name: &str) -> PathBuf {
-        self.pins.join(format!("{name}{FRESH}"))
-    }
-
     /// Pins ahead of the switch, for what can fail must fail before it.
     fn pin_fresh(&self, fresh: &BTreeMap<&'static str, MapData>) -> Result<(), MapsError> {
+        let Some(folder) = &self.pins else {
+            return Ok(());
+        };
         self.remove_fresh();
         for (name, map) in fresh {
-            if let Err(error) = bpf::pin(map.fd(), &self.fresh_pin(name)) {
+            if let Err(error) = bpf::pin(map.fd(), &fresh_pin(folder, name)) {
                 self.remove_fresh();
                 return Err(MapsError::bpf(name)(error));
             }
@@ -232,16 +232,22 @@ impl Generations {
     }
 
     fn rename_fresh(&self) -> Result<(), MapsError> {
+        let Some(folder) = &self.pins else {
+            return Ok(());
+        };
         for name in PER_GENERATION {
-            let pin = self.fresh_pin(name);
-            fs::rename(&pin, self.pins.join(name)).map_err(failed("rename", &pin))?;
+            let pin = fresh_pin(folder, name);
+            fs::rename(&pin, folder.join(name)).map_err(failed("rename", &pin))?;
         }
         Ok(())
     }
 
     fn remove_fresh(&self) {
+        let Some(folder) = &self.pins else {
+            return;
+        };
         for name in PER_GENERATION {
-            if let Err(error) = pins::remove(&self.fresh_pin(name)) {
+            if let Err(error) = pins::remove(&fresh_pin(folder, name)) {
                 tracing::warn!(%error, "a pin of a generation that is not in force stays");
             }
         }
@@ -250,6 +256,9 @@ impl Generations {
     /// Brings the pins to the generation in force: an agent that was killed in
     /// the middle of a switch leaves those of the one before or after.
     fn mend_pins(&self) -> Result<(), MapsError> {
+        let Some(folder) = &self.pins else {
+            return Ok(());
+        };
         self.remove_fresh();
         let generation = self.number()?;
         if generation == 0 {
@@ -257,16 +266,21 @@ impl Generations {
         }
         for name in PER_GENERATION {
             let inner = self.inner_of(name, generation)?;
-            let pin = self.pins.join(name);
+            let pin = folder.join(name);
             if same_map(&inner, &pin) {
                 continue;
             }
             tracing::info!(map = name, generation, "pinning anew what is in force");
-            bpf::pin(inner.fd(), &self.fresh_pin(name)).map_err(MapsError::bpf(name))?;
-            fs::rename(self.fresh_pin(name), &pin).map_err(failed("rename", &pin))?;
+            let fresh = fresh_pin(folder, name);
+            bpf::pin(inner.fd(), &fresh).map_err(MapsError::bpf(name))?;
+            fs::rename(&fresh, &pin).map_err(failed("rename", &pin))?;
         }
         Ok(())
     }
+}
+
+fn fresh_pin(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{FRESH}"))
 }
 
 fn reopen(name: &'static str, fd: BorrowedFd<'_>) -> Result<MapData, MapsError> {

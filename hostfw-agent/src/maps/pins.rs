@@ -5,6 +5,7 @@
 //! <pin root>/v<ABI>/generation/<NAME>     inner maps of the generation in force
 //! <pin root>/v<ABI>/links/<index>-ingress links, by interface index
 //! <pin root>/v<ABI>/links/<index>-egress
+//! <pin root>/v<ABI>/netfilter/<family>-<hook> links of netfilter hooks
 //! ```
 //!
 //! Names have no dots: bpffs keeps them for itself.
@@ -108,14 +109,24 @@ impl Pins {
         self.version.join("generation")
     }
 
-    /// Links.
+    /// Links to interfaces.
     pub(crate) fn links(&self) -> PathBuf {
         self.version.join("links")
     }
 
+    /// Links to netfilter hooks.
+    pub(crate) fn netfilter(&self) -> PathBuf {
+        self.version.join("netfilter")
+    }
+
     /// Creates the folders, readable by root alone.
     pub(crate) fn create(&self) -> Result<(), PinError> {
-        for folder in [self.maps(), self.generation(), self.links()] {
+        for folder in [
+            self.maps(),
+            self.generation(),
+            self.links(),
+            self.netfilter(),
+        ] {
             fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
         }
         Ok(())

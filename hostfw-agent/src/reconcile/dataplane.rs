@@ -45,12 +45,12 @@ pub trait Dataplane {
     fn switch(&mut self, image: &Image) -> Result<u64, Self::Error>;
 
     /// Attaches this agent's programs to both hooks, in place of an earlier
-    /// agent's without a gap.
+    /// agent's without a gap. `workload`: the interface is a workload's.
     ///
     /// # Errors
     ///
     /// If a hook could not be had.
-    fn attach(&mut self, interface: &Interface) -> Result<Hooks, Self::Error>;
+    fn attach(&mut self, interface: &Interface, workload: bool) -> Result<Hooks, Self::Error>;
 
     /// Removes the programs from an interface, which may be gone already.
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostfw_common::endpoint::FLAG_LEARNING;
+use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_WORKLOAD};
 use tracing::{info, warn};
 
 use super::{
@@ -102,7 +102,9 @@ impl<D: Dataplane> Enforcer<D> {
                         // The image and the interfaces come from one selection.
                         continue;
                     };
-                    if let Err(error) = self.attach(interface) {
+                    let endpoint = target.endpoints.get(&index);
+                    let workload = endpoint.is_some_and(|e| e.flags & FLAG_WORKLOAD != 0);
+                    if let Err(error) = self.attach(interface, workload) {
                         outcome.not_attached.insert(index, error.to_string());
                     }
                 }
@@ -187,8 +189,8 @@ impl<D: Dataplane> Enforcer<D> {
         Ok(())
     }
 
-    fn attach(&mut self, interface: &Interface) -> Result<(), D::Error> {
-        match self.dataplane.attach(interface) {
+    fn attach(&mut self, interface: &Interface, workload: bool) -> Result<(), D::Error> {
+        match self.dataplane.attach(interface, workload) {
             Ok(hooks) => {
                 self.held.insert(interface.index, hooks);
                 Ok(())

@@ -22,6 +22,7 @@ pub(super) enum Call {
     /// With the interfaces that learn, and those that are judged.
     Switch(Vec<u32>, Vec<u32>),
     Attach(u32),
+    AttachWorkload(u32),
     Detach(u32),
     Adopt,
 }
@@ -102,11 +103,15 @@ impl Dataplane for Fake {
         Ok(self.generation)
     }
 
-    fn attach(&mut self, interface: &Interface) -> Result<Hooks, Refused> {
+    fn attach(&mut self, interface: &Interface, workload: bool) -> Result<Hooks, Refused> {
         if self.cannot_attach.contains(&interface.index) {
             return Err(Refused("no such device"));
         }
-        self.calls.push(Call::Attach(interface.index));
+        self.calls.push(if workload {
+            Call::AttachWorkload(interface.index)
+        } else {
+            Call::Attach(interface.index)
+        });
         self.attached.insert(interface.index);
         Ok(hooks())
     }

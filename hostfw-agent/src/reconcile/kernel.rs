@@ -36,8 +36,12 @@ impl Dataplane for attach::Dataplane {
         self.switch(image)
     }
 
-    fn attach(&mut self, interface: &Interface) -> Result<Hooks, DataplaneError> {
-        let attachment = self.attach(interface)?;
+    fn attach(&mut self, interface: &Interface, workload: bool) -> Result<Hooks, DataplaneError> {
+        let attachment = if workload {
+            self.attach_workload(interface)?
+        } else {
+            self.attach(interface)?
+        };
         Ok(Hooks {
             ingress: hook_status(attachment.ingress),
             egress: hook_status(attachment.egress),

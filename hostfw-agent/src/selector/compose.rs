@@ -52,9 +52,12 @@ impl Selector {
     /// label.
     #[must_use]
     pub fn with_all_as(&self, label: &str) -> Self {
-        self.map(&|leaf| match leaf {
-            Node::All => Node::Has(label.to_owned()),
-            other => other.clone(),
+        self.map(&|leaf| {
+            if *leaf == Node::All {
+                Node::Has(label.to_owned())
+            } else {
+                leaf.clone()
+            }
         })
     }
 
@@ -62,9 +65,12 @@ impl Selector {
     /// have the label.
     #[must_use]
     pub fn with_global_as_without(&self, label: &str) -> Self {
-        self.map(&|leaf| match leaf {
-            Node::Global => Node::Not(Box::new(Node::Has(label.to_owned()))),
-            other => other.clone(),
+        self.map(&|leaf| {
+            if *leaf == Node::Global {
+                Node::Not(Box::new(Node::Has(label.to_owned())))
+            } else {
+                leaf.clone()
+            }
         })
     }
 
@@ -83,7 +89,14 @@ impl Node {
             Self::Not(inner) => match inner.map(leaf) {
                 // Of several `!` at most one remains.
                 Self::Not(inner) => *inner,
-                other => Self::Not(Box::new(other)),
+                other @ (Self::All
+                | Self::Global
+                | Self::Has(_)
+                | Self::Compare(..)
+                | Self::In(..)
+                | Self::NotIn(..)
+                | Self::And(_)
+                | Self::Or(_)) => Self::Not(Box::new(other)),
             },
             Self::And(parts) => Self::And(each(parts)),
             Self::Or(parts) => Self::Or(each(parts)),

@@ -68,11 +68,13 @@ fn named_port(field: &str, port: &EndpointPort, findings: &mut Findings) -> Opti
             quote(&port.name),
         );
     }
-    let at = format!("{field}.protocol");
-    let mut number = protocol::number(&port.protocol);
-    if !number.is_some_and(|number| protocol::has_ports(number)) {
-        findings.invalid(at, "TCP, UDP or SCTP", protocol::show(&port.protocol));
-        number = None;
+    let number = protocol::number(&port.protocol).filter(|&number| protocol::has_ports(number));
+    if number.is_none() {
+        findings.invalid(
+            format!("{field}.protocol"),
+            "TCP, UDP or SCTP",
+            protocol::show(&port.protocol),
+        );
     }
     let value = protocol::port(&format!("{field}.port"), port.port, findings);
     Some(NamedPort {

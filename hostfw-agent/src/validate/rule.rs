@@ -5,7 +5,7 @@ use hostfw_common::verdict::Direction;
 use super::{Findings, http, metadata, net, protocol, selector, service};
 use crate::{
     model::{Entity, IpVersion, Protocol, Rule, RuleAction},
-    resource::{self, Action, EntityRule},
+    resource::{self, Action, EntityRule, NumberOrText},
 };
 
 /// Longest list of rules (Calico: api/pkg/apis/projectcalico/v3).
@@ -132,17 +132,13 @@ fn entity(
     findings: &mut Findings,
 ) -> Entity {
     let at = |field: &str| format!("{path}.{field}");
-    let (ports, named_ports) = protocol::ports(&at("ports"), &entity.ports, findings);
-    let (not_ports, not_named_ports) =
-        protocol::ports(&at("notPorts"), &entity.not_ports, findings);
-    for (name, numbers, names) in [
-        ("ports", &ports, &named_ports),
-        ("notPorts", &not_ports, &not_named_ports),
-    ] {
+    let mut ports = |name: &str, given: &[NumberOrText]| {
+        let (numbers, names) = protocol::ports(&at(name), given, findings);
         let fits = match protocol {
             Some(protocol) => protocol::has_ports(protocol.number),
-            // A name brings its protocol along.
-            None => rule.protocol.is_none() && numbers.is_empty(),
+            // A name brings its protocol along. One that is no protocol has its
+            // own finding.
+            None => rule.protocol.is_some() || numbers.is_empty(),
         };
         if !fits && !(numbers.is_empty() && names.is_empty()) {
             findings.invalid(
@@ -151,7 +147,10 @@ fn entity(
                 shown_protocol(rule),
             );
         }
-    }
+        (numbers, names)
+    };
+    let (numbers, names) = ports("ports", &entity.ports);
+    let (not_numbers, not_names) = ports("notPorts", &entity.not_ports);
 
     let not_nets = net::nets(&at("notNets"), &entity.not_nets, findings);
     if let Some(index) = not_nets.iter().position(|net| net.prefix_len() == 0) {
@@ -165,10 +164,10 @@ fn entity(
     Entity {
         nets: net::nets(&at("nets"), &entity.nets, findings),
         not_nets,
-        ports,
-        named_ports,
-        not_ports,
-        not_named_ports,
+        ports: numbers,
+        named_ports: names,
+        not_ports: not_numbers,
+        not_named_ports: not_names,
         service: None,
         selector,
         not_selector,

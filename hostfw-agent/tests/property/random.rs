@@ -372,6 +372,10 @@ impl Random {
         (rule.not_protocol, rule.icmp, rule.not_icmp) = (None, None, None);
         for entity in [&mut rule.source, &mut rule.destination] {
             *entity = SelectedEntity {
+                nets: self.few(8, Self::net),
+                not_nets: self.few(10, Self::net),
+                members: self.some(8, |random| random.few(1, Self::net)),
+                not_members: self.few(10, Self::net),
                 ports: self.few(3, Self::range),
                 points: self.some(2, Self::points),
                 not_ports: self.few(6, Self::range),

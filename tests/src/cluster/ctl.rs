@@ -103,6 +103,9 @@ impl Cluster<'_> {
             if let Some(file) = step.file() {
                 self.apply_example(file)?;
             }
+            if let Some(policy) = step.deletes() {
+                self.ctl(&["delete", "gnp", policy], "")?;
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Action, End, Probe, end_of, socket_address, source_address, token};
-use crate::{echo::LONGEST, topology::Family};
+use crate::{echo::LONGEST, packet::checksum, topology::Family};
 
 /// Length of a datagram that does not fit into one packet at an MTU of 1500.
 const BIG: usize = 4000;
@@ -198,19 +198,6 @@ fn connect(probe: Probe) -> io::Result<Socket> {
     }
 }
 
-/// The Internet checksum (RFC 1071).
-fn checksum(message: &[u8]) -> u16 {
-    let sum: u32 = message
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    // Folding once may carry again.
-    #[expect(clippy::cast_possible_truncation, reason = "folded twice: fits")]
-    let folded = ((folded & 0xffff) + (folded >> 16)) as u16;
-    !folded
-}
-
 /// Drives them until all have ended or the time is over.
 pub(super) fn drive<'a>(attempts: impl Iterator<Item = &'a mut Attempt>, until: Instant) {
     let mut open: Vec<_> = attempts.collect();
@@ -252,18 +239,5 @@ pub(super) fn drive<'a>(attempts: impl Iterator<Item = &'a mut Attempt>, until: 
                 attempt.step();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::checksum;
-
-    #[test]
-    fn the_checksum_of_a_message_with_its_checksum_is_zero() {
-        let mut message = b"\x08\0\0\0\0\0\0\x01odd".to_vec();
-        let sum = checksum(&message);
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-        assert_eq!(checksum(&message), 0);
     }
 }

@@ -88,6 +88,16 @@ pub fn remove_dnat(node: &Namespace, family: Family) -> Result<()> {
     restore(node, family, &["--noflush"], &(rules + "COMMIT\n"))
 }
 
+/// Takes the rules away that drop forwarded packets of no known flow.
+///
+/// # Errors
+///
+/// What `iptables-restore` says.
+pub fn forward_invalid(node: &Namespace, family: Family) -> Result<()> {
+    let rules = "*filter\n:KUBE-FORWARD - [0:0]\nCOMMIT\n";
+    restore(node, family, &["--noflush"], rules)
+}
+
 fn restore(node: &Namespace, family: Family, arguments: &[&str], rules: &str) -> Result<()> {
     let [nft, legacy] = match family {
         Family::V4 => ["iptables-nft-restore", "iptables-legacy-restore"],

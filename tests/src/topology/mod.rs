@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod kube_proxy;
+pub mod tunnel;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -104,6 +105,12 @@ impl Topology {
             .find(|(found, _)| *found == host)
             .map(|(_, namespace)| namespace)
             .expect("up() makes one for every host")
+    }
+
+    /// The namespace of the router between all of them.
+    #[must_use]
+    pub const fn router(&self) -> &Namespace {
+        &self.router
     }
 
     fn cable_router(&self) -> Result<()> {

@@ -91,6 +91,30 @@ fn each_mode_attaches_and_detaches() {
 }
 
 #[test]
+fn a_workloads_interface_is_judged_at_tc_whatever_the_others_have() {
+    if !sandboxed("workload") {
+        return;
+    }
+    let root = Root::new("workload");
+    let interface = veth("w0");
+    let options = Options {
+        ingress: IngressChoice::XdpNative,
+        ..root.options()
+    };
+    let mut dataplane = Dataplane::open(&options).unwrap();
+    dataplane.switch(&image(1)).unwrap();
+    let attachment = dataplane.attach_workload(&interface).unwrap();
+    assert_eq!(attachment.ingress.kind, HookKind::Tcx);
+    assert_eq!(attachment.ingress.fallback, None);
+    assert_eq!(attachment.egress.kind, HookKind::Tcx);
+    // Again, it stays; as any other interface, it gets what was asked for.
+    assert_eq!(dataplane.attach_workload(&interface).unwrap(), attachment);
+    let other = dataplane.attach(&interface).unwrap();
+    assert_eq!(other.ingress.kind, HookKind::XdpNative);
+    assert_eq!(dataplane.attach_workload(&interface).unwrap(), attachment);
+}
+
+#[test]
 fn the_loopback_has_no_native_xdp_and_says_so() {
     if !sandboxed("fallback") {
         return;

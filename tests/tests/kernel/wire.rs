@@ -15,7 +15,7 @@ use hostfw_agent::{
 use hostfw_common::{
     conntrack::{Address, Flow, FlowKey},
     counter::Checkpoint,
-    endpoint::FLAG_DROP_INVALID_INGRESS,
+    endpoint::FLAG_DROP_INVALID_PRE_DNAT,
     names,
     verdict::{Direction, Reason},
 };
@@ -32,7 +32,7 @@ fn at_tc(root: &Root, interface: &Interface) -> Dataplane {
     let mut dataplane = Dataplane::open(&options).unwrap();
     let mut image = image(1);
     let mut endpoint = image.endpoints[&1];
-    endpoint.flags = FLAG_DROP_INVALID_INGRESS;
+    endpoint.flags = FLAG_DROP_INVALID_PRE_DNAT;
     image.endpoints.insert(interface.index, endpoint);
     dataplane.switch(&image).unwrap();
     dataplane.attach(interface).unwrap();

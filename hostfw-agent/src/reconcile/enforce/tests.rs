@@ -56,6 +56,16 @@ fn first_enforcement_ends_judging_and_the_second_does_nothing() {
 }
 
 #[test]
+fn the_interface_of_a_workload_is_attached_as_such() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    let mut target = image(&[2, 3]);
+    target.endpoints.entry(3).or_default().flags |= FLAG_WORKLOAD;
+    let (outcome, calls) = enforce(&mut enforcer, &target);
+    assert!(outcome.complete());
+    assert_eq!(calls[1..3], [Call::Attach(2), Call::AttachWorkload(3)]);
+}
+
+#[test]
 fn a_switch_that_fails_changes_nothing() {
     let mut enforcer = Enforcer::new(Fake::default());
     enforce(&mut enforcer, &image(&[2]));

@@ -1,0 +1,27 @@
+//! Links to netfilter hooks: attached, taken over and removed.
+
+use super::bench::{Root, image, sandboxed};
+
+const PINS: [&str; 4] = [
+    "ipv4-forward",
+    "ipv4-local-in",
+    "ipv6-forward",
+    "ipv6-local-in",
+];
+
+#[test]
+fn the_netfilter_hooks_are_attached_and_let_go() {
+    if !sandboxed("netfilter") {
+        return;
+    }
+    let root = Root::new("netfilter");
+    let mut dataplane = root.open();
+    dataplane.switch(&image(1)).unwrap();
+    assert!(!dataplane.netfilter_attached());
+    dataplane.attach_netfilter().unwrap();
+    assert!(dataplane.netfilter_attached());
+    assert_eq!(root.names("netfilter"), PINS);
+    dataplane.detach_netfilter().unwrap();
+    assert!(!dataplane.netfilter_attached());
+    assert!(root.names("netfilter").is_empty());
+}
