@@ -53,6 +53,11 @@ impl<'a> Policed<'a> {
         &self.cluster
     }
 
+    /// The agents, to be stopped and started.
+    pub const fn cluster_mut(&mut self) -> &mut Cluster<'a> {
+        &mut self.cluster
+    }
+
     /// Makes these the only resources, and waits until they are enforced.
     /// `situation` says in words what they are.
     ///

@@ -13,22 +13,28 @@ use hostfw_tests::{
     cluster::{self, Binaries, Cluster},
     expectations::Step,
     netns,
+    policed::Policed,
+    resources::{endpoint, forward},
     scenario::Probing,
     topology::{Family, Host, Topology, UDP_PORT},
 };
 
 const NODES: [Host; 2] = [Host::Node1, Host::Node2];
 
-/// Sends a datagram from outside to node1 every millisecond while `meanwhile`
-/// runs, and returns how many were sent and answered.
-fn knock(topology: &Topology, meanwhile: impl FnOnce() -> Result<()>) -> Result<(u32, u32)> {
+/// Sends a datagram from outside to the host every millisecond while
+/// `meanwhile` runs, and returns how many were sent and answered.
+fn knock(
+    topology: &Topology,
+    host: Host,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<(u32, u32)> {
     let stop = AtomicBool::new(false);
     let (counts, result) = thread::scope(|scope| {
         let knocking = scope.spawn(|| {
             topology.namespace(Host::Client).run(|| -> Result<_> {
                 let socket = UdpSocket::bind("0.0.0.0:0")?;
                 socket.set_nonblocking(true)?;
-                socket.connect((Host::Node1.address(Family::V4), UDP_PORT))?;
+                socket.connect((host.address(Family::V4), UDP_PORT))?;
                 let (mut sent, mut answered) = (0, 0);
                 while !stop.load(Ordering::Relaxed) {
                     sent += u32::from(socket.send(b"knock\n").is_ok());
@@ -60,7 +66,7 @@ fn enforcement_outlives_the_agents_and_the_next_take_over_without_a_gap() -> Res
     cluster.settle()?;
     assert_eq!(probing.differences(Step::NodePort)?, none, "at first");
 
-    let (sent, answered) = knock(&topology, || {
+    let (sent, answered) = knock(&topology, Host::Node1, || {
         cluster.kill_agents()?;
         assert_eq!(probing.differences(Step::NodePort)?, none, "killed");
         cluster.start_agents()?;
@@ -80,6 +86,35 @@ fn enforcement_outlives_the_agents_and_the_next_take_over_without_a_gap() -> Res
     assert_eq!(probing.differences(Step::SpecialLabel)?, none, "changed");
     assert_eq!(cluster.take_notes(), none, "agents died");
     Ok(())
+}
+
+/// Before DNAT everything is open here: only the later hooks deny.
+#[test]
+fn the_stages_behind_dnat_have_no_gap_either() -> Result<()> {
+    let Some(binaries) = Binaries::or_skip() else {
+        return Ok(());
+    };
+    let topology = Topology::up()?;
+    let mut policed = Policed::start(&topology, &binaries)?;
+    let resources = [
+        endpoint(Host::Node1, ""),
+        forward("none", "ingress: [{action: Deny}]"),
+    ];
+    policed.enforce("Deny of all behind DNAT", &resources)?;
+    for host in [Host::Node1, Host::Pod1] {
+        let cluster = policed.cluster_mut();
+        let (sent, answered) = knock(&topology, host, || {
+            cluster.kill_agents()?;
+            cluster.start_agents()?;
+            cluster.settle()?;
+            cluster.stop_agents()?;
+            cluster.start_agents()?;
+            cluster.settle()
+        })?;
+        assert!(sent > 100, "only {sent} datagrams were sent to {host}");
+        assert_eq!(answered, 0, "of {sent} datagrams to {host}");
+    }
+    policed.finish()
 }
 
 #[test]
@@ -102,7 +137,7 @@ fn detaching_opens_everything_and_leaves_nothing() -> Result<()> {
         assert!(programs(&topology, node)?.contains("eth0"), "{node}");
     }
     cluster.stop_agents()?;
-    let (_, answered) = knock(&topology, || {
+    let (_, answered) = knock(&topology, Host::Node1, || {
         cluster.detach()?;
         assert_eq!(probing.differences(Step::Nothing)?, none);
         Ok(())

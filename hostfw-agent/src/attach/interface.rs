@@ -10,11 +10,14 @@ use hostfw_common::{
 
 use super::{
     Attachment, Dataplane, DataplaneError, Hook, HookKind, IngressChoice,
-    hook::{candidates, without_native},
+    hook::{candidates, without_native, without_xdp},
     links, traffic_control,
 };
 use crate::{
-    maps::{bpf, pins::Pins},
+    maps::{
+        bpf,
+        pins::{self, Pins},
+    },
     model::Interface,
 };
 
@@ -119,6 +122,17 @@ impl Dataplane {
         Ok(self.generations.judged()?)
     }
 
+    /// The interfaces that have VLAN interfaces on them. [`attach`](Self::attach)
+    /// gives them no XDP; one that has it from before wants to be attached
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub fn below_vlans(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        traffic_control::below_vlans().map_err(DataplaneError::Interfaces)
+    }
+
     /// The interfaces both of whose directions are judged, by index.
     ///
     /// # Errors
@@ -199,6 +213,10 @@ impl Dataplane {
         let ifindex = interface.index;
         let mut wanted = candidates(direction, choice, self.options.tc, interface.link_header);
         let mut tried = Vec::new();
+        if wanted.iter().any(|kind| kind.is_xdp()) {
+            let vlans = self.below_vlans()?.contains(&ifindex);
+            tried.extend(without_xdp(&mut wanted, vlans));
+        }
         if wanted.contains(&HookKind::XdpNative) {
             let members = traffic_control::may_have_members(ifindex).map_err(|error| {
                 DataplaneError::Kernel {
@@ -309,10 +327,12 @@ impl Dataplane {
     }
 
     /// Removes the maps of versions none of whose links is left.
-    fn retire_older_versions(&self) -> Result<(), DataplaneError> {
+    pub(super) fn retire_older_versions(&self) -> Result<(), DataplaneError> {
         for folder in self.folders()?.into_iter().skip(1) {
             links::remove_stale(&folder)?;
-            if links::pinned_interfaces(&folder)?.is_empty() {
+            if links::pinned_interfaces(&folder)?.is_empty()
+                && pins::names(&folder.netfilter())?.is_empty()
+            {
                 folder.remove_all()?;
             }
         }

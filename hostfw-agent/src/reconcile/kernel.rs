@@ -48,8 +48,28 @@ impl Dataplane for attach::Dataplane {
         })
     }
 
+    fn unfit_for_xdp(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        self.below_vlans()
+    }
+
     fn detach(&mut self, interface: u32) -> Result<(), DataplaneError> {
         self.detach(interface)
+    }
+
+    fn attach_netfilter(&mut self) -> Result<(), DataplaneError> {
+        Ok(self.attach_netfilter()?)
+    }
+
+    fn netfilter_attached(&self) -> bool {
+        self.netfilter_attached()
+    }
+
+    fn detach_netfilter(&mut self) -> Result<(), DataplaneError> {
+        self.detach_netfilter()
+    }
+
+    fn retire(&mut self) -> Result<(), DataplaneError> {
+        self.retire()
     }
 
     fn adopt(&mut self) -> Result<usize, DataplaneError> {

@@ -2,6 +2,7 @@
 
 mod change;
 mod diff;
+mod explain;
 mod get;
 mod input;
 mod sandbox;

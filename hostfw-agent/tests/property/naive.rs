@@ -201,11 +201,13 @@ fn rules(governed: &Governed, list: List, facts: &Facts, reported: &mut Vec<Repo
             if is_log || policy.staged.is_some() {
                 reported.push((list, policy.object.clone(), index));
             }
-            match rule.action {
-                RuleAction::Log => {}
-                _ if policy.staged.is_some() => return None,
-                action => return Some((action, index as u16)),
+            if is_log {
+                continue;
             }
+            if policy.staged.is_some() {
+                return None;
+            }
+            return Some((rule.action, index as u16));
         }
         None
     };

@@ -380,7 +380,6 @@ impl Random {
                 points: self.some(2, Self::points),
                 not_ports: self.few(6, Self::range),
                 not_points: self.some(3, Self::points),
-                ..SelectedEntity::default()
             };
         }
         let policy = SelectedPolicy {

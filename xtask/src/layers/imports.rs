@@ -60,6 +60,19 @@ pub(super) fn used_modules(text: &str, depth: usize) -> Vec<(usize, String)> {
     used
 }
 
+/// The items of `module` that the text names by a path through it, with the
+/// lines.
+pub(super) fn used_items(text: &str, module: &str) -> Vec<(usize, String)> {
+    let tokens = tokens(text);
+    let mut used = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        if pair[0].text == module && pair[1].text == "::" {
+            path_heads(&tokens, at + 2, &mut used);
+        }
+    }
+    used
+}
+
 /// Takes the first segment of a path, or of each path of a braced list.
 /// Returns where to go on.
 fn path_heads(tokens: &[Token<'_>], at: usize, used: &mut Vec<(usize, String)>) -> usize {
@@ -225,6 +238,17 @@ mod tests {
             ["model", "maps", "select", "attach", "adopt"]
         );
         assert_eq!(used_modules(text, 1)[1].0, 3);
+    }
+
+    #[test]
+    fn items_of_a_module_are_read() {
+        let text = "use crate::{\n    model::{Rule, order::Order},\n    maps,\n};\nfn f(_: \
+                    crate::model::Kind) {}";
+        let used: Vec<String> = used_items(text, "model")
+            .into_iter()
+            .map(|(line, item)| format!("{line} {item}"))
+            .collect();
+        assert_eq!(used, ["2 Rule", "2 order", "5 Kind"]);
     }
 
     #[test]

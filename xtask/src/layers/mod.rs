@@ -49,6 +49,12 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Modules that may use only some items of another one: who, whose, which.
+const ONLY: &[(&str, &str, &[&str])] = &[
+    // Names and what the kernel tells, nothing that was read from a resource.
+    ("reference", "model", &["Interface", "Kind", "ObjectRef"]),
+];
+
 /// Longer files have more than one reason to change.
 const MAX_LINES: usize = 700;
 
@@ -116,6 +122,17 @@ fn import_order(source: &Path) -> Result<Vec<String>> {
         for (line, used) in imports::used_modules(&text, path.len()) {
             if let Some(why) = refusal(module, &used) {
                 violations.push(format!("{}:{line}: {why}", file.display()));
+            }
+        }
+        for (_, other, allowed) in ONLY.iter().filter(|(who, ..)| who == module) {
+            for (line, item) in imports::used_items(&text, other) {
+                if !allowed.contains(&item.as_str()) {
+                    violations.push(format!(
+                        "{}:{line}: {module} uses of {other} only {}, not {item}",
+                        file.display(),
+                        allowed.join(", ")
+                    ));
+                }
             }
         }
     }
@@ -221,6 +238,25 @@ mod tests {
         assert_eq!(violations.len(), 2, "{violations:?}");
         assert!(violations[0].ends_with("rule.rs:3: maps comes after model"));
         assert!(violations[1].contains("stray has no place"));
+    }
+
+    #[test]
+    fn the_reference_takes_names_alone() {
+        assert!(refusal("reference", "selector").is_some());
+        assert!(refusal("reference", "select").is_some());
+        assert_eq!(refusal("reference", "resource"), None);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("reference")).unwrap();
+        std::fs::write(
+            folder.path().join("reference/rule.rs"),
+            "use crate::{\n    model::{Kind, Rule},\n    resource::Rule as Written,\n};\n",
+        )
+        .unwrap();
+        let violations = import_order(folder.path()).unwrap();
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert!(violations[0].ends_with(
+            "rule.rs:2: reference uses of model only Interface, Kind, ObjectRef, not Rule"
+        ));
     }
 
     #[test]

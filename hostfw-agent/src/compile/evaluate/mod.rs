@@ -254,21 +254,18 @@ impl Walk<'_> {
             return ControlFlow::Break(Decided::denied(Why::Invalid, stage));
         }
         let (_, port) = self.destination(list);
-        let failsafe = stage != Stage::Forward && self.is_failsafe(list.direction(), port);
-        match stage {
-            Stage::Normal if failsafe => {
-                self.meet(stage, Outcome::Allow);
-                ControlFlow::Break(Decided {
-                    stage: Some(stage),
-                    ..Decided::allowed(Why::Failsafe)
-                })
-            }
-            _ if failsafe => {
-                self.meet(stage, Outcome::NoMatch);
-                ControlFlow::Continue(())
-            }
-            _ => self.rules(endpoint, list),
+        if stage == Stage::Forward || !self.is_failsafe(list.direction(), port) {
+            return self.rules(endpoint, list);
         }
+        if stage != Stage::Normal {
+            self.meet(stage, Outcome::NoMatch);
+            return ControlFlow::Continue(());
+        }
+        self.meet(stage, Outcome::Allow);
+        ControlFlow::Break(Decided {
+            stage: Some(stage),
+            ..Decided::allowed(Why::Failsafe)
+        })
     }
 
     /// The rules of a list, then its default.

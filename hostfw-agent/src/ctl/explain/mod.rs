@@ -282,14 +282,13 @@ impl Explain {
                 scene.node
             )?;
         }
-        let flows = scene.live.as_ref().map(|(_, flows)| flows);
         let mut disagreements = Vec::new();
         for (number, question) in (1..).zip(&questions) {
             let opinions = judges.opinions(question);
             self.tell(
                 &scene.resources,
                 &judges,
-                flows,
+                scene.live.as_ref(),
                 question,
                 &opinions,
                 streams,
@@ -307,7 +306,7 @@ impl Explain {
         &self,
         resources: &[Resource],
         judges: &Judges,
-        flows: Option<&Flows>,
+        live: Option<&(u64, Flows)>,
         question: &Question,
         opinions: &[Opinion],
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
@@ -315,7 +314,7 @@ impl Explain {
         let Some(Opinion { answer, .. }) = opinions.first() else {
             return Ok(());
         };
-        if self.output == Format::Json && !self.verbose && flows.is_none() {
+        if self.output == Format::Json && !self.verbose && live.is_none() {
             writeln!(streams.output, "{}", Line::new(answer))?;
             return Ok(());
         }
@@ -324,7 +323,7 @@ impl Explain {
             answer,
             explanation: &judges.reference.explain(question),
             rule: rule(resources, answer, question.direction),
-            flow: flows.map(|flows| flow(flows, question)),
+            live: live.map(|(generation, flows)| (*generation, flow(flows, question))),
             verbose: self.verbose,
         };
         match self.output {

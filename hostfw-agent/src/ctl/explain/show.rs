@@ -24,8 +24,9 @@ pub(super) struct Shown<'a> {
     pub(super) explanation: &'a Explanation,
     /// The rule that decided, as it is written.
     pub(super) rule: Option<&'a Rule>,
-    /// On a live node: the flow that the packet is one of, if there is one.
-    pub(super) flow: Option<Option<&'a FlowStatus>>,
+    /// On a live node: its generation, and the flow that the packet is one of,
+    /// if there is one.
+    pub(super) live: Option<(u64, Option<&'a FlowStatus>)>,
     /// Everything that was looked at is told.
     pub(super) verbose: bool,
 }
@@ -45,9 +46,8 @@ pub(super) struct Line<'a> {
     rule: Option<u16>,
     reason: Why,
     stages: Vec<StageLine>,
-    /// On a live node alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conntrack: Option<Option<&'static str>>,
+    #[serde(flatten)]
+    live: Option<LiveLine>,
     #[serde(flatten)]
     verbose: Option<VerboseLine<'a>>,
 }
@@ -56,6 +56,14 @@ pub(super) struct Line<'a> {
 struct StageLine {
     stage: &'static str,
     outcome: Outcome,
+}
+
+/// What a live node adds.
+#[derive(Debug, Serialize)]
+struct LiveLine {
+    generation: u64,
+    /// `established`: an entry decides first.
+    conntrack: Option<&'static str>,
 }
 
 /// What `-v` adds.
@@ -82,7 +90,7 @@ impl<'a> Line<'a> {
                     outcome: stage.outcome,
                 })
                 .collect(),
-            conntrack: None,
+            live: None,
             verbose: None,
         }
     }
@@ -99,7 +107,10 @@ impl Shown<'_> {
     /// One line of JSON.
     pub(super) fn line(&self) -> Line<'_> {
         Line {
-            conntrack: self.flow.map(|flow| flow.map(flow_state)),
+            live: self.live.map(|(generation, flow)| LiveLine {
+                generation,
+                conntrack: flow.map(flow_state),
+            }),
             verbose: self.verbose.then(|| VerboseLine {
                 endpoint: self.explanation.endpoint.as_deref(),
                 steps: self.explanation.steps.iter().map(step_json).collect(),
@@ -195,7 +206,7 @@ impl fmt::Display for Shown<'_> {
             })
             .collect();
         writeln!(f, "  stages: {}", stages.join(", "))?;
-        if let Some(flow) = self.flow {
+        if let Some((_, flow)) = self.live {
             match flow.map(flow_state) {
                 Some("established") => f.write_str(
                     "  conntrack: an entry decides first: the packet is of an established flow \
