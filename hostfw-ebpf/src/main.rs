@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod buffer;
 mod classify;
 mod conntrack;
 mod judge;

@@ -38,6 +38,7 @@ use hostfw_common::{
 };
 
 use crate::{
+    buffer::SocketBuffer,
     conntrack::{self, Tracked},
     judge,
     maps::generation,

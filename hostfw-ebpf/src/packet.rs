@@ -1,4 +1,7 @@
 //! Checked access to the bytes of a packet.
+//!
+//! Neither this nor [`parse`](crate::parse) needs anything of the kernel, so that
+//! a fuzzer can run them where it runs.
 
 use core::hint::black_box;
 
