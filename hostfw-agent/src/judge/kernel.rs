@@ -241,7 +241,7 @@ impl Way<'_> {
 
     /// Past a netfilter hook, which sees the packet behind DNAT.
     fn later(&mut self, program: Program) -> Result<Seen, KernelError> {
-        self.run(program, true)
+        self.run(program, false)
     }
 
     fn run(&mut self, program: Program, link_header: bool) -> Result<Seen, KernelError> {

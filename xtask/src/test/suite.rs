@@ -85,7 +85,10 @@ impl Suite {
                 let tests = integration_tests(&root.join("hostfw-agent/tests"))?;
                 one_run("hostfw-agent", tests)
             }
-            Self::Judges => one_run("hostfw-proof", integration_tests(&root.join("proof/tests"))?),
+            Self::Judges => one_run(
+                "hostfw-proof",
+                integration_tests(&root.join("proof/tests"))?,
+            ),
             Self::Verdict | Self::Kernel | Self::Netns => {
                 let mut tests = integration_tests(&root.join("tests/tests"))?;
                 tests.retain(|test| self.owns(test));
