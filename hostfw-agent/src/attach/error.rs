@@ -1,3 +1,4 @@
+use super::NetfilterError;
 use crate::maps::{BpfError, LockError, MapsError, PinError};
 use hostfw_common::verdict::Direction;
 
@@ -32,6 +33,9 @@ pub enum DataplaneError {
         #[source]
         error: Box<aya::programs::ProgramError>,
     },
+    /// Nothing is judged at the netfilter hooks.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// No hook could be used.
     #[error("interface {interface} ({ifindex}): no hook for {direction:?}: {tried}")]
     Attach {

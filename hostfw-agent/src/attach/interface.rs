@@ -14,7 +14,10 @@ use super::{
     links, traffic_control,
 };
 use crate::{
-    maps::{bpf, pins::Pins},
+    maps::{
+        bpf,
+        pins::{self, Pins},
+    },
     model::Interface,
 };
 
@@ -309,10 +312,12 @@ impl Dataplane {
     }
 
     /// Removes the maps of versions none of whose links is left.
-    fn retire_older_versions(&self) -> Result<(), DataplaneError> {
+    pub(super) fn retire_older_versions(&self) -> Result<(), DataplaneError> {
         for folder in self.folders()?.into_iter().skip(1) {
             links::remove_stale(&folder)?;
-            if links::pinned_interfaces(&folder)?.is_empty() {
+            if links::pinned_interfaces(&folder)?.is_empty()
+                && pins::names(&folder.netfilter())?.is_empty()
+            {
                 folder.remove_all()?;
             }
         }

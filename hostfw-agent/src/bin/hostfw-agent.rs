@@ -14,7 +14,7 @@ use std::{
 use anyhow::bail;
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use hostfw_agent::{
-    attach::{self, Dataplane, IngressChoice, Options, TcChoice},
+    attach::{self, Dataplane, IngressChoice, NetfilterChoice, Options, TcChoice},
     interfaces,
     observe::{
         events::{self, NameBook},
@@ -96,6 +96,16 @@ struct Arguments {
     /// Kind of TC hook: auto, tcx or clsact
     #[arg(long, env = "HOSTFW_TC", value_name = "KIND", default_value = "auto")]
     tc: TcChoice,
+
+    /// Netfilter hooks, which forward and normal ingress policy need: auto or
+    /// off
+    #[arg(
+        long,
+        env = "HOSTFW_NETFILTER",
+        value_name = "USE",
+        default_value = "auto"
+    )]
+    netfilter: NetfilterChoice,
 
     /// Form of the log, which goes to standard error
     #[arg(long, env = "HOSTFW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -205,6 +215,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut dataplane = Dataplane::open(&Options {
         ingress: arguments.ingress,
         tc: arguments.tc,
+        netfilter: arguments.netfilter,
         log_level: arguments.bpf_log as u8,
         ..Options::new(&arguments.pin_root)
     })?;

@@ -59,6 +59,32 @@ pub trait Dataplane {
     /// If they could not be.
     fn detach(&mut self, interface: u32) -> Result<(), Self::Error>;
 
+    /// Has this agent's programs judge at the netfilter hooks, in place of an
+    /// earlier agent's without a gap.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot, or do not see all. An earlier agent's go on then.
+    fn attach_netfilter(&mut self) -> Result<(), Self::Error>;
+
+    /// Whether programs judge at the netfilter hooks, whichever agent's.
+    fn netfilter_attached(&self) -> bool;
+
+    /// Removes the programs from the netfilter hooks.
+    ///
+    /// # Errors
+    ///
+    /// If they could not be.
+    fn detach_netfilter(&mut self) -> Result<(), Self::Error>;
+
+    /// Removes what programs of older versions have left, now that this one's
+    /// judge everything.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be.
+    fn retire(&mut self) -> Result<(), Self::Error>;
+
     /// Takes over flows that the kernel's own tables call established, and
     /// gives their number.
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_WORKLOAD};
+use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_WORKLOAD};
 use tracing::{info, warn};
 
 use super::{
@@ -19,6 +19,8 @@ pub(super) struct Enforcer<D> {
     in_force: Option<Image>,
     /// What this agent has attached.
     held: BTreeMap<u32, Hooks>,
+    /// What was last wrong with the netfilter hooks, so that it is logged once.
+    netfilter_missing: Option<String>,
 }
 
 /// What came of an image.
@@ -34,6 +36,9 @@ pub(super) struct Outcome {
     pub(super) not_detached: BTreeMap<u32, String>,
     /// Interfaces whose established flows could not be taken over, and why.
     pub(super) not_adopted: BTreeMap<u32, String>,
+    /// Why not all is judged at the netfilter hooks, if so. No failure: there
+    /// are kernels that cannot.
+    pub(super) netfilter_missing: Option<String>,
 }
 
 impl Outcome {
@@ -52,6 +57,7 @@ impl<D: Dataplane> Enforcer<D> {
             dataplane,
             in_force: None,
             held: BTreeMap::new(),
+            netfilter_missing: None,
         }
     }
 
@@ -77,6 +83,10 @@ impl<D: Dataplane> Enforcer<D> {
         mut told: impl FnMut(u64),
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        // First of all: attached, they see every packet, and judge those of the
+        // endpoints that say so.
+        let netfilter = self.netfilter(target, &mut outcome);
+        let target = &at_netfilter(target, netfilter);
         let (steps, judged_before) = match self.steps(target) {
             Ok(known) => known,
             Err(error) => {
@@ -87,15 +97,19 @@ impl<D: Dataplane> Enforcer<D> {
         outcome.switched = self.in_force.as_ref() == Some(target);
         for step in steps {
             match step {
-                Step::Switch { learning } => {
-                    if let Err(error) = self.switch(target, &learning, &mut told) {
+                Step::Switch {
+                    learning,
+                    netfilter,
+                } => {
+                    let image = stage(target, &learning, netfilter);
+                    if let Err(error) = self.switch(image, learning.len(), &mut told) {
                         outcome.switched = false;
                         outcome.error = Some(format!("cannot put policy in force: {error}"));
                         // What follows relies on it: an interface must not be
                         // let go while the old image governs it.
                         return outcome;
                     }
-                    outcome.switched = learning.is_empty();
+                    outcome.switched = self.in_force.as_ref() == Some(target);
                 }
                 Step::Attach(index) => {
                     let Some(interface) = interfaces.iter().find(|i| i.index == index) else {
@@ -133,7 +147,45 @@ impl<D: Dataplane> Enforcer<D> {
                 }
             }
         }
+        self.retire(netfilter, &mut outcome);
         outcome
+    }
+
+    /// Has the netfilter programs attached if the image has a use for them, and
+    /// says whether they are, this agent's or an earlier one's.
+    fn netfilter(&mut self, target: &Image, outcome: &mut Outcome) -> bool {
+        if target.endpoints.is_empty() {
+            return false;
+        }
+        outcome.netfilter_missing = self
+            .dataplane
+            .attach_netfilter()
+            .err()
+            .map(|error| error.to_string());
+        if self.netfilter_missing != outcome.netfilter_missing {
+            match &outcome.netfilter_missing {
+                Some(error) => warn!(error, "not all is judged at the netfilter hooks"),
+                None => info!("netfilter hooks are in use"),
+            }
+            self.netfilter_missing
+                .clone_from(&outcome.netfilter_missing);
+        }
+        self.dataplane.netfilter_attached()
+    }
+
+    /// Removes what nothing in force needs any more.
+    fn retire(&mut self, netfilter: bool, outcome: &mut Outcome) {
+        if !outcome.complete() {
+            return;
+        }
+        let retired = if netfilter {
+            self.dataplane.retire()
+        } else {
+            self.dataplane.detach_netfilter()
+        };
+        if let Err(error) = retired {
+            warn!(%error, "something stays that is not needed any more");
+        }
     }
 
     /// The steps to the image, and the interfaces that are judged already, on
@@ -167,21 +219,15 @@ impl<D: Dataplane> Enforcer<D> {
 
     fn switch(
         &mut self,
-        target: &Image,
-        learning: &BTreeSet<u32>,
+        image: Image,
+        learning: usize,
         told: &mut impl FnMut(u64),
     ) -> Result<(), D::Error> {
-        let mut image = target.clone();
-        for index in learning {
-            if let Some(endpoint) = image.endpoints.get_mut(index) {
-                endpoint.flags |= FLAG_LEARNING;
-            }
-        }
         let generation = self.dataplane.switch(&image)?;
         info!(
             generation,
             endpoints = image.endpoints.len(),
-            learning = learning.len(),
+            learning,
             "switched generation"
         );
         self.in_force = Some(image);
@@ -201,6 +247,34 @@ impl<D: Dataplane> Enforcer<D> {
             }
         }
     }
+}
+
+/// The image as it is when the netfilter programs are attached, or not.
+fn at_netfilter(image: &Image, attached: bool) -> Image {
+    let mut image = image.clone();
+    for endpoint in image.endpoints.values_mut() {
+        if attached {
+            endpoint.flags |= FLAG_NETFILTER;
+        } else {
+            endpoint.flags &= !FLAG_NETFILTER;
+        }
+    }
+    image
+}
+
+/// The image on the way to all of it. What learns is recorded where it comes in
+/// from the wire, so the netfilter programs need not see it.
+fn stage(target: &Image, learning: &BTreeSet<u32>, netfilter: bool) -> Image {
+    let mut image = target.clone();
+    for (index, endpoint) in &mut image.endpoints {
+        if learning.contains(index) {
+            endpoint.flags |= FLAG_LEARNING;
+        }
+        if learning.contains(index) || !netfilter {
+            endpoint.flags &= !FLAG_NETFILTER;
+        }
+    }
+    image
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_common::{
     counter::{Checkpoint, Counter},
-    endpoint::FLAG_LEARNING,
+    endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER},
     verdict::Reason,
 };
 
@@ -25,6 +25,11 @@ pub(super) enum Call {
     AttachWorkload(u32),
     Detach(u32),
     Adopt,
+    AttachNetfilter,
+    DetachNetfilter,
+    /// A switch after which netfilter programs judge these interfaces; told
+    /// behind the [`Call::Switch`].
+    Netfilter(Vec<u32>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +48,9 @@ pub(super) struct Fake {
     pub(super) cannot_detach: bool,
     pub(super) cannot_adopt: bool,
     pub(super) cannot_list: bool,
+    /// A kernel with netfilter programs; else there are none.
+    pub(super) has_netfilter: bool,
+    pub(super) netfilter_attached: bool,
 }
 
 impl Fake {
@@ -98,6 +106,17 @@ impl Dataplane for Fake {
         self.switches_left = self.switches_left.map(|left| left - 1);
         let (learning, judged) = split(image);
         self.calls.push(Call::Switch(learning, judged));
+        if self.has_netfilter {
+            let at_netfilter = |endpoint: &Endpoint| endpoint.flags & FLAG_NETFILTER != 0;
+            self.calls.push(Call::Netfilter(
+                image
+                    .endpoints
+                    .iter()
+                    .filter(|(_, endpoint)| at_netfilter(endpoint))
+                    .map(|(&index, _)| index)
+                    .collect(),
+            ));
+        }
         self.image = image.clone();
         self.generation += 1;
         Ok(self.generation)
@@ -122,6 +141,33 @@ impl Dataplane for Fake {
         }
         self.calls.push(Call::Detach(interface));
         self.attached.remove(&interface);
+        Ok(())
+    }
+
+    fn attach_netfilter(&mut self) -> Result<(), Refused> {
+        if !self.has_netfilter {
+            return Err(Refused("an old kernel"));
+        }
+        if !self.netfilter_attached {
+            self.calls.push(Call::AttachNetfilter);
+            self.netfilter_attached = true;
+        }
+        Ok(())
+    }
+
+    fn netfilter_attached(&self) -> bool {
+        self.netfilter_attached
+    }
+
+    fn detach_netfilter(&mut self) -> Result<(), Refused> {
+        if self.netfilter_attached {
+            self.calls.push(Call::DetachNetfilter);
+            self.netfilter_attached = false;
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self) -> Result<(), Refused> {
         Ok(())
     }
 

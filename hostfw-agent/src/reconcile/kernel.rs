@@ -52,6 +52,22 @@ impl Dataplane for attach::Dataplane {
         self.detach(interface)
     }
 
+    fn attach_netfilter(&mut self) -> Result<(), DataplaneError> {
+        Ok(self.attach_netfilter()?)
+    }
+
+    fn netfilter_attached(&self) -> bool {
+        self.netfilter_attached()
+    }
+
+    fn detach_netfilter(&mut self) -> Result<(), DataplaneError> {
+        self.detach_netfilter()
+    }
+
+    fn retire(&mut self) -> Result<(), DataplaneError> {
+        self.retire()
+    }
+
     fn adopt(&mut self) -> Result<usize, DataplaneError> {
         let adopted = self.adopt()?;
         Ok(adopted.conntrack + adopted.sockets)

@@ -192,6 +192,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
         let mut selection = select(&model, &self.settings.node, interfaces);
+        self.names.set_log_prefix(&selection.log_prefix);
         let all = selection.clone();
         let left_alone = self.leave_alone(&mut selection);
         let outcome = self.enforce(&selection);
@@ -224,8 +225,11 @@ impl<D: Dataplane> Reconciler<D> {
                 .collect(),
             not_attached: outcome.not_attached.clone(),
             not_adopted: self.not_adopted.clone(),
-            netfilter_missing: None,
-            ipvs_interface: None,
+            netfilter_missing: outcome.netfilter_missing.clone(),
+            ipvs_interface: interfaces
+                .iter()
+                .find(|interface| is_ipvs(interface))
+                .map(|interface| interface.name.clone()),
             left_alone,
         };
         self.endpoints = endpoint_statuses(&model, &all, &facts);
@@ -396,6 +400,12 @@ impl<D: Dataplane> Reconciler<D> {
             counters: counter_statuses(counters),
         }
     }
+}
+
+/// Whether kube-proxy translates by IPVS: then the addresses of services are
+/// this interface's, and NodePorts reach the local-input hook untranslated.
+fn is_ipvs(interface: &Interface) -> bool {
+    interface.name == "kube-ipvs0" && !interface.addresses.is_empty()
 }
 
 /// What went wrong, in one line.

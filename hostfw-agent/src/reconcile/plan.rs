@@ -12,6 +12,9 @@ pub(super) enum Step {
     Switch {
         /// Interface indexes.
         learning: BTreeSet<u32>,
+        /// Whether the netfilter programs judge, as the image says; those of
+        /// another version do if not.
+        netfilter: bool,
     },
     /// Attach programs to the interface, or take over those of an earlier
     /// agent.
@@ -48,7 +51,9 @@ pub(super) struct Known<'a> {
 /// too, never goes back to learning, for that would open it.
 ///
 /// Programs of another version judge by maps of their own. They are replaced
-/// only when these maps have the flows that the kernel's tables know.
+/// only when these maps have the flows that the kernel's tables know. Until
+/// then this version's netfilter programs, which see every packet as soon as
+/// they are attached, judge nothing.
 ///
 /// An interface that no endpoint governs any more is let go after the switch:
 /// the other way round it would be open while the old image still governs it,
@@ -61,15 +66,25 @@ pub(super) fn plan(target: &Image, known: Known<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     if new.is_empty() {
         if known.in_force != Some(target) {
-            steps.push(Step::Switch { learning: new });
+            steps.push(Step::Switch {
+                learning: new,
+                netfilter: !other_version,
+            });
         }
         if other_version {
             steps.push(Step::Adopt);
         }
         steps.extend((&governed - known.held).into_iter().map(Step::Attach));
+        if other_version {
+            steps.push(Step::Switch {
+                learning: BTreeSet::new(),
+                netfilter: true,
+            });
+        }
     } else {
         steps.push(Step::Switch {
             learning: new.clone(),
+            netfilter: !other_version,
         });
         if other_version {
             steps.push(Step::Adopt);
@@ -86,6 +101,7 @@ pub(super) fn plan(target: &Image, known: Known<'_>) -> Vec<Step> {
         steps.push(Step::Adopt);
         steps.push(Step::Switch {
             learning: BTreeSet::new(),
+            netfilter: true,
         });
     }
     steps.extend((known.attached - &governed).into_iter().map(Step::Detach));
@@ -115,6 +131,15 @@ mod tests {
     fn switch(learning: &[u32]) -> Step {
         Step::Switch {
             learning: set(learning),
+            netfilter: true,
+        }
+    }
+
+    /// A switch while another version's programs judge.
+    fn quiet_switch(learning: &[u32]) -> Step {
+        Step::Switch {
+            learning: set(learning),
+            netfilter: false,
         }
     }
 
@@ -217,12 +242,12 @@ mod tests {
         };
         assert_eq!(
             plan(&image(&[2]), known),
-            [switch(&[]), Step::Adopt, Step::Attach(2)]
+            [quiet_switch(&[]), Step::Adopt, Step::Attach(2), switch(&[])]
         );
         assert_eq!(
             plan(&image(&[2, 3]), known),
             [
-                switch(&[3]),
+                quiet_switch(&[3]),
                 Step::Adopt,
                 Step::Attach(2),
                 Step::Attach(3),

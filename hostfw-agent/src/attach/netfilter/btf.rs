@@ -6,6 +6,7 @@
 
 use std::{fs, io, path::Path};
 
+const FOLDER: &str = "/sys/kernel/btf";
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why the kernel's types could not be read.
@@ -85,11 +86,15 @@ impl Btf {
     /// Adds the types of a module, if it is loaded and is no part of the
     /// kernel.
     pub(crate) fn add_module(&mut self, name: &str) -> Result<(), BtfError> {
-        let path = Path::new("/sys/kernel/btf").join(name);
-        if path.exists() {
-            self.parts.push(Part::read(&path)?);
+        if Self::has_module(name) {
+            self.parts.push(Part::read(&Path::new(FOLDER).join(name))?);
         }
         Ok(())
+    }
+
+    /// Whether a module is loaded that is no part of the kernel.
+    pub(crate) fn has_module(name: &str) -> bool {
+        Path::new(FOLDER).join(name).exists()
     }
 
     /// The number of a function.

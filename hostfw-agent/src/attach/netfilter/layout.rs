@@ -2,6 +2,14 @@ use hostfw_common::layout::Layout;
 
 use super::btf::{Btf, BtfError};
 
+/// The module that tracks connections where that is no part of the kernel.
+const MODULE: &str = "nf_conntrack";
+
+/// Whether the kernel tracks connections in a module that is loaded now.
+pub(super) fn has_conntrack() -> bool {
+    Btf::has_module(MODULE)
+}
+
 /// What the programs must know of the running kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -15,7 +23,7 @@ impl Kernel {
     pub(crate) fn read() -> Result<Self, BtfError> {
         let mut btf = Btf::kernel()?;
         if !btf.has_struct("nf_conn") {
-            btf.add_module("nf_conntrack")?;
+            btf.add_module(MODULE)?;
         }
         let mut layout = Layout {
             hook_state_in: btf.offset("nf_hook_state", &["in"])?,

@@ -16,7 +16,7 @@ use std::{fmt, str::FromStr};
 use aya_obj::relocation::EbpfRelocationError;
 
 use super::{Dataplane, DataplaneError, hook::UnknownChoice};
-use crate::maps::{BpfError, PinError};
+use crate::maps::{BpfError, PinError, pins::Pins};
 
 pub(crate) use self::{layout::Kernel, links::Place, programs::Programs};
 pub use btf::BtfError;
@@ -58,8 +58,14 @@ impl fmt::Display for NetfilterChoice {
 #[derive(Debug, thiserror::Error)]
 pub enum NetfilterError {
     /// By choice.
-    #[error("switched off")]
+    #[error("switched off (--netfilter off)")]
     Off,
+    /// The programs do not know how to read the kernel's connection tracking.
+    #[error(
+        "nf_conntrack was loaded after the agent had started: what is translated before \
+         the netfilter hooks is judged as if it were not; restart the agent"
+    )]
+    ConntrackCameLater,
     /// The programs are not loaded; the reason was found when the dataplane
     /// was opened.
     #[error("{0}")]
@@ -97,10 +103,11 @@ pub enum NetfilterError {
 
 impl Dataplane {
     /// Whether programs judge at the netfilter hooks on the maps of this
-    /// dataplane, be it those of an earlier agent.
+    /// dataplane, be it those of an earlier agent. If none are wanted, what is
+    /// there does not count.
     #[must_use]
     pub fn netfilter_attached(&self) -> bool {
-        links::attached(&self.pins)
+        self.options.netfilter == NetfilterChoice::Auto && links::attached(&self.pins)
     }
 
     /// Has this agent's programs judge at the netfilter hooks of the caller's
@@ -109,19 +116,37 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// If it cannot be done. What judged before does so still.
+    /// If it cannot be done. What judged before does so still. Also if the
+    /// programs judge, but do not see all.
     pub fn attach_netfilter(&mut self) -> Result<(), NetfilterError> {
-        if self.netfilter_held && self.netfilter_attached() {
-            return Ok(());
-        }
         let programs = match &self.netfilter {
             Ok(programs) => programs,
             Err(reason) => return Err(NetfilterError::NotLoaded(reason.clone())),
         };
-        links::attach(programs, &self.pins)?;
-        self.netfilter_held = true;
-        tracing::info!("attached to the netfilter hooks");
+        if !self.netfilter_held || !self.netfilter_attached() {
+            links::attach(programs, &self.pins)?;
+            self.netfilter_held = true;
+            tracing::info!("attached to the netfilter hooks");
+        }
+        if !programs.read_entries() && layout::has_conntrack() {
+            return Err(NetfilterError::ConntrackCameLater);
+        }
         Ok(())
+    }
+
+    /// Removes the netfilter links and the maps of older versions, which judge
+    /// until this one's does it all.
+    ///
+    /// # Errors
+    ///
+    /// If a pin cannot be removed.
+    pub fn retire(&mut self) -> Result<(), DataplaneError> {
+        for folder in Pins::every(&self.options.pin_root)? {
+            if folder != self.pins {
+                links::remove_all(&folder)?;
+            }
+        }
+        self.retire_older_versions()
     }
 
     /// Takes the programs off the netfilter hooks.

@@ -24,6 +24,7 @@ use crate::{
 pub(crate) struct Programs {
     local_in: OwnedFd,
     forward: OwnedFd,
+    read_entries: bool,
 }
 
 impl Programs {
@@ -77,7 +78,13 @@ impl Programs {
         Ok(Self {
             local_in: load(PROGRAM_LOCAL_IN)?,
             forward: load(PROGRAM_FORWARD)?,
+            read_entries: kernel.layout.packet_entry != 0,
         })
+    }
+
+    /// Whether they can read the entries of the kernel's connection tracking.
+    pub(crate) const fn read_entries(&self) -> bool {
+        self.read_entries
     }
 
     /// The program for a place.

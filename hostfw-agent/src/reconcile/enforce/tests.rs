@@ -243,6 +243,74 @@ fn programs_of_another_version_are_replaced_after_their_flows_were_taken_over() 
     assert!(outcome.complete());
     assert_eq!(
         calls,
-        [Call::Switch(vec![], vec![2]), Call::Adopt, Call::Attach(2)]
+        [
+            Call::Switch(vec![], vec![2]),
+            Call::Adopt,
+            Call::Attach(2),
+            Call::Switch(vec![], vec![2])
+        ]
     );
+}
+
+#[test]
+fn netfilter_programs_are_attached_first_and_judge_last() {
+    let mut enforcer = Enforcer::new(Fake {
+        has_netfilter: true,
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(outcome.netfilter_missing, None);
+    assert_eq!(
+        calls,
+        [
+            Call::AttachNetfilter,
+            Call::Switch(vec![2], vec![]),
+            Call::Netfilter(vec![]),
+            Call::Attach(2),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2]),
+            Call::Netfilter(vec![2]),
+        ]
+    );
+    // Another interface learns, and this one is judged on.
+    let (_, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert_eq!(
+        calls[..2],
+        [Call::Switch(vec![3], vec![2]), Call::Netfilter(vec![2])]
+    );
+    // Nothing governed any more: let go last.
+    let (_, calls) = enforce(&mut enforcer, &image(&[]));
+    assert_eq!(
+        calls,
+        [
+            Call::Switch(vec![], vec![]),
+            Call::Netfilter(vec![]),
+            Call::Detach(2),
+            Call::Detach(3),
+            Call::DetachNetfilter,
+        ]
+    );
+}
+
+#[test]
+fn without_netfilter_programs_the_wire_records_and_the_reason_is_told() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    let (outcome, _) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.complete());
+    assert_eq!(outcome.netfilter_missing.as_deref(), Some("an old kernel"));
+    assert_eq!(enforcer.dataplane().image.endpoints[&2].flags, 0);
+}
+
+#[test]
+fn netfilter_programs_of_an_earlier_agent_judge_if_none_can_take_over() {
+    let mut enforcer = Enforcer::new(Fake {
+        netfilter_attached: true,
+        ..Fake::left_behind(image(&[2]))
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert!(outcome.netfilter_missing.is_some());
+    assert!(!calls.contains(&Call::DetachNetfilter));
+    let flags = enforcer.dataplane().image.endpoints[&2].flags;
+    assert_eq!(flags, hostfw_common::endpoint::FLAG_NETFILTER);
 }
