@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod buffer;
 mod classify;
 mod conntrack;
 mod judge;
@@ -17,6 +18,7 @@ mod netfilter;
 mod packet;
 mod parse;
 mod report;
+mod socket_buffer;
 mod trial;
 mod wire;
 

@@ -72,6 +72,11 @@ const TUNNELS: [(u8, u16); 7] = [
     (17, 6081),
 ];
 
+/// Extension headers of IPv6: no packet ends with them.
+const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
+/// A number that is nobody's (RFC 3692).
+const EXPERIMENT: u8 = 253;
+
 impl<'a> Aim<'a> {
     /// Looks for what can be aimed at.
     #[must_use]
@@ -368,8 +373,12 @@ impl Draft {
         matches!(self.protocol, 6 | 17 | 33 | 132 | 136)
     }
 
-    /// Makes ports and ICMP fields fit the protocol.
+    /// Makes ports and ICMP fields fit the protocol, and the protocol the
+    /// family.
     fn settle(&mut self, random: &mut Random) {
+        if !self.v4() && EXTENSIONS.contains(&self.protocol) {
+            self.protocol = EXPERIMENT;
+        }
         if !self.has_ports() {
             self.source_port = 0;
             self.destination_port = 0;

@@ -8,6 +8,7 @@ use hostfw_agent::{
     resource::{Action, EntityRule, NumberOrText, Resource, Rule},
 };
 use hostfw_common::verdict::Direction;
+use serde::{Deserialize, Serialize};
 
 use crate::generate::Scene;
 
@@ -125,7 +126,8 @@ const REQUIRED: &[&str] = &[
 pub const LEAST: u64 = 100;
 
 /// Counts of what decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Coverage {
     counts: BTreeMap<String, u64>,
 }

@@ -6,4 +6,5 @@ pub mod case;
 pub mod coverage;
 pub mod generate;
 pub mod random;
+pub mod recorded;
 pub mod run;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use anyhow::Context as _;
 use hostfw_agent::{
-    judge::{Judge, JudgeError, Judges},
+    judge::{Judge, JudgeError, Judges, Kernel},
     question::{Answer, Question},
     reference::{Event, Explanation},
     resource::Action,
@@ -13,6 +14,7 @@ use proptest::{
     strategy::{Strategy as _, ValueTree as _},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     case::{Case, Cases, Shrink},
@@ -72,34 +74,61 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Makes up cases and has them judged, as long as `more` says so. Ends with the
-/// first about which the judges do not agree.
-pub fn search(
-    bench: &mut Bench,
-    cases: Cases,
-    seed: u64,
-    mut more: impl FnMut(&Bench) -> bool,
-) -> Option<Finding> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    while more(bench) {
-        let mut tree = match cases.new_tree(&mut runner) {
-            Ok(tree) => tree,
-            Err(reason) => unreachable!("no case is ever rejected: {reason}"),
-        };
-        if let Outcome::Disagreement(first) = bench.judge(&tree.current()) {
-            return Some(smallest(bench, &mut tree, *first));
+/// So many faults of the generator, and a run is pointless.
+const MOST_REFUSED: u64 = 100;
+
+/// Makes cases up, one after another.
+#[derive(Debug)]
+pub struct Search {
+    runner: TestRunner,
+}
+
+impl Search {
+    /// Begins with the seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        Self {
+            runner: TestRunner::new_with_rng(Config::default(), random),
         }
     }
-    None
+
+    /// Has cases judged as long as `more` says so: the next one about which the
+    /// judges do not agree.
+    pub fn next(
+        &mut self,
+        bench: &mut Bench,
+        cases: Cases,
+        mut more: impl FnMut(&Bench) -> bool,
+    ) -> Option<Finding> {
+        while more(bench) {
+            let mut tree = match cases.new_tree(&mut self.runner) {
+                Ok(tree) => tree,
+                Err(reason) => unreachable!("no case is ever rejected: {reason}"),
+            };
+            match bench.judge(&tree.current()) {
+                Outcome::Agreement => {}
+                Outcome::Refused(why) => {
+                    println!("refused: {why}");
+                    if bench.refused > MOST_REFUSED {
+                        return None;
+                    }
+                }
+                Outcome::Disagreement(first) => {
+                    return Some(smallest(bench, &mut tree, *first));
+                }
+            }
+        }
+        None
+    }
 }
 
 /// The smallest case about which they still do not agree.
 fn smallest(bench: &mut Bench, tree: &mut Shrink, first: Disagreement) -> Finding {
     // What is judged on the way is no evidence of anything.
-    let coverage = bench.coverage.clone();
+    let before = bench.report();
     let mut disagreement = first;
     let mut more = tree.simplify();
     while more {
@@ -110,7 +139,8 @@ fn smallest(bench: &mut Bench, tree: &mut Shrink, first: Disagreement) -> Findin
             tree.complicate()
         };
     }
-    bench.coverage = coverage;
+    bench.restore(before);
+    bench.findings += 1;
     Finding {
         case: tree.current(),
         disagreement,
@@ -120,6 +150,8 @@ fn smallest(bench: &mut Bench, tree: &mut Shrink, first: Disagreement) -> Findin
 /// Who judges, and what is counted.
 #[derive(Debug, Default)]
 pub struct Bench {
+    /// The loaded programs, if they judge too.
+    pub kernel: Option<Kernel>,
     /// What decided so far.
     pub coverage: Coverage,
     /// How many scenes were judged.
@@ -128,6 +160,8 @@ pub struct Bench {
     pub packets: u64,
     /// How many scenes were refused.
     pub refused: u64,
+    /// How often the judges did not agree.
+    pub findings: u64,
     /// Explanations, which are slow, are asked for one packet of so many.
     pub explain_one_of: u64,
 }
@@ -149,13 +183,22 @@ impl Bench {
             self.refused += 1;
             return Outcome::Refused(format!("{first}: the reference cannot read it"));
         }
+        let mut loaded = match &mut self.kernel {
+            Some(kernel) => kernel.load(judges.image()),
+            None => Ok(()),
+        };
         self.scenes += 1;
         for question in &case.questions {
             self.packets += 1;
-            let answers = vec![
+            let mut answers = vec![
                 (Judge::Reference, Ok(judges.by_reference(question))),
                 (Judge::Tables, Ok(judges.by_tables(question))),
             ];
+            if let Some(kernel) = &mut self.kernel {
+                let answer = std::mem::replace(&mut loaded, Ok(()))
+                    .and_then(|()| judges.by_kernel(kernel, question));
+                answers.push((Judge::Kernel, answer.map_err(|error| error.to_string())));
+            }
             if answers.iter().any(|(_, answer)| *answer != answers[0].1) {
                 return Outcome::Disagreement(Box::new(Disagreement {
                     question: question.clone(),
@@ -170,6 +213,38 @@ impl Bench {
             }
         }
         Outcome::Agreement
+    }
+
+    /// What the reference says of a case with a single packet.
+    ///
+    /// # Errors
+    ///
+    /// If the resources are refused, or there is no packet.
+    pub fn by_reference(&self, case: &Case) -> anyhow::Result<Answer> {
+        let scene = &case.scene;
+        let judges = Judges::new(&scene.resources, &scene.node, &scene.interfaces)?;
+        let question = case.questions.first().context("no packet")?;
+        Ok(judges.by_reference(question))
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            scenes: self.scenes,
+            packets: self.packets,
+            refused: self.refused,
+            findings: self.findings,
+            coverage: self.coverage.clone(),
+        }
+    }
+
+    fn restore(&mut self, report: Report) {
+        self.scenes = report.scenes;
+        self.packets = report.packets;
+        self.refused = report.refused;
+        self.findings = report.findings;
+        self.coverage = report.coverage;
     }
 
     fn refuse(&mut self, error: &JudgeError) -> Outcome {
@@ -206,8 +281,54 @@ impl fmt::Display for Bench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} packets over {} sets of policies, {} sets refused",
-            self.packets, self.scenes, self.refused
+            "{} packets over {} sets of policies, {} refused, {} disagreements",
+            self.packets, self.scenes, self.refused, self.findings
+        )
+    }
+}
+
+/// What a run has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Sets of policies.
+    pub scenes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Sets that were refused: faults of the generator.
+    pub refused: u64,
+    /// Disagreements.
+    pub findings: u64,
+    /// What decided.
+    pub coverage: Coverage,
+}
+
+impl Report {
+    /// Adds another run's.
+    pub fn absorb(&mut self, other: &Self) {
+        self.scenes += other.scenes;
+        self.packets += other.packets;
+        self.refused += other.refused;
+        self.findings += other.findings;
+        self.coverage.absorb(&other.coverage);
+    }
+
+    /// Whether everything was reached, and nothing found.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.findings == 0 && self.refused == 0 && self.coverage.gaps().is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.coverage)?;
+        for (what, count) in self.coverage.gaps() {
+            writeln!(f, "too rarely: {what}: {count}")?;
+        }
+        writeln!(
+            f,
+            "{} packets over {} sets of policies, {} refused, {} disagreements",
+            self.packets, self.scenes, self.refused, self.findings
         )
     }
 }

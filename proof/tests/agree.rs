@@ -2,8 +2,10 @@
 
 use hostfw_proof::{
     case::Cases,
-    run::{Bench, search},
+    run::{Bench, Search},
 };
+
+mod kernel;
 
 const SETS: u64 = 2000;
 const PACKETS: usize = 55;
@@ -12,9 +14,12 @@ const SEED: u64 = 1;
 
 #[test]
 fn the_judges_agree() {
-    let mut bench = Bench::default();
+    let mut bench = Bench {
+        kernel: kernel::open("the_judges_agree"),
+        ..Bench::default()
+    };
     let cases = Cases { packets: PACKETS };
-    let found = search(&mut bench, cases, SEED, |bench| bench.scenes < SETS);
+    let found = Search::new(SEED).next(&mut bench, cases, |bench| bench.scenes < SETS);
     println!("{bench}");
     if let Some(finding) = found {
         panic!("{finding}");

@@ -205,6 +205,17 @@ pub(super) fn without_native(kinds: &mut Vec<HookKind>, members: bool) -> Option
     ))
 }
 
+/// Takes XDP from the hooks of an interface with VLAN interfaces on it, and
+/// says why. A device may take the tag off a frame (rx-vlan-offload) and tell
+/// it beside: XDP takes the frame for the interface's own, TC does not.
+pub(super) fn without_xdp(kinds: &mut Vec<HookKind>, vlans: bool) -> Option<String> {
+    if !vlans {
+        return None;
+    }
+    kinds.retain(|kind| !kind.is_xdp());
+    Some("xdp: would not see the tags of the VLAN interfaces on it".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +281,18 @@ mod tests {
             assert!(reason.starts_with("native xdp: "), "{reason}");
             assert_eq!(kinds.len(), left);
             assert!(!kinds.contains(&HookKind::XdpNative));
+        }
+    }
+
+    #[test]
+    fn an_interface_with_vlans_has_no_xdp_even_if_asked_for() {
+        for (choice, left) in [(IngressChoice::Auto, 2), (IngressChoice::XdpGeneric, 0)] {
+            let all = candidates(Direction::Ingress, choice, TcChoice::Auto, true);
+            let mut kinds = all.clone();
+            assert_eq!(without_xdp(&mut kinds, false), None);
+            assert_eq!(kinds, all);
+            assert!(without_xdp(&mut kinds, true).unwrap().contains("VLAN"));
+            assert_eq!(kinds.len(), left);
         }
     }
 

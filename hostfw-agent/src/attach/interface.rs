@@ -10,7 +10,7 @@ use hostfw_common::{
 
 use super::{
     Attachment, Dataplane, DataplaneError, Hook, HookKind, IngressChoice,
-    hook::{candidates, without_native},
+    hook::{candidates, without_native, without_xdp},
     links, traffic_control,
 };
 use crate::{
@@ -122,6 +122,17 @@ impl Dataplane {
         Ok(self.generations.judged()?)
     }
 
+    /// The interfaces that have VLAN interfaces on them. [`attach`](Self::attach)
+    /// gives them no XDP; one that has it from before wants to be attached
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub fn below_vlans(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        traffic_control::below_vlans().map_err(DataplaneError::Interfaces)
+    }
+
     /// The interfaces both of whose directions are judged, by index.
     ///
     /// # Errors
@@ -202,6 +213,10 @@ impl Dataplane {
         let ifindex = interface.index;
         let mut wanted = candidates(direction, choice, self.options.tc, interface.link_header);
         let mut tried = Vec::new();
+        if wanted.iter().any(|kind| kind.is_xdp()) {
+            let vlans = self.below_vlans()?.contains(&ifindex);
+            tried.extend(without_xdp(&mut wanted, vlans));
+        }
         if wanted.contains(&HookKind::XdpNative) {
             let members = traffic_control::may_have_members(ifindex).map_err(|error| {
                 DataplaneError::Kernel {

@@ -4,7 +4,7 @@
 //! A filter is no link: it stays until removed. Ours is known by its place, so
 //! that an agent finds and replaces what an earlier one has put there.
 
-use std::{io, os::fd::AsRawFd as _};
+use std::{collections::BTreeSet, io, os::fd::AsRawFd as _};
 
 use aya::programs::ProgramFd;
 use hostfw_common::{ABI_VERSION, verdict::Direction};
@@ -187,9 +187,11 @@ fn own_filter(message: &[u8]) -> Option<Filter> {
 
 /// `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 
@@ -217,9 +219,13 @@ pub(super) fn xdp_mode(ifindex: u32) -> io::Result<Option<XdpMode>> {
     link(ifindex, xdp_mode_of)
 }
 
-fn is_bond_of(message: &[u8]) -> Option<bool> {
+fn is_kind(message: &[u8], kind: &[u8]) -> Option<bool> {
     let info = attribute(message.get(IFINFOMSG..)?, IFLA_LINKINFO)?;
-    Some(attribute(info, IFLA_INFO_KIND)? == b"bond\0")
+    Some(attribute(info, IFLA_INFO_KIND)? == kind)
+}
+
+fn is_bond_of(message: &[u8]) -> Option<bool> {
+    is_kind(message, b"bond\0")
 }
 
 /// Whether other interfaces are members of this one, or may be: a bond need not
@@ -237,6 +243,32 @@ pub(super) fn may_have_members(ifindex: u32) -> io::Result<bool> {
 
 fn master_of(message: &[u8]) -> Option<u32> {
     u32_at(attribute(message.get(IFINFOMSG..)?, IFLA_MASTER)?, 0)
+}
+
+/// The interface below, if this is a VLAN interface.
+fn below_vlan(message: &[u8]) -> Option<u32> {
+    if !is_kind(message, b"vlan\0")? {
+        return None;
+    }
+    let attributes = message.get(IFINFOMSG..)?;
+    // Of an interface that is in another network namespace the number says
+    // nothing here.
+    if attribute(attributes, IFLA_LINK_NETNSID).is_some() {
+        return None;
+    }
+    u32_at(attribute(attributes, IFLA_LINK)?, 0)
+}
+
+/// The interfaces that have VLAN interfaces on them.
+pub(super) fn below_vlans() -> io::Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; IFINFOMSG]).send(
+        libc::NETLINK_ROUTE,
+        |message| {
+            found.extend(below_vlan(&message.payload));
+        },
+    )?;
+    Ok(found)
 }
 
 /// What `read` finds in the kernel's description of an interface.
@@ -339,6 +371,26 @@ mod tests {
         assert_eq!(master_of(&[0; IFINFOMSG]), None);
         // The loopback interface is there, and nobody's master.
         assert!(!may_have_members(1).unwrap());
+    }
+
+    #[test]
+    fn a_vlan_names_the_interface_below() {
+        let link = |kind: &[u8], namespace: Option<u32>| {
+            let mut bytes = vec![0; IFINFOMSG];
+            let info = attribute_bytes(IFLA_INFO_KIND, kind);
+            bytes.extend(attribute_bytes(IFLA_LINK, &7_u32.to_ne_bytes()));
+            bytes.extend(attribute_bytes(IFLA_LINKINFO, &info));
+            if let Some(namespace) = namespace {
+                bytes.extend(attribute_bytes(IFLA_LINK_NETNSID, &namespace.to_ne_bytes()));
+            }
+            bytes
+        };
+        assert_eq!(below_vlan(&link(b"vlan\0", None)), Some(7));
+        assert_eq!(below_vlan(&link(b"vlan\0", Some(0))), None);
+        // The other end of a pair is named so, too.
+        assert_eq!(below_vlan(&link(b"veth\0", None)), None);
+        assert_eq!(below_vlan(&[0; IFINFOMSG]), None);
+        assert!(!below_vlans().unwrap().contains(&1));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     compile::image::Image,
-    maps::{Generations, MapsError, bpf},
+    maps::{MapsError, Refill, bpf},
 };
 
 /// A hook of netfilter that a test run is for.
@@ -35,7 +35,7 @@ pub enum TrialHook {
 /// that believes what it is told ([`Trial`]). It is attached to nothing.
 pub struct TrialPrograms {
     ebpf: Ebpf,
-    generations: Generations,
+    maps: Refill,
     netfilter: Result<Programs, NetfilterError>,
     trial: Array<MapData, Trial>,
     trace: Array<MapData, Trace>,
@@ -71,20 +71,20 @@ impl TrialPrograms {
         let trace = Array::try_from(object::take(&mut ebpf, TRACE)?);
         Ok(Self {
             ebpf,
-            generations,
+            maps: Refill::new(generations)?,
             netfilter,
             trial: trial.map_err(MapsError::map(TRIAL))?,
             trace: trace.map_err(MapsError::map(TRACE))?,
         })
     }
 
-    /// Puts an image in force for the runs that follow.
+    /// Puts an image in the place of the one before, for the runs that follow.
     ///
     /// # Errors
     ///
-    /// If maps cannot be made or filled. The former image is in force then.
-    pub fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
-        Ok(self.generations.switch(image)?)
+    /// If maps cannot be made or filled. There is no whole image then.
+    pub fn write(&mut self, image: &Image) -> Result<(), DataplaneError> {
+        Ok(self.maps.write(image)?)
     }
 
     /// Says what the runs that follow are to believe, and forgets what the

@@ -1,9 +1,13 @@
 //! What an image holds, and that the limits hold. That images decide as the
 //! rules say is tested against a naive matcher in `tests/property.rs`.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use hostfw_common::limits;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     fixture::{governed, governed_by, in_default_tier, numbered, policy, rule, selection, staged},
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{IpVersion, PortRange, RuleAction},
-    select::SelectedRule,
+    select::{Point, SelectedRule},
 };
 
 fn to_port(action: RuleAction, port: u16) -> SelectedRule {
@@ -241,6 +245,46 @@ fn one_rule_too_many_names_endpoint_and_policy() {
     assert_eq!((error.limit, error.found), (Limit::Rules, 4098));
     assert_eq!(error.object.to_string(), "HostEndpoint(e)");
     assert_eq!(error.policy.unwrap().to_string(), "GlobalNetworkPolicy(c)");
+}
+
+#[test]
+fn a_rule_with_too_many_named_ports_names_the_number_that_it_needs() {
+    let point = |number: u32| Point {
+        address: Ipv4Addr::from_bits(number).into(),
+        protocol: 6,
+        port: number as u16,
+    };
+    let mut named = rule(RuleAction::Allow);
+    named.source.points = Some((1..=100).map(point).collect());
+    named.destination.points = Some((1..=50).map(point).collect());
+    let policies = vec![policy("p", vec![named, rule(RuleAction::Deny)])];
+    let error = compile(&selection(vec![governed(2, "e", policies, vec![])])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "HostEndpoint(e), at GlobalNetworkPolicy(p): 5001 rule entries for one stage, direction \
+         and address family, expected at most 4096 (MAX_RULES)"
+    );
+}
+
+#[test]
+fn too_many_prefixes_are_refused() {
+    let nets = |count: u32| -> Vec<IpNet> {
+        let net = |number| Ipv4Net::from(Ipv4Addr::from_bits(number)).into();
+        (0..count).map(net).collect()
+    };
+    let mut many = rule(RuleAction::Allow);
+    many.source.nets = nets(limits::MAX_PREFIXES / 2);
+    let mut more = many.clone();
+    more.source.nets.push("192.0.2.1/32".parse().unwrap());
+    let policies = |name: &str, rule| vec![policy(name, vec![rule])];
+    let all = selection(vec![
+        governed(2, "a", policies("p", many), vec![]),
+        governed(3, "b", policies("q", more), vec![]),
+    ]);
+    let error = compile(&all).unwrap_err();
+    assert_eq!(error.limit, Limit::Prefixes);
+    assert_eq!(error.object.to_string(), "HostEndpoint(b)");
+    assert!(error.found > Limit::Prefixes.value());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `apply`, `create`, `replace` and `delete`.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -9,16 +10,19 @@ use clap::Args;
 
 use super::{
     CtlError, Streams,
-    input::{Files, Input, Item},
+    input::{Files, Input, InputError, Item},
     join, kind,
     summary::Summary,
 };
 use crate::{
     accept::{self, Accepted},
     lint::Warning,
-    model::{Kind, ObjectRef},
+    model::{Kind, ObjectRef, Tier},
     resource::Resource,
-    source::store::{Change, StoreError, Writer},
+    source::{
+        read_folder,
+        store::{Change, StoreError, Writer},
+    },
 };
 
 #[derive(Debug, Args)]
@@ -81,6 +85,7 @@ impl Apply {
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
+        check_tiers(store, &items)?;
         change(store, streams, "applied", items, |writer, item| {
             writer.apply(item.resource).map(Outcome::from)
         })
@@ -94,6 +99,7 @@ impl Create {
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
+        check_tiers(store, &items)?;
         change(
             store,
             streams,
@@ -184,6 +190,55 @@ fn read_valid(files: &Files, stdin: &mut impl io::Read) -> Result<Vec<Item>, Ctl
     input.finish()
 }
 
+/// That every policy names a tier that exists, or will: Calico's API server
+/// refuses to create others (api/pkg/apis/projectcalico/v3).
+fn check_tiers(store: &Path, items: &[Item]) -> Result<(), CtlError> {
+    let stored = match read_folder(store) {
+        Ok(snapshot) => {
+            accept::accept(&snapshot, &Accepted::default())
+                .model()
+                .tiers
+        }
+        // Not there yet, or not to be read, which writing will tell.
+        Err(_) => Vec::new(),
+    };
+    let mut known: BTreeSet<String> = Tier::always_there()
+        .into_iter()
+        .chain(stored)
+        .map(|tier| tier.name)
+        .collect();
+    let tiers = items
+        .iter()
+        .filter(|item| item.resource.kind() == Kind::Tier);
+    known.extend(tiers.map(|item| item.resource.metadata().name.clone()));
+    let errors: Vec<InputError> = items
+        .iter()
+        .filter_map(|item| {
+            let tier = match &item.resource {
+                Resource::GlobalNetworkPolicy(policy) => policy.spec.tier.as_ref(),
+                Resource::StagedGlobalNetworkPolicy(policy) => policy.spec.tier.as_ref(),
+                Resource::FelixConfiguration(_)
+                | Resource::GlobalNetworkSet(_)
+                | Resource::HostEndpoint(_)
+                | Resource::NetworkSet(_)
+                | Resource::Profile(_)
+                | Resource::Tier(_) => None,
+            }?;
+            (!tier.is_empty() && !known.contains(tier)).then(|| InputError::NoTier {
+                place: item.place.clone(),
+                object: item.resource.object_ref(),
+                tier: tier.clone(),
+                known: known.iter().cloned().collect(),
+            })
+        })
+        .collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(CtlError::Input(errors))
+    }
+}
+
 /// What a change is about.
 trait Subject {
     fn object_ref(&self) -> ObjectRef;
@@ -268,7 +323,10 @@ fn change<T: Subject>(
     }
 }
 
-/// What is probably not meant, in the whole store.
+/// What is probably not meant or not enforced, in the whole store.
 fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
-    Ok(accept::accept(&writer.snapshot()?, &Accepted::default()).warnings())
+    let stored = accept::accept(&writer.snapshot()?, &Accepted::default());
+    let mut warnings = stored.warnings();
+    warnings.extend(stored.unenforced().into_iter().map(Warning::from));
+    Ok(warnings)
 }

@@ -75,6 +75,21 @@ pub enum InputError {
         /// Field, expected and found.
         error: ValidationError,
     },
+    /// A policy's tier does not exist.
+    #[error(
+        "{place}: {object}: spec.tier: expected a Tier that is stored or in the input ({}), found \
+         {tier:?}", known.join(", ")
+    )]
+    NoTier {
+        /// Where the policy stands.
+        place: Place,
+        /// The policy.
+        object: ObjectRef,
+        /// The tier that it names.
+        tier: String,
+        /// The tiers that there are, sorted.
+        known: Vec<String>,
+    },
     /// An object stands in the input twice.
     #[error("{second}: {object}: expected the object once, found it in {first} too")]
     Twice {

@@ -5,7 +5,12 @@
 //! They share the resources and the question. What one of them gets wrong, the
 //! other two tell.
 
+mod frame;
+mod kernel;
+
 use std::{collections::BTreeMap, fmt};
+
+pub use kernel::{Kernel, KernelError};
 
 use crate::{
     compile::{CompileError, compile, evaluate, image::Image},
@@ -60,6 +65,9 @@ pub enum JudgeError {
     /// Together they are too much for a limit.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// The programs cannot judge.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 fn list(errors: &[ValidationError]) -> String {
@@ -135,5 +143,19 @@ impl Judges {
     #[must_use]
     pub fn by_tables(&self, question: &Question) -> Answer {
         evaluate::answer(&self.image, self.index(question), question)
+    }
+
+    /// What the programs say, to which [`Kernel::load`] has given this
+    /// [`image`](Self::image).
+    ///
+    /// # Errors
+    ///
+    /// If a test run fails, or the programs contradict themselves.
+    pub fn by_kernel(
+        &self,
+        kernel: &mut Kernel,
+        question: &Question,
+    ) -> Result<Answer, KernelError> {
+        kernel.answer(&self.image, self.index(question), question)
     }
 }

@@ -66,7 +66,7 @@ fn governs_loopback(endpoint: &HostEndpoint, model: &Model) -> bool {
             let layer = model.settings.iter().find(|s| s.node.as_ref() == node)?;
             layer.excluded_interfaces.as_ref()
         })
-        .is_some_and(|names| names.iter().any(|name| name == LOOPBACK));
+        .is_some_and(|names| names.iter().any(|names| names.mean(LOOPBACK)));
     let rivals = model.endpoints.iter().filter(|e| e.node == endpoint.node);
     endpoint.interface == InterfaceMatch::Wildcard
         && !excluded

@@ -47,6 +47,29 @@ pub fn lint(model: &Model) -> Vec<Warning> {
     warnings.extend(loopback::cut_off(model, &endpoints));
     warnings.extend(untracked::without_replies(model, &endpoints));
     warnings.extend(model.settings.iter().flat_map(emptied_failsafes));
+    within_reason(warnings)
+}
+
+/// Warnings about one object that are told one by one: nobody reads more, and
+/// an object can give thousands.
+const MOST_TOLD: usize = 10;
+
+/// The first warnings about each object, and how many more there are.
+fn within_reason(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    let mut counts: BTreeMap<ObjectRef, usize> = BTreeMap::new();
+    warnings.retain(|warning| {
+        let count = counts.entry(warning.about.clone()).or_default();
+        *count += 1;
+        *count <= MOST_TOLD
+    });
+    let many = counts
+        .into_iter()
+        .filter(|(_, count)| *count > MOST_TOLD)
+        .map(|(about, count)| Warning {
+            about,
+            message: format!("there are {} more warnings", count - MOST_TOLD),
+        });
+    warnings.extend(many);
     warnings
 }
 

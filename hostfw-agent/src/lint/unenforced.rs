@@ -1,10 +1,10 @@
 //! What is valid and not enforced.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use super::view::Labelled;
+use super::{Warning, view::Labelled};
 use crate::{
     model::{InterfaceMatch, Model, ObjectRef, Stage},
     resource::{
@@ -27,6 +27,15 @@ impl fmt::Display for Unenforced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { about, field, why } = self;
         write!(f, "{about}: {field} is not enforced: {why}")
+    }
+}
+
+impl From<Unenforced> for Warning {
+    fn from(Unenforced { about, field, why }: Unenforced) -> Self {
+        Self {
+            about,
+            message: format!("{field} is not enforced: {why}"),
+        }
     }
 }
 
@@ -55,16 +64,7 @@ pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
         | Resource::NetworkSet(_)
         | Resource::Tier(_) => {}
     }
-    let about = resource.object_ref();
-    found
-        .0
-        .into_iter()
-        .map(|(field, why)| Unenforced {
-            about: about.clone(),
-            field,
-            why,
-        })
-        .collect()
+    found.about(&resource.object_ref())
 }
 
 /// What objects ask for together and do not get: untracked policy on endpoints
@@ -101,13 +101,45 @@ pub fn unenforced_together(model: &Model) -> Vec<Unenforced> {
         .collect()
 }
 
+/// Fields of one object that are not enforced for the same reason, and are told
+/// one by one: nobody reads more, and an object can have thousands.
+const MOST_TOLD: usize = 10;
+
 /// Fields, and why they are not enforced.
 #[derive(Default)]
-struct Found(Vec<(String, String)>);
+struct Found {
+    fields: Vec<(String, String)>,
+    /// How many there are for each reason.
+    counts: BTreeMap<String, usize>,
+}
 
 impl Found {
     fn add(&mut self, field: String, why: &str) {
-        self.0.push((field, why.to_owned()));
+        let count = self.counts.entry(why.to_owned()).or_default();
+        *count += 1;
+        if *count <= MOST_TOLD {
+            self.fields.push((field, why.to_owned()));
+        }
+    }
+
+    fn about(self, object: &ObjectRef) -> Vec<Unenforced> {
+        let Self { fields, mut counts } = self;
+        let mut told: Vec<Unenforced> = Vec::new();
+        // From behind, so that the last of many is the first met.
+        for (field, mut why) in fields.into_iter().rev() {
+            if let Some(more) = counts.remove(&why).and_then(|n| n.checked_sub(MOST_TOLD))
+                && more > 0
+            {
+                why += &format!(" (as with {more} more fields of the object)");
+            }
+            told.push(Unenforced {
+                about: object.clone(),
+                field,
+                why,
+            });
+        }
+        told.reverse();
+        told
     }
 
     fn settings(&mut self, spec: &FelixConfigurationSpec) {

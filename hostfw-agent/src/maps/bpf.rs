@@ -179,6 +179,23 @@ pub(crate) fn update<K: Pod, V: Pod>(
     .map(drop)
 }
 
+/// Removes an element that is there.
+pub(crate) fn delete<K: Pod>(map: BorrowedFd<'_>, key: &K) -> Result<(), BpfError> {
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = number(&map);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    // SAFETY: the key is valid for the size that the map was created with, as
+    // in `fill`.
+    unsafe {
+        bpf(
+            bpf_cmd::BPF_MAP_DELETE_ELEM,
+            &mut attr,
+            "BPF_MAP_DELETE_ELEM",
+        )
+    }
+    .map(drop)
+}
+
 /// Opens what is pinned at the path: a map, a program or a link.
 pub(crate) fn open_pin(path: &Path) -> Result<OwnedFd, BpfError> {
     let call = "BPF_OBJ_GET";

@@ -1,5 +1,7 @@
 //! The two slots of a generation, and the switch between them.
 
+mod refill;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -22,6 +24,8 @@ use super::{
     tables::{hashed, indexed, prefixes},
 };
 use crate::compile::image::Image;
+
+pub(crate) use refill::Refill;
 
 /// Ends the name of a pin that is not in force yet.
 const FRESH: &str = "_fresh";

@@ -13,7 +13,7 @@ pub(crate) mod pins;
 mod tables;
 
 pub use bpf::BpfError;
-pub(crate) use generation::Generations;
+pub(crate) use generation::{Generations, Refill};
 pub(crate) use lock::Lock;
 pub use lock::LockError;
 pub use pins::PinError;

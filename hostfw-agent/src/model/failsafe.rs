@@ -1,6 +1,8 @@
 use hostfw_common::verdict::Direction;
 use ipnet::IpNet;
 
+use super::InterfaceNames;
+
 /// One `FelixConfiguration`, as far as it concerns hosts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FelixSettings {
@@ -18,8 +20,8 @@ pub struct FelixSettings {
     /// `None` if absent.
     pub workload_prefixes: Option<Vec<String>>,
     /// `interfaceExclude`: interfaces that no endpoint governs; `None` if
-    /// absent. Exact names, or `/regular expressions/` are refused.
-    pub excluded_interfaces: Option<Vec<String>>,
+    /// absent.
+    pub excluded_interfaces: Option<Vec<InterfaceNames>>,
     /// `vxlanPort`: UDP port of VXLAN; `None` if absent.
     pub vxlan_port: Option<u16>,
     /// `wireguardListeningPort`: UDP port of WireGuard over IPv4; `None` if

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use regex_lite::Regex;
+
 use serde::{Deserialize, Serialize};
 
 /// A network interface of this node, as the kernel describes it.
@@ -18,4 +20,34 @@ pub struct Interface {
     pub loopback: bool,
     /// It is up (administratively).
     pub up: bool,
+}
+
+/// A way to mean interfaces by their names, as `interfaceExclude` has it.
+#[derive(Clone, Debug)]
+pub enum InterfaceNames {
+    /// This name.
+    Exact(String),
+    /// Names in which the regular expression is found.
+    Like(Regex),
+}
+
+impl InterfaceNames {
+    /// Whether the name is meant.
+    #[must_use]
+    pub fn mean(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Like(regex) => regex.is_match(name),
+        }
+    }
+}
+
+impl PartialEq for InterfaceNames {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Like(a), Self::Like(b)) => a.as_str() == b.as_str(),
+            (Self::Exact(_), Self::Like(_)) | (Self::Like(_), Self::Exact(_)) => false,
+        }
+    }
 }

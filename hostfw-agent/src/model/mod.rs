@@ -17,7 +17,7 @@ mod tier;
 
 pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
 pub use failsafe::{Failsafe, FelixSettings};
-pub use interface::Interface;
+pub use interface::{Interface, InterfaceNames};
 pub use object::{Kind, ObjectRef};
 pub use order::Order;
 pub use policy::{Policy, Stage, StagedAction};

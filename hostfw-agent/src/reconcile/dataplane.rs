@@ -52,6 +52,15 @@ pub trait Dataplane {
     /// If a hook could not be had.
     fn attach(&mut self, interface: &Interface, workload: bool) -> Result<Hooks, Self::Error>;
 
+    /// The interfaces on which XDP would take the packets of others for theirs,
+    /// for there are VLAN interfaces on them. They get another hook when they
+    /// are attached again.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn unfit_for_xdp(&self) -> Result<BTreeSet<u32>, Self::Error>;
+
     /// Removes the programs from an interface, which may be gone already.
     ///
     /// # Errors

@@ -200,8 +200,12 @@ impl<D: Dataplane> Enforcer<D> {
         } else {
             &self.dataplane.judged()? & &attached
         };
-        // An interface that went away took its programs along.
-        self.held.retain(|index, _| attached.contains(index));
+        // An interface that went away took its programs along; one that has
+        // become unfit for the hook that it has is attached again.
+        let unfit = self.dataplane.unfit_for_xdp()?;
+        self.held.retain(|index, hooks| {
+            attached.contains(index) && !(hooks.ingress.hook == "xdp" && unfit.contains(index))
+        });
         let held = self.held.keys().copied().collect();
         let steps = plan(
             target,

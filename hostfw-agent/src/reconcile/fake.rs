@@ -41,6 +41,7 @@ pub(super) struct Fake {
     pub(super) calls: Vec<Call>,
     pub(super) generation: u64,
     pub(super) attached: BTreeSet<u32>,
+    pub(super) unfit_for_xdp: BTreeSet<u32>,
     pub(super) image: Image,
     /// Switches that succeed before one fails; `None`: all do.
     pub(super) switches_left: Option<usize>,
@@ -132,7 +133,15 @@ impl Dataplane for Fake {
             Call::Attach(interface.index)
         });
         self.attached.insert(interface.index);
-        Ok(hooks())
+        let mut hooks = hooks();
+        if self.unfit_for_xdp.contains(&interface.index) {
+            hooks.ingress = hooks.egress.clone();
+        }
+        Ok(hooks)
+    }
+
+    fn unfit_for_xdp(&self) -> Result<BTreeSet<u32>, Refused> {
+        Ok(self.unfit_for_xdp.clone())
     }
 
     fn detach(&mut self, interface: u32) -> Result<(), Refused> {

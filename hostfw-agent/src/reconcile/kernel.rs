@@ -48,6 +48,10 @@ impl Dataplane for attach::Dataplane {
         })
     }
 
+    fn unfit_for_xdp(&self) -> Result<BTreeSet<u32>, DataplaneError> {
+        self.below_vlans()
+    }
+
     fn detach(&mut self, interface: u32) -> Result<(), DataplaneError> {
         self.detach(interface)
     }

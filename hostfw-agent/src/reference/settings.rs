@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use regex_lite::Regex;
 use serde_json::Value;
 
 use super::{
@@ -156,7 +157,16 @@ impl Settings {
     }
 
     pub(super) fn is_excluded(&self, interface: &str) -> bool {
-        self.excluded.iter().any(|name| name == interface)
+        self.excluded.iter().any(|name| {
+            let expression = name
+                .strip_prefix('/')
+                .and_then(|rest| rest.strip_suffix('/'))
+                .and_then(|text| Regex::new(text).ok());
+            match expression {
+                Some(expression) => expression.is_match(interface),
+                None => name == interface,
+            }
+        })
     }
 
     /// Whether the packet is a tunnel's, from node to node (semantics 12.9).

@@ -56,8 +56,38 @@ struct Progress {
 }
 
 impl Progress {
+    /// The list of the stage, if that comes next.
+    fn next(&mut self, stage: Stage) -> Option<List> {
+        let (&list, ahead) = self.ahead.split_first()?;
+        if list.stage() != stage {
+            return None;
+        }
+        self.ahead = ahead;
+        Some(list)
+    }
+
     fn push(&mut self, stage: Stage, outcome: Outcome) {
         self.behind.push(StageAnswer { stage, outcome });
+    }
+
+    fn no_match(&mut self, list: List) {
+        self.push(list.stage(), Outcome::NoMatch);
+    }
+
+    /// The end, at a stage that decides.
+    fn decided(mut self, list: List, decision: Decision) -> Answer {
+        let outcome = if decision.allowed {
+            Outcome::Allow
+        } else {
+            Outcome::Deny
+        };
+        self.push(list.stage(), outcome);
+        self.end(Some(list.stage()), decision)
+    }
+
+    /// The end, without a stage that decided.
+    fn allowed(self, why: Why) -> Answer {
+        self.end(None, Decision::by(why, true))
     }
 
     /// The end: what lies ahead is skipped.
@@ -74,11 +104,6 @@ impl Progress {
             reason: decision.why,
             stages: self.behind,
         }
-    }
-
-    /// The end, without a stage that decided.
-    fn allowed(self, why: Why) -> Answer {
-        self.end(None, Decision::by(why, true))
     }
 }
 
@@ -99,7 +124,6 @@ pub(super) fn walk(reference: &Reference, question: &Question, trace: &mut Trace
         Direction::Ingress => wire.translated(question.translated),
         Direction::Egress => wire,
     };
-    let tunnel = reference.settings.is_tunnel(&wire, &reference.nodes);
     let mut judge = Judge {
         reference,
         governed,
@@ -107,47 +131,45 @@ pub(super) fn walk(reference: &Reference, question: &Question, trace: &mut Trace
         trace,
     };
 
-    let mut tracked = false;
-    while let Some((&list, ahead)) = progress.ahead.split_first() {
-        let stage = list.stage();
-        // Connection tracking comes behind the untracked stage.
-        if stage != Stage::Untracked && !tracked {
-            tracked = true;
-            if tunnel && question.path == Path::Local {
-                return progress.allowed(Why::Tunnel);
-            }
-            if question.state == State::Established {
-                // A tunnel has left pre-DNAT policy behind already.
-                if tunnel && stage == Stage::PreDnat {
-                    progress.ahead = ahead;
-                    progress.push(stage, Outcome::NoMatch);
+    // Ahead of connection tracking.
+    if let Some(list) = progress.next(Stage::Untracked) {
+        match judge.untracked(list, &wire) {
+            Some(decision) => return progress.decided(list, decision),
+            None => progress.no_match(list),
+        }
+    }
+    if reference.settings.is_tunnel(&wire, &reference.nodes) {
+        match question.path {
+            Path::Local => return progress.allowed(Why::Tunnel),
+            // Somebody else's: it passes pre-DNAT policy, and no more.
+            Path::Forward => {
+                if let Some(list) = progress.next(Stage::PreDnat) {
+                    progress.no_match(list);
                 }
-                return progress.allowed(Why::Established);
             }
         }
-        let decision = match stage {
-            Stage::Untracked => judge.untracked(list, &wire),
-            Stage::PreDnat if tunnel => None,
-            Stage::PreDnat => judge.pre_dnat(list, &wire),
-            Stage::Forward => judge.forward(list, &routed),
-            Stage::Normal if governed.workload => return progress.allowed(Why::Workload),
-            Stage::Normal => Some(judge.normal(list, &routed)),
-        };
-        progress.ahead = ahead;
-        match decision {
-            Some(decision) => {
-                progress.push(
-                    stage,
-                    if decision.allowed {
-                        Outcome::Allow
-                    } else {
-                        Outcome::Deny
-                    },
-                );
-                return progress.end(Some(stage), decision);
-            }
-            None => progress.push(stage, Outcome::NoMatch),
+    }
+    if question.state == State::Established {
+        return progress.allowed(Why::Established);
+    }
+    if let Some(list) = progress.next(Stage::PreDnat) {
+        match judge.pre_dnat(list, &wire) {
+            Some(decision) => return progress.decided(list, decision),
+            None => progress.no_match(list),
         }
+    }
+    if let Some(list) = progress.next(Stage::Forward) {
+        match judge.forward(list, &routed) {
+            Some(decision) => return progress.decided(list, decision),
+            None => progress.no_match(list),
+        }
+    }
+    if governed.workload && question.path == Path::Local {
+        return progress.allowed(Why::Workload);
+    }
+    if let Some(list) = progress.next(Stage::Normal) {
+        let decision = judge.normal(list, &routed);
+        return progress.decided(list, decision);
     }
     progress.allowed(Why::NoMatch)
 }

@@ -134,7 +134,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct World {
     known: Vec<Known>,
-    /// Addresses of all endpoints.
+    /// Addresses of all endpoints by which nodes know each other.
     pub(super) nodes: Vec<IpAddr>,
 }
 
@@ -173,7 +173,7 @@ impl World {
                 nets: addresses.iter().copied().map(IpNet::from).collect(),
                 ports: ports.collect(),
             });
-            nodes.extend(addresses);
+            nodes.extend(addresses.into_iter().filter(is_of_a_node));
         }
         known.extend(sets.into_iter().map(|(labels, nets)| Known {
             labels,
@@ -217,6 +217,15 @@ impl World {
             .filter(|(declared, _)| declared == name)
             .map(|(_, point)| *point)
             .collect()
+    }
+}
+
+/// Not one that any node may have: loopback (127/8, ::1) or link-local
+/// (169.254/16, fe80::/10).
+fn is_of_a_node(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !matches!(address.octets(), [127, ..] | [169, 254, ..]),
+        IpAddr::V6(address) => address.to_bits() != 1 && address.segments()[0] & 0xffc0 != 0xfe80,
     }
 }
 

@@ -167,12 +167,17 @@ impl<'a> Addresses<'a> {
         points.into_iter().collect()
     }
 
-    /// The addresses of all endpoints.
+    /// The addresses of all endpoints by which other nodes can know them:
+    /// loopback and link-local ones are the same everywhere, or may be.
     pub(super) fn of_endpoints(&self) -> BTreeSet<IpAddr> {
         self.objects[..self.endpoints]
             .iter()
             .flat_map(|object| &object.nets)
             .map(IpNet::addr)
+            .filter(|address| match address {
+                IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+                IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+            })
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use hostfw_common::verdict::Direction;
 
-use crate::model::{Failsafe, FelixSettings};
+use crate::model::{Failsafe, FelixSettings, InterfaceNames};
 
 /// Prefix of workload interfaces where nothing else is set (Calico:
 /// felix/config/config_params.go, InterfacePrefix).
@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) wireguard_port_v6: u16,
     pub(super) log_prefix: String,
     workload_prefixes: Vec<String>,
-    excluded_interfaces: Vec<String>,
+    excluded_interfaces: Vec<InterfaceNames>,
 }
 
 impl Settings {
@@ -69,7 +69,7 @@ impl Settings {
                 .unwrap_or_else(|| vec![DEFAULT_WORKLOAD_PREFIX.to_owned()]),
             excluded_interfaces: layers()
                 .find_map(|s| s.excluded_interfaces.clone())
-                .unwrap_or_else(|| vec![DEFAULT_EXCLUDED.to_owned()]),
+                .unwrap_or_else(|| vec![InterfaceNames::Exact(DEFAULT_EXCLUDED.to_owned())]),
         }
     }
 
@@ -89,7 +89,7 @@ impl Settings {
     pub(super) fn is_excluded(&self, interface: &str) -> bool {
         self.excluded_interfaces
             .iter()
-            .any(|name| name == interface)
+            .any(|names| names.mean(interface))
     }
 }
 

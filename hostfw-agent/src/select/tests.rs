@@ -222,7 +222,13 @@ fn tunnels_are_between_the_addresses_of_endpoints_of_all_nodes() {
         .endpoints
         .push(endpoint("a", "node3", "eth0", &["fd00::3", "10.240.0.13"]));
     model.sets = vec![network_set(None, "set", &["192.0.2.1/32"], &[])];
-    let selection = select(&model, "node1", &[interface(2, "eth0", &["10.240.0.11"])]);
+    model.endpoints.push(endpoint("lo", "node1", "lo", &[]));
+    // What every node has says nothing.
+    let interfaces = [
+        interface(1, "lo", &["127.0.0.1", "::1"]),
+        interface(2, "eth0", &["10.240.0.11", "169.254.1.1", "fe80::1"]),
+    ];
+    let selection = select(&model, "node1", &interfaces);
     let nodes: Vec<IpAddr> = ["10.240.0.11", "10.240.0.13", "fd00::3"]
         .map(|address| address.parse().unwrap())
         .to_vec();

@@ -9,19 +9,18 @@ pub struct ValidationError {
     pub expected: String,
     /// What stands there.
     pub found: String,
-    /// The name of what is asked for, if it is right and only not enforced.
-    pub not_enforced: Option<String>,
 }
 
 impl std::error::Error for ValidationError {}
 
 impl fmt::Display for ValidationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.field)?;
-        if let Some(name) = &self.not_enforced {
-            write!(f, "{name} is not enforced by this release: ")?;
-        }
-        write!(f, "expected {}, found {}", self.expected, self.found)
+        let Self {
+            field,
+            expected,
+            found,
+        } = self;
+        write!(f, "{field}: expected {expected}, found {found}")
     }
 }
 
@@ -51,7 +50,6 @@ impl Findings {
             field: field.into(),
             expected: expected.into(),
             found: found.into(),
-            not_enforced: None,
         });
     }
 
@@ -61,21 +59,6 @@ impl Findings {
         } else {
             self.more += 1;
         }
-    }
-
-    pub(super) fn not_enforced(
-        &mut self,
-        field: impl Into<String>,
-        name: &str,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) {
-        self.push(ValidationError {
-            field: field.into(),
-            expected: expected.into(),
-            found: found.into(),
-            not_enforced: Some(name.to_owned()),
-        });
     }
 
     /// Whether a list is short enough to be looked at.
@@ -100,7 +83,6 @@ impl Findings {
                 field: "spec".to_owned(),
                 expected: "no further errors".to_owned(),
                 found: format!("{more} more"),
-                not_enforced: None,
             });
         }
         if errors.is_empty() {

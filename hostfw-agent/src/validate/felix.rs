@@ -1,5 +1,7 @@
 //! `FelixConfiguration`.
 
+use regex_lite::RegexBuilder;
+
 use super::{
     Findings,
     endpoint::is_interface_name,
@@ -8,13 +10,17 @@ use super::{
     net, protocol,
 };
 use crate::{
-    model::{Failsafe, FelixSettings},
+    model::{Failsafe, FelixSettings, InterfaceNames},
     resource::{self, ProtoPort, quote},
 };
 
 /// Longest list of fail-safes: well below what the dataplane holds of each
 /// family (`hostfw_common::limits::MAX_FAILSAFES`), all lists together.
 const MOST_FAILSAFES: usize = 1024;
+
+/// Largest regular expression, in bytes of its compiled form: some thousand
+/// characters.
+const LARGEST_REGEX: usize = 1 << 18;
 
 pub(super) fn convert(
     object: &resource::FelixConfiguration,
@@ -134,27 +140,31 @@ fn prefixes(text: &Option<String>, findings: &mut Findings) -> Option<Vec<String
     Some(prefixes)
 }
 
-/// Checks names of interfaces, separated by commas.
-fn names(text: &Option<String>, findings: &mut Findings) -> Option<Vec<String>> {
+/// Checks names of interfaces, and regular expressions between slashes,
+/// separated by commas.
+fn names(text: &Option<String>, findings: &mut Findings) -> Option<Vec<InterfaceNames>> {
     let field = "spec.interfaceExclude";
     let mut names = Vec::new();
     for name in text.as_ref()?.split(',') {
-        if name.len() > 1 && name.starts_with('/') && name.ends_with('/') {
-            findings.not_enforced(
-                field,
-                "a regular expression",
-                "names separated by commas",
-                quote(name),
-            );
-        } else if !is_interface_name(name) {
+        let regex = name
+            .strip_prefix('/')
+            .and_then(|rest| rest.strip_suffix('/'));
+        if let Some(regex) = regex {
+            match RegexBuilder::new(regex).size_limit(LARGEST_REGEX).build() {
+                Ok(regex) if !regex.as_str().is_empty() => names.push(InterfaceNames::Like(regex)),
+                Ok(_) | Err(_) => {
+                    findings.invalid(field, "a regular expression between slashes", quote(name))
+                }
+            }
+        } else if is_interface_name(name) {
+            names.push(InterfaceNames::Exact(name.to_owned()));
+        } else {
             findings.invalid(
                 field,
-                "names separated by commas (letters, digits, '_', '.' and '-', at most 15 \
-                 characters each)",
+                "names (letters, digits, '_', '.' and '-', at most 15 characters each) or \
+                 regular expressions between slashes, separated by commas",
                 quote(name),
             );
-        } else {
-            names.push(name.to_owned());
         }
     }
     Some(names)

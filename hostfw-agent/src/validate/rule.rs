@@ -75,15 +75,13 @@ fn convert(
                 shown_protocol(rule),
             );
         }
-        // `icmp: {}` asks for nothing.
+        // `icmp: {}` asks for nothing; so does `notICMP: {}`.
         protocol::icmp(&at("icmp"), fields, findings)
     });
-    let not_icmp = rule.not_icmp.as_ref().and_then(|fields| {
-        if fields.kind.is_none() && fields.code.is_none() {
-            findings.invalid(at("notICMP"), "a type", "nothing");
-        }
-        protocol::icmp(&at("notICMP"), fields, findings)
-    });
+    let not_icmp = rule
+        .not_icmp
+        .as_ref()
+        .and_then(|fields| protocol::icmp(&at("notICMP"), fields, findings));
 
     if let Some(http) = &rule.http {
         http::check(&at("http"), http, rule, (direction, protocol), findings);
@@ -132,15 +130,16 @@ fn entity(
     findings: &mut Findings,
 ) -> Entity {
     let at = |field: &str| format!("{path}.{field}");
-    let mut ports = |name: &str, given: &[NumberOrText]| {
-        let (numbers, names) = protocol::ports(&at(name), given, findings);
+    let mut ports = |name: &str, written: &[NumberOrText]| {
+        let (numbers, names) = protocol::ports(&at(name), written, findings);
         let fits = match protocol {
             Some(protocol) => protocol::has_ports(protocol.number),
             // A name brings its protocol along. One that is no protocol has its
             // own finding.
             None => rule.protocol.is_some() || numbers.is_empty(),
         };
-        if !fits && !(numbers.is_empty() && names.is_empty()) {
+        let given = !numbers.is_empty() || !names.is_empty();
+        if given && !fits {
             findings.invalid(
                 at(name),
                 "protocol TCP, UDP or SCTP beside them",

@@ -156,3 +156,44 @@ fn rules_that_types_leave_out_are_warned_of() {
             .complains("Warning: GlobalNetworkPolicy(a): spec.ingress has 1 rules");
     }
 }
+
+#[test]
+fn what_is_not_enforced_is_told() {
+    let sandbox = Sandbox::new();
+    let input = policy("a", 1).replace(
+        "action: Allow",
+        "action: Allow\n    destination: {services: {name: web, namespace: prod}}",
+    );
+    for verb in ["validate", "apply"] {
+        sandbox
+            .run(&[verb, "-f", "-"], &input)
+            .succeeds()
+            .complains(
+                "Warning: GlobalNetworkPolicy(a): spec.egress[0].destination.services is not \
+                 enforced: no services are known here",
+            );
+    }
+}
+
+#[test]
+fn a_policy_needs_its_tier() {
+    let sandbox = Sandbox::new();
+    let tiered = policy("platform.a", 1).replace("spec:\n", "spec:\n  tier: platform\n");
+    let tier = "---\napiVersion: projectcalico.org/v3\nkind: Tier\n\
+                metadata: {name: platform}\nspec: {order: 1}\n";
+    for verb in ["apply", "create"] {
+        sandbox
+            .run(&[verb, "-f", "-"], &(policy("b", 1) + &tiered))
+            .fails()
+            .says("")
+            .complains(
+                "<stdin>: document 2: GlobalNetworkPolicy(platform.a): spec.tier: expected a Tier \
+                 that is stored or in the input (default, kube-admin, kube-baseline), found \
+                 \"platform\"",
+            );
+    }
+    assert!(sandbox.files().is_empty());
+    // Behind the policy, in the same input.
+    sandbox.apply(&(tiered.clone() + tier));
+    sandbox.apply(&tiered.replace("order: 1", "order: 2"));
+}

@@ -266,7 +266,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
             (*random.one_of(&["cali", "cali,tap", "eth1,cali"])).to_owned()
         }),
         interface_exclude: random.some(8, |random| {
-            (*random.one_of(&["kube-ipvs0", "kube-ipvs0,eth1", "wg0"])).to_owned()
+            (*random.one_of(&["kube-ipvs0", "kube-ipvs0,eth1", "/^wg[0-9]$/"])).to_owned()
         }),
         log_prefix: random.some(10, |_| "hostfw %t %n".to_owned()),
         vxlan_port: random.some(10, |_| 8472),

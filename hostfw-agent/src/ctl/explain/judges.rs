@@ -4,13 +4,11 @@ use clap::ValueEnum;
 
 use super::ExplainError;
 use crate::{
-    compile::{self, evaluate, image::Image},
+    judge::{Judge, Judges, Kernel},
     model::Interface,
     question::{Answer, Question},
     reference::Reference,
     resource::Resource,
-    select,
-    validate::{self, Object},
 };
 
 /// Who answers.
@@ -27,72 +25,80 @@ pub(super) enum Choice {
 }
 
 /// The judges that were chosen.
-pub(super) struct Judges {
-    choice: Choice,
-    pub(super) reference: Reference,
-    interfaces: Vec<Interface>,
-    /// If a judge works from them.
-    tables: Option<Image>,
+pub(super) enum Bench {
+    /// The reference judge alone: it needs no tables.
+    Reference(Box<Reference>),
+    /// Those that work from tables, too.
+    Tables(Box<Judges>),
+    /// The programs alone.
+    Kernel(Box<Judges>, Box<Kernel>),
+    /// All of them.
+    All(Box<Judges>, Box<Kernel>),
 }
 
 /// What a judge says.
 pub(super) struct Opinion {
-    pub(super) judge: &'static str,
+    pub(super) judge: Judge,
     pub(super) answer: Answer,
 }
 
-impl Judges {
+impl Bench {
     pub(super) fn new(
         choice: Choice,
         resources: &[Resource],
-        objects: Vec<Object>,
         node: &str,
-        interfaces: Vec<Interface>,
+        interfaces: &[Interface],
     ) -> Result<Self, ExplainError> {
-        let tables = match choice {
-            Choice::Reference => None,
-            Choice::Tables | Choice::Kernel | Choice::All => {
-                let model = validate::assemble(objects);
-                let selection = select::select(&model, node, &interfaces);
-                Some(compile::compile(&selection)?)
-            }
+        let judges = || Judges::new(resources, node, interfaces).map(Box::new);
+        let with_kernel = || {
+            let judges = judges()?;
+            let mut kernel = Kernel::open()?;
+            kernel.load(judges.image())?;
+            Ok::<_, ExplainError>((judges, Box::new(kernel)))
         };
-        Ok(Self {
-            choice,
-            reference: Reference::new(resources, node, &interfaces),
-            interfaces,
-            tables,
+        Ok(match choice {
+            Choice::Reference => {
+                Self::Reference(Box::new(Reference::new(resources, node, interfaces)))
+            }
+            Choice::Tables => Self::Tables(judges()?),
+            Choice::Kernel => {
+                let (judges, kernel) = with_kernel()?;
+                Self::Kernel(judges, kernel)
+            }
+            Choice::All => {
+                let (judges, kernel) = with_kernel()?;
+                Self::All(judges, kernel)
+            }
         })
     }
 
-    /// What the judges say; the first one's is the answer.
-    pub(super) fn opinions(&self, question: &Question) -> Vec<Opinion> {
-        let mut opinions = Vec::new();
-        if matches!(self.choice, Choice::Reference | Choice::All) {
-            opinions.push(Opinion {
-                judge: "reference",
-                answer: self.reference.judge(question),
-            });
+    /// The judge that tells how it comes to an answer.
+    pub(super) const fn reference(&self) -> &Reference {
+        match self {
+            Self::Reference(reference) => reference,
+            Self::Tables(judges) | Self::Kernel(judges, _) | Self::All(judges, _) => {
+                judges.reference()
+            }
         }
-        if let Some(image) = self
-            .tables
-            .as_ref()
-            .filter(|_| matches!(self.choice, Choice::Tables | Choice::All))
-        {
-            opinions.push(Opinion {
-                judge: "tables",
-                answer: evaluate::answer(image, self.index(question), question),
-            });
-        }
-        opinions
     }
 
-    /// The index of the question's interface; 0, which none has, if it is not
-    /// there.
-    fn index(&self, question: &Question) -> u32 {
-        self.interfaces
-            .iter()
-            .find(|interface| interface.name == question.interface)
-            .map_or(0, |interface| interface.index)
+    /// What the judges say, of whom there is at least one; the first one's is
+    /// the answer.
+    pub(super) fn opinions(&mut self, question: &Question) -> Result<Vec<Opinion>, ExplainError> {
+        let opinion = |judge, answer| Opinion { judge, answer };
+        Ok(match self {
+            Self::Reference(reference) => {
+                vec![opinion(Judge::Reference, reference.judge(question))]
+            }
+            Self::Tables(judges) => vec![opinion(Judge::Tables, judges.by_tables(question))],
+            Self::Kernel(judges, kernel) => {
+                vec![opinion(Judge::Kernel, judges.by_kernel(kernel, question)?)]
+            }
+            Self::All(judges, kernel) => vec![
+                opinion(Judge::Reference, judges.by_reference(question)),
+                opinion(Judge::Tables, judges.by_tables(question)),
+                opinion(Judge::Kernel, judges.by_kernel(kernel, question)?),
+            ],
+        })
     }
 }

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use hostfw_common::verdict::Direction;
 
 use self::{
-    judges::{Choice, Judges, Opinion},
+    judges::{Bench, Choice, Opinion},
     packet::{Flags, Key},
     show::{Line, Shown},
 };
@@ -26,13 +26,14 @@ use super::{
     join,
 };
 use crate::{
-    compile::CompileError,
+    judge::{Judge, JudgeError, KernelError},
     lint,
     model::Interface,
     observe::live::{FlowStatus, Flows},
     question::{Answer, Question, Why},
+    reference::Reference,
     resource::{Resource, Rule},
-    validate::{self, Object},
+    validate,
 };
 
 /// Most that --packets takes in, in bytes: some million packets.
@@ -132,7 +133,10 @@ pub enum ExplainError {
     StdinTwice,
     /// The resources are more than the dataplane holds.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Judges(#[from] JudgeError),
+    /// The programs cannot be loaded or run.
+    #[error("the kernel judge: {0}")]
+    Kernel(#[from] KernelError),
     /// What the agent sends is not what this version knows.
     #[error("expected resources from the agent, found: {0}")]
     Agent(String),
@@ -152,9 +156,9 @@ impl ExplainError {
             | Self::File { .. }
             | Self::Flags { .. }
             | Self::StdinTwice
-            | Self::Compile(_) => 2,
+            | Self::Judges(_) => 2,
             Self::Disagree(_) => 3,
-            Self::Agent(_) => 1,
+            Self::Kernel(_) | Self::Agent(_) => 1,
         }
     }
 }
@@ -217,7 +221,7 @@ pub struct Disagreement {
     /// Number of the packet, from 1.
     packet: usize,
     /// What each says, as JSON.
-    opinions: Vec<(&'static str, String)>,
+    opinions: Vec<(Judge, String)>,
 }
 
 impl fmt::Display for Disagreement {
@@ -233,7 +237,6 @@ impl fmt::Display for Disagreement {
 /// What packets are judged by.
 struct Scene {
     resources: Vec<Resource>,
-    objects: Vec<Object>,
     node: String,
     interfaces: Vec<Interface>,
     /// Of a live node: generation and flows.
@@ -265,14 +268,7 @@ impl Explain {
                 break;
             }
         }
-        let judges = Judges::new(
-            self.judge,
-            &scene.resources,
-            scene.objects,
-            &scene.node,
-            scene.interfaces.clone(),
-        )
-        .map_err(CtlError::Explain)?;
+        let mut bench = Bench::new(self.judge, &scene.resources, &scene.node, &scene.interfaces)?;
         if let Some((generation, _)) = &scene.live
             && self.output == Format::Text
         {
@@ -284,10 +280,10 @@ impl Explain {
         }
         let mut disagreements = Vec::new();
         for (number, question) in (1..).zip(&questions) {
-            let opinions = judges.opinions(question);
+            let opinions = bench.opinions(question)?;
             self.tell(
                 &scene.resources,
-                &judges,
+                bench.reference(),
                 scene.live.as_ref(),
                 question,
                 &opinions,
@@ -305,7 +301,7 @@ impl Explain {
     fn tell(
         &self,
         resources: &[Resource],
-        judges: &Judges,
+        reference: &Reference,
         live: Option<&(u64, Flows)>,
         question: &Question,
         opinions: &[Opinion],
@@ -321,7 +317,7 @@ impl Explain {
         let shown = Shown {
             question,
             answer,
-            explanation: &judges.reference.explain(question),
+            explanation: &reference.explain(question),
             rule: rule(resources, answer, question.direction),
             live: live.map(|(generation, flows)| (*generation, flow(flows, question))),
             verbose: self.verbose,
@@ -381,7 +377,7 @@ impl Explain {
             recursive: true,
         };
         let mut input = Input::read(&files, &mut streams.input);
-        let objects = input.validate();
+        input.validate();
         if !input.errors.is_empty() {
             return Err(ExplainError::Resources(input.errors).into());
         }
@@ -403,7 +399,6 @@ impl Explain {
         };
         Ok(Scene {
             resources,
-            objects,
             node,
             interfaces,
             live: None,
@@ -423,19 +418,16 @@ impl Explain {
         let enforced = client::enforced(socket)?;
         let flows = client::flows(socket)?;
         let mut resources = Vec::new();
-        let mut objects = Vec::new();
         for value in &enforced.resources {
             let resource = Resource::from_value(value)
                 .map_err(|error| ExplainError::Agent(error.to_string()))?;
-            let object = validate::validate(&resource).map_err(|errors| {
+            validate::validate(&resource).map_err(|errors| {
                 ExplainError::Agent(format!("{}: {}", resource.object_ref(), join(&errors)))
             })?;
             resources.push(resource);
-            objects.push(object);
         }
         Ok(Scene {
             resources,
-            objects,
             node: enforced.node,
             interfaces: enforced.interfaces,
             live: Some((enforced.generation, flows)),

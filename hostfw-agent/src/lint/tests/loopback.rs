@@ -132,6 +132,7 @@ fn another_endpoint_may_govern_it() {
     for (settings, quiet) in [
         (("name: default", "interfaceExclude: 'kube-ipvs0,lo'"), true),
         (("name: node.n1", "interfaceExclude: lo"), true),
+        (("name: node.n1", "interfaceExclude: /^l.$/"), true),
         (("name: node.n2", "interfaceExclude: lo"), false),
         (("name: default", "interfaceExclude: kube-ipvs0"), false),
     ] {

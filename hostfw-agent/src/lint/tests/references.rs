@@ -23,6 +23,18 @@ fn tiers_that_do_not_exist() {
 }
 
 #[test]
+fn not_every_one_of_many_warnings_is_told() {
+    let profiles: Vec<String> = (0..10_000).map(|index| format!("p{index}")).collect();
+    let spec = format!(
+        "node: n1, interfaceName: eth0, profiles: [{}]",
+        profiles.join(",")
+    );
+    let told = messages(&read(&objects(&[("HostEndpoint", "name: h", &spec)])));
+    assert_eq!(told.len(), 11);
+    assert_eq!(told[10], "HostEndpoint(h): there are 9990 more warnings");
+}
+
+#[test]
 fn profiles_that_do_not_exist() {
     let model = read(&objects(&[
         ("Profile", "name: known", ""),

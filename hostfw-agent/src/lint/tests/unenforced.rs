@@ -68,6 +68,25 @@ fn criteria_that_the_store_has_no_objects_for() {
 }
 
 #[test]
+fn not_every_one_of_many_is_told() {
+    let rules = vec!["{action: Allow, http: {}, source: {namespaceSelector: all()}}"; 1000];
+    let told = told(POLICY, &format!("ingress: [{}]", rules.join(",")));
+    assert_eq!(told.len(), 20);
+    let more: Vec<_> = told
+        .iter()
+        .filter(|text| text.ends_with(" (as with 990 more fields of the object)"))
+        .map(|text| text.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(
+        more,
+        [
+            Some("spec.ingress[9].http"),
+            Some("spec.ingress[9].source.namespaceSelector")
+        ]
+    );
+}
+
+#[test]
 fn staged_actions_that_are_not_evaluated() {
     for action in ["Delete", "Ignore"] {
         assert_eq!(

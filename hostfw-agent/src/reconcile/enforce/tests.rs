@@ -66,6 +66,19 @@ fn the_interface_of_a_workload_is_attached_as_such() {
 }
 
 #[test]
+fn an_interface_that_gets_a_vlan_is_attached_again_unless_it_is_at_tc() {
+    let mut enforcer = Enforcer::new(Fake::default());
+    let target = image(&[2]);
+    enforce(&mut enforcer, &target);
+    enforcer.dataplane.unfit_for_xdp.insert(2);
+    let (outcome, calls) = enforce(&mut enforcer, &target);
+    assert!(outcome.complete());
+    assert_eq!(calls, [Call::Attach(2)]);
+    assert_eq!(enforcer.hooks(2).unwrap().ingress.hook, "tcx");
+    assert_eq!(enforce(&mut enforcer, &target).1, []);
+}
+
+#[test]
 fn a_switch_that_fails_changes_nothing() {
     let mut enforcer = Enforcer::new(Fake::default());
     enforce(&mut enforcer, &image(&[2]));

@@ -317,6 +317,14 @@ fn tunnels_between_nodes_pass_ahead_of_pre_dnat_and_normal_policy() {
         "untracked=no-match preDNAT=no-match forward=deny"
     );
 
+    forwarded.state = State::Established;
+    let answer = plain.judge(&forwarded);
+    assert_eq!(told(&answer), "allow - -/-[-] established");
+    assert_eq!(
+        stages(&answer),
+        "untracked=no-match preDNAT=no-match forward=skipped"
+    );
+
     let ports = object("FelixConfiguration", "default", "vxlanPort: 4790");
     let moved = node(&[&objects[..], &[&ports]].concat());
     judged_by(
@@ -454,6 +462,10 @@ fn workload_and_excluded_interfaces_are_settings() {
     };
     judged_by(&node, &on("eth0"), true, Why::NoEndpoint);
     judged_by(&node, &on("eth1"), true, Why::Workload);
+    judged_by(&node, &on("cali7"), false, Why::EndpointDefault);
+    let expression = settings.replace("eth0,other", "/^et.0$/");
+    let node = super::node(&[&wildcard, &named, &expression]);
+    judged_by(&node, &on("eth0"), true, Why::NoEndpoint);
     judged_by(&node, &on("cali7"), false, Why::EndpointDefault);
 }
 

@@ -87,6 +87,75 @@ fn errors_name_object_field_expected_and_found() {
 }
 
 #[test]
+fn no_kind_takes_unknown_fields() {
+    for (kind, spec, expected) in [
+        (
+            "HostEndpoint",
+            "interface: eth0",
+            "spec.interface: expected one of the fields node, interfaceName, expectedIPs, \
+             profiles, ports, found the unknown field \"interface\"",
+        ),
+        (
+            "HostEndpoint",
+            "ports: [{name: a, protocol: TCP, port: 1, hostPort: 1}]",
+            "spec.ports[0].hostPort: expected one of the fields name, protocol, port, found the \
+             unknown field \"hostPort\"",
+        ),
+        (
+            "HostEndpoint",
+            "ports: [{name: a, port: 1}]",
+            "spec.ports[0].protocol: expected a value, for it is required, found nothing",
+        ),
+        (
+            "GlobalNetworkPolicy",
+            "stagedAction: Set",
+            "spec.stagedAction: expected one of the fields tier, order, selector, \
+             namespaceSelector, serviceAccountSelector, types, ingress, egress, preDNAT, \
+             doNotTrack, applyOnForward, performanceHints, found the unknown field \
+             \"stagedAction\"",
+        ),
+        (
+            "GlobalNetworkPolicy",
+            "egress: [{action: Allow, source: {serviceAccounts: {name: a}}}]",
+            "spec.egress[0].source.serviceAccounts.name: expected one of the fields names, \
+             selector, found the unknown field \"name\"",
+        ),
+        (
+            "GlobalNetworkSet",
+            "cidrs: []",
+            "spec.cidrs: expected one of the fields nets, found the unknown field \"cidrs\"",
+        ),
+        (
+            "Tier",
+            "action: Pass",
+            "spec.action: expected one of the fields order, defaultAction, found the unknown \
+             field \"action\"",
+        ),
+        (
+            "Profile",
+            "labels: {}",
+            "spec.labels: expected one of the fields ingress, egress, labelsToApply, found the \
+             unknown field \"labels\"",
+        ),
+        (
+            "FelixConfiguration",
+            "failsafeInboundHostPorts: [{protocol: TCP, port: 1, nets: []}]",
+            "spec.failsafeInboundHostPorts[0].nets: expected one of the fields protocol, port, \
+             net, found the unknown field \"nets\"",
+        ),
+    ] {
+        let text = format!(
+            "{{apiVersion: projectcalico.org/v3, kind: {kind}, metadata: {{name: x}}, spec: \
+             {{{spec}}}}}"
+        );
+        assert_eq!(
+            message(&text),
+            format!("document 1 (line 1): {kind}(x): {expected}")
+        );
+    }
+}
+
+#[test]
 fn objects_of_a_namespace_are_named_with_it() {
     let set = |metadata: &str| {
         message(&format!(

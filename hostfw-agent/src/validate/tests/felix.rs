@@ -1,12 +1,14 @@
 use super::*;
-use crate::model::Failsafe;
+use regex_lite::Regex;
+
+use crate::model::{Failsafe, InterfaceNames};
 
 #[test]
 fn settings_of_felix() {
     let all = settings(&felix(
         "failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: SCTP, port: 1, net: \
          10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,t?p*', \
-         interfaceExclude: 'kube-ipvs0,dummy0', disableConntrackInvalidCheck: true, logPrefix: \
+         interfaceExclude: 'kube-ipvs0,/^veth/', disableConntrackInvalidCheck: true, logPrefix: \
          'fw %t', vxlanPort: 8472, wireguardListeningPort: 1, wireguardListeningPortV6: 65535",
     ));
     assert_eq!(all.node, None);
@@ -33,7 +35,10 @@ fn settings_of_felix() {
     );
     assert_eq!(
         all.excluded_interfaces,
-        Some(vec!["kube-ipvs0".to_owned(), "dummy0".to_owned()])
+        Some(vec![
+            InterfaceNames::Exact("kube-ipvs0".to_owned()),
+            InterfaceNames::Like(Regex::new("^veth").expect("an expression"))
+        ])
     );
     assert_eq!(all.log_prefix.as_deref(), Some("fw %t"));
     assert_eq!(all.vxlan_port, Some(8472));
@@ -107,9 +112,12 @@ fn settings_that_are_refused() {
              10.0.0.1/32, found \"10.0.0.1\"",
         ),
         (
-            "interfaceExclude: '/^veth/,a'",
-            "spec.interfaceExclude: a regular expression is not enforced by this release: \
-             expected names separated by commas, found \"/^veth/\"",
+            "interfaceExclude: '/(/,a'",
+            "spec.interfaceExclude: expected a regular expression between slashes, found \"/(/\"",
+        ),
+        (
+            "interfaceExclude: 'a,//'",
+            "spec.interfaceExclude: expected a regular expression between slashes, found \"//\"",
         ),
         (
             "interfacePrefix: ''",
@@ -125,8 +133,9 @@ fn settings_that_are_refused() {
         ),
         (
             "interfaceExclude: 'a*'",
-            "spec.interfaceExclude: expected names separated by commas (letters, digits, '_', '.' \
-             and '-', at most 15 characters each), found \"a*\"",
+            "spec.interfaceExclude: expected names (letters, digits, '_', '.' and '-', at most 15 \
+             characters each) or regular expressions between slashes, separated by commas, found \
+             \"a*\"",
         ),
     ] {
         refused(&felix(spec), &[expected]);

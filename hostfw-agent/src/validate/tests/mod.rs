@@ -154,6 +154,9 @@ fn hostile_objects_give_short_messages() {
             "1:".repeat(MANY)
         )),
         felix(&format!("interfacePrefix: '{}'", "a".repeat(MANY))),
+        felix(&format!("interfaceExclude: '/{}/'", "a".repeat(MANY))),
+        felix(&format!("interfaceExclude: '/{}/'", "(".repeat(MANY))),
+        felix("interfaceExclude: '/(((a{1000}){1000}){1000}){1000}/'"),
         hep(&format!(
             "node: n1, interfaceName: '{}'",
             "\u{1F600}".repeat(MANY / 4)
@@ -260,6 +263,22 @@ fn a_model_is_sorted_by_name() {
     assert_eq!(names, ["a", "b"]);
     let nodes: Vec<_> = model.settings.iter().map(|s| s.node.as_deref()).collect();
     assert_eq!(nodes, [None, Some("a")]);
+}
+
+#[test]
+fn the_examples_of_the_reference_are_valid() {
+    let reference = include_str!("../../../../docs/policy.md");
+    let mut kinds = std::collections::BTreeSet::new();
+    for example in reference.split("```yaml\n").skip(1) {
+        let (example, _) = example.split_once("```").expect("an end");
+        for document in parse_documents(example) {
+            for resource in document.result.expect("an object") {
+                valid(&resource);
+                kinds.insert(resource.kind());
+            }
+        }
+    }
+    assert!(kinds.len() >= 5, "{kinds:?}");
 }
 
 /// Damages a text in a few places. The numbers come from a generator with a

@@ -99,6 +99,7 @@ fn icmp() {
         })
     );
     assert_eq!(rule_with("protocol: ICMP, icmp: {}").icmp, None);
+    assert_eq!(rule_with("notICMP: {}").not_icmp, None);
     assert!(rule_with("notICMP: {type: 3}").not_icmp.is_some());
     for (text, expected) in [
         (
@@ -125,7 +126,10 @@ fn icmp() {
             "protocol: TCP, icmp: {type: 8}",
             "icmp: expected protocol ICMP or ICMPv6 beside it, found protocol \"TCP\"",
         ),
-        ("notICMP: {}", "notICMP: expected a type, found nothing"),
+        (
+            "notICMP: {code: 0}",
+            "notICMP.type: expected a type from 0 to 254, for there is a code, found nothing",
+        ),
         (
             "notICMP: {type: 300}",
             "notICMP.type: expected a number from 0 to 254, found 300",
