@@ -9,7 +9,6 @@
 #![no_std]
 #![no_main]
 
-mod buffer;
 mod classify;
 mod conntrack;
 mod judge;

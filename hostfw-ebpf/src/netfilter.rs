@@ -38,7 +38,6 @@ use hostfw_common::{
 };
 
 use crate::{
-    buffer::SocketBuffer,
     conntrack::{self, Tracked},
     judge,
     maps::generation,
