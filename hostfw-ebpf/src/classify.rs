@@ -17,6 +17,7 @@ use hostfw_common::{
 
 use crate::{
     maps::{PREFIXES_V4, PREFIXES_V6, ROWS, RULES, SERVICES, slot},
+    packet::Veil,
     parse::{Headers, protocol},
     report::{self, Origin},
 };
@@ -226,18 +227,21 @@ fn walk(matched: &Match<'_>, base: u32, headers: &Headers, origin: &Origin) -> C
     /// Every word is taken up once at most, and every bit.
     const ROUNDS: u32 = (ROW_WORDS + 64 * ROW_WORDS + 1) as u32;
     let [a, b, c, d] = matched.rows;
+    let alive = a.summary & b.summary & c.summary & d.summary;
+    // The first round is to look like any other.
+    let zero = Veil::new(alive as u32).draw(0);
     let mut walk = Walk {
         matched,
         headers,
         origin,
-        alive: a.summary & b.summary & c.summary & d.summary,
-        word: 0,
-        index: 0,
-        start: 0,
+        alive,
+        word: zero.into(),
+        index: zero,
+        start: zero,
         base,
-        reported: 0,
+        reported: zero,
         outcome: Outcome::Broken,
-        rule: 0,
+        rule: zero,
     };
     // SAFETY: the helper calls back with the context given here, and returns
     // before this function does.

@@ -17,6 +17,7 @@ mod netfilter;
 mod packet;
 mod parse;
 mod report;
+mod socket_buffer;
 mod trial;
 mod wire;
 

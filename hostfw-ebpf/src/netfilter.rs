@@ -41,9 +41,9 @@ use crate::{
     conntrack::{self, Tracked},
     judge,
     maps::generation,
-    packet::SocketBuffer,
     parse::{self, Fragment, Headers, Parsed},
     report::{self, Origin},
+    socket_buffer::{Buffer, SocketBuffer},
     trial,
 };
 
@@ -111,6 +111,7 @@ pub(crate) struct Work {
     /// As it will go out to the wire.
     outgoing: Headers,
     origin: Origin,
+    buffer: Buffer,
 }
 
 #[btf_map]
@@ -201,7 +202,8 @@ fn judge(
     going: Option<&Endpoint>,
 ) -> Reason {
     let mut dynptr = MaybeUninit::uninit();
-    let Some(packet) = SocketBuffer::new(packet, work.hook.bytes, &mut dynptr) else {
+    let (length, buffer) = (work.hook.bytes, &raw mut work.buffer);
+    let Some(packet) = SocketBuffer::new(packet, length, &mut dynptr, buffer) else {
         return Reason::Undecodable;
     };
     match parse::parse(&packet, false, &mut work.headers) {

@@ -423,7 +423,7 @@ fn parse_ipv6(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
 /// `payload`: bytes behind the IP headers by the IP header's own account, which
 /// padding of the frame does not add to. `whole`: all of the transport header
 /// must be there, not only the eight bytes that an ICMP error quotes.
-#[inline(always)]
+#[inline(never)]
 fn parse_transport(
     packet: &impl Source,
     at: usize,

@@ -15,4 +15,5 @@ mod verdict {
     mod parsing;
     mod policy;
     mod random;
+    mod stages;
 }

@@ -281,6 +281,85 @@ fn saved_state_that_is_no_longer_valid_is_told() {
     assert!(load(&path).unwrap_err().to_string().contains("version 2"));
 }
 
+fn set(namespace: &str, name: &str) -> String {
+    format!(
+        "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {{name: {name}, namespace: \
+         {namespace}}}\nspec: {{nets: [10.0.0.1]}}\n"
+    )
+}
+
+#[test]
+fn objects_of_two_namespaces_are_two() {
+    let files = [
+        ("x.yaml", &*set("a", "s")),
+        ("y.yaml", &*set("b", "s")),
+        ("z.yaml", &*set("b", "t")),
+    ];
+    let accepted = start(&files);
+    let names: Vec<_> = accepted
+        .objects
+        .iter()
+        .map(|object| object.resource.object_ref().to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ["NetworkSet(a/s)", "NetworkSet(b/s)", "NetworkSet(b/t)"]
+    );
+    for object in &accepted.objects {
+        let named = object.resource.object_ref();
+        assert_eq!(accepted.object(&named), Some(object));
+    }
+    assert_eq!(
+        accepted.object(&ObjectRef::new(Kind::NetworkSet, Some("a"), "t")),
+        None
+    );
+    let twice = accept_twice(
+        &[("x.yaml", &set("a", "s")), ("y.yaml", &set("a", "s"))],
+        &accepted,
+    );
+    assert_eq!(twice.objects.len(), 1);
+    assert_eq!(twice.objects[0].stored, Stored::LastGood);
+}
+
+#[test]
+fn refused_objects_of_a_namespace_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("accepted.json");
+    let bad = set("a", "s").replace("10.0.0.1", "nonsense");
+    let mut accepted = accept_twice(
+        &[("x.yaml", &bad), ("y.yaml", &set("b", "s"))],
+        &Accepted::default(),
+    );
+    assert_eq!(accepted.refused.len(), 1);
+    save(&path, &accepted).unwrap();
+    accepted.problems.clear();
+    assert_eq!(load(&path).unwrap(), accepted);
+}
+
+#[test]
+fn what_is_in_force_and_not_enforced_is_told() {
+    let wildcard = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: h}\nspec: \
+                    {node: n1, interfaceName: '*', profiles: [projectcalico-default-allow]}\n";
+    let policy = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: \
+                  p}\nspec: {doNotTrack: true, applyOnForward: true, ingress: [{action: Allow, \
+                  source: {services: {name: a, namespace: b}}}]}\n";
+    let accepted = start(&[("x.yaml", policy), ("y.yaml", wildcard)]);
+    let told: Vec<_> = accepted
+        .unenforced()
+        .into_iter()
+        .map(|unenforced| (unenforced.about.name, unenforced.field))
+        .collect();
+    let field = |field: &str| ("p".to_owned(), field.to_owned());
+    assert_eq!(
+        told,
+        [
+            field("spec.doNotTrack"),
+            field("spec.ingress[0].source.services")
+        ]
+    );
+    assert_eq!(accepted.warnings(), []);
+}
+
 #[test]
 fn object_is_found_by_kind_and_name() {
     let accepted = start(&[("x.yaml", &policy("a", 1))]);

@@ -323,7 +323,10 @@ fn change<T: Subject>(
     }
 }
 
-/// What is probably not meant, in the whole store.
+/// What is probably not meant or not enforced, in the whole store.
 fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
-    Ok(accept::accept(&writer.snapshot()?, &Accepted::default()).warnings())
+    let stored = accept::accept(&writer.snapshot()?, &Accepted::default());
+    let mut warnings = stored.warnings();
+    warnings.extend(stored.unenforced().into_iter().map(Warning::from));
+    Ok(warnings)
 }

@@ -7,7 +7,10 @@ use super::{
     input::{Files, Input},
     summary::Summary,
 };
-use crate::{lint, validate};
+use crate::{
+    lint::{self, Warning},
+    validate,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Validate {
@@ -22,10 +25,14 @@ impl Validate {
     ) -> Result<(), CtlError> {
         let mut input = Input::read(&self.files, &mut streams.input);
         let objects = input.validate();
-        let mut warnings = lint::lint(&validate::assemble(objects));
+        let model = validate::assemble(objects);
+        let mut warnings = lint::lint(&model);
+        let mut unenforced = lint::unenforced_together(&model);
         for item in &input.items {
             warnings.extend(lint::lint_resource(&item.resource));
+            unenforced.extend(lint::unenforced(&item.resource));
         }
+        warnings.extend(unenforced.into_iter().map(Warning::from));
         for warning in warnings {
             writeln!(streams.warnings, "Warning: {warning}")?;
         }

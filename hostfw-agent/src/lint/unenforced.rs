@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use super::view::Labelled;
+use super::{Warning, view::Labelled};
 use crate::{
     model::{InterfaceMatch, Model, ObjectRef, Stage},
     resource::{
@@ -27,6 +27,15 @@ impl fmt::Display for Unenforced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { about, field, why } = self;
         write!(f, "{about}: {field} is not enforced: {why}")
+    }
+}
+
+impl From<Unenforced> for Warning {
+    fn from(Unenforced { about, field, why }: Unenforced) -> Self {
+        Self {
+            about,
+            message: format!("{field} is not enforced: {why}"),
+        }
     }
 }
 

@@ -158,6 +158,24 @@ fn rules_that_types_leave_out_are_warned_of() {
 }
 
 #[test]
+fn what_is_not_enforced_is_told() {
+    let sandbox = Sandbox::new();
+    let input = policy("a", 1).replace(
+        "action: Allow",
+        "action: Allow\n    destination: {services: {name: web, namespace: prod}}",
+    );
+    for verb in ["validate", "apply"] {
+        sandbox
+            .run(&[verb, "-f", "-"], &input)
+            .succeeds()
+            .complains(
+                "Warning: GlobalNetworkPolicy(a): spec.egress[0].destination.services is not \
+                 enforced: no services are known here",
+            );
+    }
+}
+
+#[test]
 fn a_policy_needs_its_tier() {
     let sandbox = Sandbox::new();
     let tiered = policy("platform.a", 1).replace("spec:\n", "spec:\n  tier: platform\n");

@@ -1,5 +1,7 @@
 //! Links to netfilter hooks: attached, taken over and removed.
 
+use hostfw_agent::attach::TrialPrograms;
+
 use super::bench::{Root, image, sandboxed};
 
 const PINS: [&str; 4] = [
@@ -24,4 +26,17 @@ fn the_netfilter_hooks_are_attached_and_let_go() {
     dataplane.detach_netfilter().unwrap();
     assert!(!dataplane.netfilter_attached());
     assert!(root.names("netfilter").is_empty());
+}
+
+#[test]
+fn programs_for_test_runs_can_be_loaded_beside() {
+    if !sandboxed("trial") {
+        return;
+    }
+    let programs = TrialPrograms::load().unwrap();
+    assert!(
+        programs.netfilter_missing().is_none(),
+        "{:?}",
+        programs.netfilter_missing()
+    );
 }

@@ -1,6 +1,6 @@
 //! What the verifier makes of the programs.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aya::programs::Program;
 use hostfw_agent::attach::{Dataplane, Options};
@@ -12,9 +12,6 @@ use super::lab::lab;
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`), so many: other kernels follow more of the
 /// same program.
 const MOST_VERIFIED: u32 = 500_000;
-
-/// A second, and more on a machine that is busy with other tests.
-const LONGEST_LOAD: Duration = Duration::from_secs(10);
 
 #[test]
 fn programs_stay_far_from_the_verifiers_limit() {
@@ -38,9 +35,7 @@ fn programs_stay_far_from_the_verifiers_limit() {
     let root = lab.pins().with_file_name("load");
     let start = Instant::now();
     let dataplane = Dataplane::open(&Options::new(&root)).unwrap();
-    let took = start.elapsed();
-    println!("loaded in {took:?}");
+    println!("loaded in {:?}", start.elapsed());
     drop(dataplane);
     std::fs::remove_dir_all(&root).unwrap();
-    assert!(took < LONGEST_LOAD, "{took:?}");
 }

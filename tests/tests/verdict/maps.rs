@@ -30,7 +30,7 @@ const EXPECTED: [(&str, &str); 13] = [
     (names::SERVICES, "/key/data/protocol"),
     (names::ROWS, "/value/summary"),
     (names::RULES, "/value/policy/number"),
-    (names::FAILSAFES_V4, "/key/data/direction"),
+    (names::FAILSAFES_V4, "/key/data/class"),
     (names::FAILSAFES_V6, "/key/prefix_len"),
 ];
 
