@@ -308,10 +308,11 @@ impl Running {
         let request = Request::Status;
         let question = Question { request, reply };
         self.requests.send(question).await.unwrap();
-        match answer.await.unwrap() {
-            Reply::Status(status) => *status,
-            other => panic!("expected the status: {other:?}"),
-        }
+        let answer = answer.await.unwrap();
+        let Reply::Status(status) = answer else {
+            panic!("expected the status: {answer:?}");
+        };
+        *status
     }
 
     async fn wait_for(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
