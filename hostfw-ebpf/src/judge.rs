@@ -74,10 +74,13 @@ pub(crate) fn untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin)
         trial::step(origin, Reason::NoMatch, None);
         return Reason::NoMatch;
     }
-    match decide(endpoint, headers, origin) {
-        Reason::RuleAllow => Reason::UntrackedAllow,
-        Reason::RuleDeny => Reason::UntrackedDeny,
-        other => other,
+    let reason = decide(endpoint, headers, origin);
+    if reason == Reason::RuleAllow {
+        Reason::UntrackedAllow
+    } else if reason == Reason::RuleDeny {
+        Reason::UntrackedDeny
+    } else {
+        reason
     }
 }
 
@@ -129,11 +132,11 @@ pub(crate) fn pre_dnat(
 /// with the headers that it had on the wire. That the first of them let it
 /// through is known; this is about what they found.
 ///
-/// - [`Reason::UntrackedAllow`]: final, and no flow is to be recorded;
-/// - [`Reason::Tunnel`]: pre-DNAT policy did not look at it;
-/// - [`Reason::EarlierAllow`]: final;
-/// - [`Reason::NoMatch`]: the later stages decide;
-/// - a reason to drop it: policy has changed while it was on its way.
+/// - By [`Reason::UntrackedAllow`] it is final, and no flow is to be recorded.
+/// - By [`Reason::Tunnel`] pre-DNAT policy did not look at it.
+/// - By [`Reason::EarlierAllow`] it is final.
+/// - By [`Reason::NoMatch`] the later stages decide.
+/// - By a reason to drop it, policy has changed while it was on its way.
 ///
 /// The list of `origin` does not matter, and is as before on return.
 #[inline(always)]
@@ -149,18 +152,21 @@ pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &mut Orig
 #[inline(always)]
 fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
     origin.list = List::UntrackedIn;
-    match untracked(endpoint, wire, origin) {
-        Reason::NoMatch => {}
-        decided => return decided,
+    let reason = untracked(endpoint, wire, origin);
+    if reason != Reason::NoMatch {
+        return reason;
     }
     if is_tunnel(origin.generation, wire) {
         return Reason::Tunnel;
     }
     origin.list = List::PreDnat;
-    match pre_dnat(endpoint, wire, false, origin) {
-        Reason::RuleAllow => Reason::EarlierAllow,
-        Reason::Failsafe => Reason::NoMatch,
-        other => other,
+    let reason = pre_dnat(endpoint, wire, false, origin);
+    if reason == Reason::RuleAllow {
+        Reason::EarlierAllow
+    } else if reason == Reason::Failsafe {
+        Reason::NoMatch
+    } else {
+        reason
     }
 }
 

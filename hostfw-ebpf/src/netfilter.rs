@@ -263,15 +263,14 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
     };
     let is_local = matches!(work.hook.checkpoint, Checkpoint::LocalIn);
     work.origin.endpoint = endpoint.id;
-    let reason = match judge::before_dnat(endpoint, &work.wire, &mut work.origin) {
-        Reason::NoMatch if is_local => {
-            judge::normal(endpoint, &work.headers, invalid, &work.origin)
-        }
+    let before = judge::before_dnat(endpoint, &work.wire, &mut work.origin);
+    let reason = if before == Reason::NoMatch && is_local {
+        judge::normal(endpoint, &work.headers, invalid, &work.origin)
+    } else if before == Reason::NoMatch || before == Reason::Tunnel && !is_local {
         // A tunnel that ends elsewhere is traffic like any other.
-        Reason::NoMatch | Reason::Tunnel if !is_local => {
-            judge::forward(endpoint, &work.headers, invalid, &work.origin)
-        }
-        decided => decided,
+        judge::forward(endpoint, &work.headers, invalid, &work.origin)
+    } else {
+        before
     };
     (reason, invalid)
 }

@@ -176,9 +176,9 @@ extern "C" fn hostfw_wire_stages(
     let direction = origin.list.direction();
     let learning = endpoint.flags & FLAG_LEARNING != 0;
     if !forwarded && !learning {
-        match judge::untracked(endpoint, headers, origin) {
-            Reason::NoMatch => {}
-            decided => return decided,
+        let reason = judge::untracked(endpoint, headers, origin);
+        if reason != Reason::NoMatch {
+            return reason;
         }
         if judge::is_tunnel(origin.generation, headers) {
             return Reason::Tunnel;

@@ -6,6 +6,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -50,18 +51,24 @@ impl fmt::Display for Message {
 }
 
 /// A message of both IP versions, made by the function from the addresses of
-/// who sends and who should get it.
+/// who sends and who should get it. At its end comes a number that no other
+/// has, for the receiver to know it by.
 pub fn both(
     name: &str,
     from: Host,
     to: Host,
     packet: impl Fn(IpAddr, IpAddr) -> Packet,
 ) -> [Message; 2] {
-    Family::ALL.map(|family| Message {
-        name: name.to_owned(),
-        from,
-        to,
-        packet: packet(from.address(family), to.address(family)),
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Family::ALL.map(|family| {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let packet = packet(from.address(family), to.address(family));
+        Message {
+            name: name.to_owned(),
+            from,
+            to,
+            packet: packet.payload(&number.to_be_bytes()),
+        }
     })
 }
 

@@ -127,7 +127,7 @@ fn before_dnat_they_are_dropped_only_if_there_is_policy_before_dnat() -> Result<
     let mut ports = Ports(42_000);
     let mut policed = Policed::start(&topology, &binaries)?;
     let all = host_endpoint("node1-all", Node1, "*", "");
-    policed.enforce("an endpoint for all interfaces", &[all.clone()])?;
+    policed.enforce("an endpoint for all interfaces", std::slice::from_ref(&all))?;
     policed.expect_arrival(&ports.segments(Pod1, Node1, TCP_PORT, Open))?;
     let other = pre_dnat(
         "other",

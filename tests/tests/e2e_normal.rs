@@ -270,10 +270,10 @@ fn what_it_denies_opens_no_way_back() -> Result<()> {
     let topology = Topology::up()?;
     let mut policed = Policed::start(&topology, &binaries)?;
     // A denied request of an outside port must not make the host's own packet
-    // to that port an answer. UDP from 8081 to 8081, both ways.
+    // to that port an answer. No service there: two would echo for ever.
     policed.enforce("an endpoint alone", &[endpoint(Node1, "")])?;
-    let from_outside = raw::udp(Client, Node1, UDP_PORT, UDP_PORT);
-    let from_inside = raw::udp(Node1, Client, UDP_PORT, UDP_PORT);
+    let from_outside = raw::udp(Client, Node1, CLOSED_PORT, CLOSED_PORT);
+    let from_inside = raw::udp(Node1, Client, CLOSED_PORT, CLOSED_PORT);
     policed.expect_arrival(&from_outside.map(|message| (message, Closed)))?;
     policed.expect_arrival(&from_inside.map(|message| (message, Closed)))?;
     policed.finish()

@@ -89,24 +89,24 @@ impl Reference {
 
         let settings = Settings::new(&objects.settings_of(node, &mut left_out));
         let inherited = &objects.profiles;
-        let mut endpoints = left_out.keep(&objects.endpoints, |endpoint| {
+        let mut endpoints = left_out.keep(&objects.endpoints, |_, endpoint| {
             Endpoint::read(endpoint, inherited)
         });
         endpoints.sort_by(|a, b| a.name.cmp(&b.name));
         let pairs = world::govern(&endpoints, node, interfaces, &settings);
-        let sets = left_out.keep(&objects.sets, |set| set.read(inherited));
+        let sets = left_out.keep(&objects.sets, |_, set| set.read(inherited));
         let world = World::new(&endpoints, &pairs, sets);
 
-        let policies = left_out.keep(&objects.policies, |(object, spec)| {
+        let policies = left_out.keep(&objects.policies, |object, spec| {
             Policy::read(object.clone(), spec, &world).map(Arc::new)
         });
         let profiles: BTreeMap<String, Arc<Profile>> = left_out
-            .keep(&objects.profile_rules(), |(name, ingress, egress)| {
+            .keep(&objects.profile_rules(), |object, profile| {
                 let rules = [
-                    Rule::read_all(ingress, &world)?,
-                    Rule::read_all(egress, &world)?,
+                    Rule::read_all(&profile.ingress, &world)?,
+                    Rule::read_all(&profile.egress, &world)?,
                 ];
-                Some((name.clone(), Arc::new(Profile(rules))))
+                Some((object.name.clone(), Arc::new(Profile(rules))))
             })
             .into_iter()
             .collect();

@@ -33,7 +33,7 @@ pub(super) type Profiles<'a> = BTreeMap<String, &'a ProfileSpec>;
 pub(super) struct Objects<'a> {
     pub(super) endpoints: Vec<Named<&'a HostEndpoint>>,
     pub(super) sets: Vec<Named<Set<'a>>>,
-    pub(super) policies: Vec<Named<(ObjectRef, Cow<'a, GlobalNetworkPolicySpec>)>>,
+    pub(super) policies: Vec<Named<Cow<'a, GlobalNetworkPolicySpec>>>,
     pub(super) profiles: Profiles<'a>,
     pub(super) tiers: BTreeMap<String, Tier>,
     /// By name.
@@ -56,6 +56,12 @@ impl Set<'_> {
     }
 }
 
+/// Rules of a profile, not read yet.
+pub(super) struct ProfileRules<'a> {
+    pub(super) ingress: Cow<'a, [Rule]>,
+    pub(super) egress: Cow<'a, [Rule]>,
+}
+
 impl<'a> Objects<'a> {
     pub(super) fn new(resources: &'a [Resource]) -> Self {
         let mut objects = Self::default();
@@ -67,14 +73,14 @@ impl<'a> Objects<'a> {
                 Resource::NetworkSet(set) => objects.sets.push((object, Set::Namespaced(set))),
                 Resource::GlobalNetworkPolicy(policy) => {
                     let spec = Cow::Borrowed(&policy.spec);
-                    objects.policies.push((object.clone(), (object, spec)));
+                    objects.policies.push((object, spec));
                 }
                 Resource::StagedGlobalNetworkPolicy(policy) => {
                     // The others have no rules that could take effect.
                     let action = policy.spec.staged_action.as_deref().unwrap_or("Set");
                     if matches!(action, "Set" | "Learn") {
                         let spec = Cow::Owned(policy.spec.policy());
-                        objects.policies.push((object.clone(), (object, spec)));
+                        objects.policies.push((object, spec));
                     }
                 }
                 Resource::Profile(profile) => {
@@ -104,14 +110,14 @@ impl<'a> Objects<'a> {
                 Some((ObjectRef { kind, name }, spec))
             })
             .collect();
-        left_out.keep(&layers, |&spec| {
+        left_out.keep(&layers, |_, &spec| {
             Settings::is_readable(spec).then(|| spec.clone())
         })
     }
 
     /// Rules of every profile, ingress and egress, the one that is always there
     /// included.
-    pub(super) fn profile_rules(&self) -> Vec<Named<(String, Cow<'a, [Rule]>, Cow<'a, [Rule]>)>> {
+    pub(super) fn profile_rules(&self) -> Vec<Named<ProfileRules<'a>>> {
         let named = |name: &str| ObjectRef {
             kind: Kind::Profile,
             name: name.to_owned(),
@@ -120,14 +126,19 @@ impl<'a> Objects<'a> {
             .profiles
             .iter()
             .map(|(name, spec)| {
-                let (ingress, egress) = (spec.ingress.as_slice(), spec.egress.as_slice());
-                let rules = (name.clone(), Cow::Borrowed(ingress), Cow::Borrowed(egress));
+                let rules = ProfileRules {
+                    ingress: Cow::Borrowed(spec.ingress.as_slice()),
+                    egress: Cow::Borrowed(spec.egress.as_slice()),
+                };
                 (named(name), rules)
             })
             .collect();
         if !self.profiles.contains_key(DEFAULT_ALLOW) {
             let rules = || Cow::Owned(vec![allow_everything()]);
-            let rules = (DEFAULT_ALLOW.to_owned(), rules(), rules());
+            let rules = ProfileRules {
+                ingress: rules(),
+                egress: rules(),
+            };
             all.push((named(DEFAULT_ALLOW), rules));
         }
         all
@@ -160,11 +171,11 @@ impl LeftOut {
     pub(super) fn keep<T, R>(
         &mut self,
         objects: &[Named<T>],
-        read: impl Fn(&T) -> Option<R>,
+        read: impl Fn(&ObjectRef, &T) -> Option<R>,
     ) -> Vec<R> {
         let mut kept = Vec::new();
         for (object, value) in objects {
-            match read(value) {
+            match read(object, value) {
                 Some(value) => kept.push(value),
                 None => self.objects.push(object.clone()),
             }

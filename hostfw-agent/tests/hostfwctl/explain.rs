@@ -145,6 +145,12 @@ fn packets_as_lines_are_answered_line_by_line() {
         line("in", "local", "\"icmp\"", ", \"icmpType\": 0"),
         tcp("out", "local", 80, ""),
         tcp("out", "forward", 80, ""),
+        tcp(
+            "out",
+            "local",
+            80,
+            ", \"translatedDestination\": \"10.48.0.9\", \"translatedDestinationPort\": 6443",
+        ),
         tcp("in", "local", 80, "").replace("eth0", "eth1"),
     ];
     let stages = |outcomes: [&str; 3], last: &str| {
@@ -228,6 +234,12 @@ fn packets_as_lines_are_answered_line_by_line() {
         ),
         by("deny", &bare("\"normal\""), "endpoint-default", out_local),
         by("allow", &bare("null"), "no-match", out_forward),
+        by(
+            "allow",
+            &bare("\"normal\""),
+            "failsafe",
+            &out_local.replace("deny", "allow"),
+        ),
         by(
             "allow",
             &bare("null"),
@@ -373,15 +385,6 @@ fn packets_that_are_none_are_bad_input() {
         (
             tcp("in", "local", 80, ", \"translatedDestinationPort\": -1"),
             "line 2: translatedDestinationPort: expected a port from 0 to 65535, found -1",
-        ),
-        (
-            tcp(
-                "out",
-                "local",
-                80,
-                ", \"translatedDestination\": \"10.0.0.1\"",
-            ),
-            "line 2: translatedDestination: expected nothing, for the packet goes out",
         ),
         (
             tcp(

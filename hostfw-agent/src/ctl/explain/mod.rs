@@ -135,7 +135,7 @@ pub enum ExplainError {
     #[error(transparent)]
     Judges(#[from] JudgeError),
     /// The programs cannot be loaded or run.
-    #[error("the kernel judge: {0}")]
+    #[error("the kernel judge, which needs root: {0}")]
     Kernel(#[from] KernelError),
     /// What the agent sends is not what this version knows.
     #[error("expected resources from the agent, found: {0}")]
@@ -501,4 +501,54 @@ fn rule<'a>(resources: &'a [Resource], answer: &Answer, direction: Direction) ->
         Direction::Egress => egress,
     };
     rules.get(usize::from(answer.rule?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opinion(judge: Judge, allowed: bool) -> Opinion {
+        Opinion {
+            judge,
+            answer: Answer {
+                allowed,
+                stage: None,
+                tier: None,
+                policy: None,
+                rule: None,
+                reason: Why::NoMatch,
+                stages: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn judges_that_differ_are_told_with_what_they_say() {
+        let agreed = [
+            opinion(Judge::Reference, true),
+            opinion(Judge::Kernel, true),
+        ];
+        assert_eq!(disagreement(1, &agreed), None);
+        let differ = [
+            opinion(Judge::Reference, true),
+            opinion(Judge::Tables, true),
+            opinion(Judge::Kernel, false),
+        ];
+        let error = ExplainError::Disagree(disagreement(7, &differ).into_iter().collect());
+        assert_eq!(error.exit_code(), 3);
+        let told = error.to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(
+            lines[..2],
+            ["1 packets were judged differently:", "packet 7:"]
+        );
+        assert!(
+            lines[2].starts_with("  reference: {\"verdict\":\"allow\""),
+            "{told}"
+        );
+        assert!(
+            lines[4].starts_with("  kernel: {\"verdict\":\"deny\""),
+            "{told}"
+        );
+    }
 }

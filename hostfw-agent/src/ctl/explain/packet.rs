@@ -75,8 +75,8 @@ pub(super) struct Flags {
     /// Code of an ICMP or ICMPv6 message. Without it: 0.
     #[arg(long, value_name = "CODE", requires = "icmp_type")]
     icmp_code: Option<String>,
-    /// What DNAT makes of the destination of a packet that comes in. Without
-    /// port: the destination's.
+    /// What DNAT makes of the destination. Without port: the destination's.
+    /// Packets that go out are judged behind DNAT, at all stages.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     translated_destination: Option<String>,
     /// What connection tracking says of the packet.
@@ -352,7 +352,7 @@ impl Draft {
         self.check_protocol(protocol, source)?;
 
         let ports = has_ports(protocol.number);
-        let destination_port = if ports {
+        let port = if ports {
             given(
                 Key::DestinationPort,
                 &format!("a port, for protocol {} has ports", protocol.show()),
@@ -360,6 +360,12 @@ impl Draft {
             )?
         } else {
             0
+        };
+        let translated = self.translated(destination, port)?;
+        // Packets that go out are judged behind DNAT.
+        let ((destination, destination_port), translated) = match direction {
+            Direction::Ingress => ((destination, port), translated),
+            Direction::Egress => (translated.unwrap_or((destination, port)), None),
         };
         Ok(Question {
             interface,
@@ -377,7 +383,7 @@ impl Draft {
                 let kind = self.icmp_type.unwrap_or(request);
                 (kind, self.icmp_code.unwrap_or_default())
             }),
-            translated: self.translated(direction, destination, destination_port)?,
+            translated,
             state: self.state.unwrap_or_default(),
         })
     }
@@ -433,24 +439,14 @@ impl Draft {
     /// The destination behind DNAT, if there is DNAT.
     fn translated(
         &self,
-        direction: Direction,
         destination: IpAddr,
         port: u16,
     ) -> Result<Option<(IpAddr, u16)>, PacketError> {
-        let key = match (self.translated, self.translated_port) {
-            (None, None) => return Ok(None),
-            (Some(_), _) => Key::TranslatedDestination,
-            (None, Some(_)) => Key::TranslatedDestinationPort,
-        };
-        let translated = self.translated.unwrap_or(destination);
-        if direction == Direction::Egress {
-            return Err(PacketError::new(
-                key,
-                "nothing, for the packet goes out: its destination is what DNAT has made of it",
-                translated.to_string(),
-            ));
+        if self.translated.is_none() && self.translated_port.is_none() {
+            return Ok(None);
         }
-        same_family(key, translated, destination)?;
+        let translated = self.translated.unwrap_or(destination);
+        same_family(Key::TranslatedDestination, translated, destination)?;
         Ok(Some((translated, self.translated_port.unwrap_or(port))))
     }
 }

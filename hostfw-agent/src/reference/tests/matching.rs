@@ -390,11 +390,11 @@ fn the_trace_names_the_criterion_that_did_not_match() {
         .explain(&inbound(80))
         .steps
         .into_iter()
-        .filter_map(|step| match step.event {
-            super::super::Event::Rule { index, missed, .. } => {
-                Some((index, missed.map(|missed| missed.to_string())))
-            }
-            _ => None,
+        .filter_map(|step| {
+            let super::super::Event::Rule { index, missed, .. } = step.event else {
+                return None;
+            };
+            Some((index, missed.map(|missed| missed.to_string())))
         })
         .collect();
     let expected = [
