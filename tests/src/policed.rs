@@ -16,7 +16,7 @@ use crate::{
 /// The only file of the store.
 const FILE: &str = "resources.yaml";
 
-/// A cluster with agents, and what was found on it that should not be.
+/// A cluster, and what was found on it that should not be.
 #[derive(Debug)]
 pub struct Policed<'a> {
     topology: &'a Topology,
@@ -29,13 +29,26 @@ pub struct Policed<'a> {
 }
 
 impl<'a> Policed<'a> {
-    /// Starts the agents, with an empty store.
+    /// Starts an agent on node1, with an empty store.
     ///
     /// # Errors
     ///
-    /// If they do not start.
+    /// If it does not start.
     pub fn start(topology: &'a Topology, binaries: &Binaries) -> Result<Self> {
-        let mut cluster = Cluster::new(topology, binaries, &[])?;
+        let cluster = Cluster::new(topology, binaries, &[])?;
+        Self::start_with(topology, cluster.on(Host::Node1))
+    }
+
+    /// As [`start`](Self::start), with agents on both nodes.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_both(topology: &'a Topology, binaries: &Binaries) -> Result<Self> {
+        Self::start_with(topology, Cluster::new(topology, binaries, &[])?)
+    }
+
+    fn start_with(topology: &'a Topology, mut cluster: Cluster<'a>) -> Result<Self> {
         cluster.start_agents()?;
         Ok(Self {
             topology,

@@ -51,7 +51,7 @@ fn vxlan(outer: Family) -> Result<()> {
     };
     let topology = Topology::up()?;
     topology.tunnel(outer)?;
-    let mut policed = Policed::start(&topology, &binaries)?;
+    let mut policed = Policed::start_both(&topology, &binaries)?;
     let through = |expectation| {
         [
             (Pod1, Tcp(To(Pod2), TCP_PORT), expectation),
@@ -114,8 +114,8 @@ fn ipip_and_wireguard_made_by_hand_pass_between_known_nodes() -> Result<()> {
     let mut policed = Policed::start(&topology, &binaries)?;
     let resources = [
         with_addresses(Node1),
-        // Not governed: what it sends and gets is node1's to judge.
-        with_addresses(Node2).replace("interfaceName: 'eth0'", "interfaceName: 'eth9'"),
+        // Known, but with no agent: what it sends and gets is node1's to judge.
+        with_addresses(Node2),
         pre_dnat("none", "ingress: [{action: Deny}]"),
     ];
     policed.enforce("everything is denied", &resources)?;

@@ -2,7 +2,7 @@
 //! interface (semantics section 6), and which addresses a selector stands for
 //! (section 5).
 
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 
 use ipnet::IpNet;
 
@@ -49,7 +49,7 @@ impl Endpoint {
             profiles: spec.profiles.clone(),
             interface: spec.interface.clone().unwrap_or_default(),
             expected: addresses
-                .map(|text| text.parse().ok())
+                .map(|text| Some(text.parse::<IpAddr>().ok()?.to_canonical()))
                 .collect::<Option<_>>()?,
             ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
         })
@@ -252,10 +252,14 @@ fn nets(spec: &NetworkSetSpec) -> Option<Vec<IpNet>> {
     spec.nets.iter().map(|text| net(text)).collect()
 }
 
-/// A CIDR or an address; host bits do not matter.
+/// A CIDR or an address; host bits do not matter. `::ffff:192.0.2.1` is an IPv4
+/// address, here as in `expectedIPs`.
 pub(super) fn net(text: &str) -> Option<IpNet> {
     let net: Result<IpNet, _> = text.parse();
     net.map(|net| net.trunc())
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .or_else(|_| {
+            let address = text.parse::<IpAddr>()?;
+            Ok::<_, AddrParseError>(IpNet::from(address.to_canonical()))
+        })
         .ok()
 }

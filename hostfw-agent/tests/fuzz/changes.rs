@@ -32,7 +32,7 @@ pub(crate) fn seeds(folder: &str) -> Vec<Vec<u8>> {
         .join(folder);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let seeds: Vec<_> = entries
-        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .map(|entry| fs::read(entry.expect("entry").path()).expect("seed"))
         .collect();
     assert!(!seeds.is_empty(), "{folder:?} is empty");
     seeds

@@ -42,7 +42,7 @@ pub(crate) const NETS_V6: [&str; 13] = [
 ];
 
 /// Nets as sets may have them: not masked, and plain addresses.
-pub(crate) const SET_NETS: [&str; 14] = [
+pub(crate) const SET_NETS: [&str; 15] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.240.0.77/16",
@@ -52,6 +52,7 @@ pub(crate) const SET_NETS: [&str; 14] = [
     "203.0.113.7",
     "203.0.113.0/25",
     "8.8.8.8",
+    "::ffff:10.240.0.14",
     "fd00:10:240::5/64",
     "fd00:10:240::12",
     "2001:db8::7",

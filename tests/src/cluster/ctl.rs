@@ -117,7 +117,8 @@ impl Cluster<'_> {
     ///
     /// If that takes too long, or says that something is wrong.
     pub fn settle(&mut self) -> Result<()> {
-        for node in [Host::Node1, Host::Node2] {
+        let nodes: Vec<_> = self.agents.iter().map(|agent| agent.node).collect();
+        for node in nodes {
             let output = self.wait_for(node)?;
             ensure!(
                 output.status.success(),

@@ -72,6 +72,13 @@ impl<'a> Cluster<'a> {
         })
     }
 
+    /// The same with an agent on this node alone.
+    #[must_use]
+    pub fn on(mut self, node: Host) -> Self {
+        self.agents.retain(|agent| agent.node == node);
+        self
+    }
+
     /// What else happened, since this was last asked.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

@@ -19,10 +19,13 @@ fn programs_stay_far_from_the_verifiers_limit() {
         return;
     };
     for name in [PROGRAM_XDP, PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS] {
-        let info = match lab.program(name) {
-            Program::Xdp(program) => program.info(),
-            Program::SchedClassifier(program) => program.info(),
-            program => panic!("{program:?}"),
+        let program = lab.program(name);
+        let info = if let Program::Xdp(program) = program {
+            program.info()
+        } else if let Program::SchedClassifier(program) = program {
+            program.info()
+        } else {
+            panic!("{program:?}")
         };
         let info = info.unwrap();
         let verified = info.verified_instruction_count().unwrap();

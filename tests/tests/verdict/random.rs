@@ -69,9 +69,10 @@ fn programs_decide_as_the_tables_say() {
             };
             let expected = reason(&question, &evaluation);
             // At the pre-DNAT stage, a fail-safe only leads around the rules.
-            let same = match found {
-                Reason::Failsafe if hook != Hook::TcOut => expected == Reason::NoMatch,
-                found => found == expected,
+            let same = if found == Reason::Failsafe && hook != Hook::TcOut {
+                expected == Reason::NoMatch
+            } else {
+                found == expected
             };
             assert!(same, "{found:?}, expected {expected:?}: {}", context());
             // Each list reports so many at most.
@@ -168,7 +169,11 @@ fn reason(question: &Question, evaluation: &Evaluation) -> Reason {
         Why::EndpointDefault => Reason::EndpointDefault,
         Why::Invalid => Reason::Invalid,
         Why::Workload => Reason::Workload,
-        why => panic!("{why:?} of {question:?}"),
+        why @ (Why::NoMatch
+        | Why::Established
+        | Why::Tunnel
+        | Why::NeighbourDiscovery
+        | Why::NoEndpoint) => panic!("{why:?} of {question:?}"),
     }
 }
 

@@ -110,13 +110,19 @@ impl Position {
     }
 }
 
+/// Names and priorities of the links that are pinned in the folder.
+pub(super) fn hooks(folder: &Pins) -> Vec<(String, i32)> {
+    let priority = |position: Position| {
+        let link = bpf::open_pin(&position.pin(folder)).and_then(bpf::netfilter_link);
+        let hook = link.ok().flatten()?;
+        (position.at(hook.priority) == hook).then_some((position.name(), hook.priority))
+    };
+    POSITIONS.into_iter().filter_map(priority).collect()
+}
+
 /// Whether every link is pinned in the folder.
 pub(super) fn attached(folder: &Pins) -> bool {
-    POSITIONS.into_iter().all(|position| {
-        bpf::open_pin(&position.pin(folder))
-            .and_then(bpf::netfilter_link)
-            .is_ok_and(|link| link.is_some_and(|(hook, _)| position.at(hook.priority) == hook))
-    })
+    hooks(folder).len() == POSITIONS.len()
 }
 
 /// Attaches the programs everywhere, and takes off those that the folder's

@@ -110,6 +110,13 @@ impl Dataplane {
         self.options.netfilter == NetfilterChoice::Auto && links::attached(&self.pins)
     }
 
+    /// The netfilter hooks in use: family and hook as in `ipv4-local-in`, with
+    /// the priority.
+    #[must_use]
+    pub fn netfilter_hooks(&self) -> Vec<(String, i32)> {
+        links::hooks(&self.pins)
+    }
+
     /// Has this agent's programs judge at the netfilter hooks of the caller's
     /// network namespace. In place of an earlier agent's, if there are, without
     /// a moment in which neither judges. Does nothing if it is so already.

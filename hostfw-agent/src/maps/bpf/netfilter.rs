@@ -127,8 +127,8 @@ pub(crate) fn create_netfilter_link(
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr, "BPF_LINK_CREATE") }
 }
 
-/// Where a link is and its program's number; `None` if it is no netfilter link.
-pub(crate) fn netfilter_link(link: impl AsFd) -> Result<Option<(NetfilterHook, u32)>, BpfError> {
+/// Where a link is; `None` if it is no netfilter link.
+pub(crate) fn netfilter_link(link: impl AsFd) -> Result<Option<NetfilterHook>, BpfError> {
     // SAFETY: the struct of a link.
     let info: bpf_link_info = unsafe { info(link) }?;
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_NETFILTER as u32 {
@@ -136,14 +136,11 @@ pub(crate) fn netfilter_link(link: impl AsFd) -> Result<Option<(NetfilterHook, u
     }
     // SAFETY: the kernel fills this part for a link of this type.
     let netfilter = unsafe { info.__bindgen_anon_1.netfilter };
-    Ok(Some((
-        NetfilterHook {
-            family: netfilter.pf,
-            hook: netfilter.hooknum,
-            priority: netfilter.priority,
-        },
-        info.prog_id,
-    )))
+    Ok(Some(NetfilterHook {
+        family: netfilter.pf,
+        hook: netfilter.hooknum,
+        priority: netfilter.priority,
+    }))
 }
 
 /// Runs a netfilter program once on a packet, which begins with its IP header,

@@ -4,7 +4,7 @@ use super::*;
 
 const SETS: [&str; 4] = [
     "kind: GlobalNetworkSet\nmetadata: {name: partners, labels: {role: partner}}\nspec: {nets: \
-     [192.0.2.7/24, 2001:db8::/64, 10.9.9.9]}\n",
+     [192.0.2.7/24, 2001:db8::/64, '::ffff:10.9.9.9']}\n",
     "kind: GlobalNetworkSet\nmetadata: {name: banned, labels: {role: partner, banned: 'yes'}}\n\
      spec: {nets: [192.0.2.128/25, 198.51.100.0/24]}\n",
     "kind: NetworkSet\nmetadata: {name: inside, namespace: web, labels: {role: inside}}\nspec: \
