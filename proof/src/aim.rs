@@ -144,6 +144,7 @@ impl<'a> Aim<'a> {
                     .expected_ips
                     .iter()
                     .filter_map(|text| text.parse().ok())
+                    .map(|address: IpAddr| address.to_canonical())
                     .collect();
                 if spec.node.as_deref() == Some(NODE) {
                     for interface in &self.scene.interfaces {
@@ -193,7 +194,7 @@ impl<'a> Aim<'a> {
             let net = text
                 .parse::<IpNet>()
                 .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            self.members.extend(net.ok());
+            self.members.extend(net.ok().map(on_the_wire));
         }
     }
 
@@ -280,6 +281,19 @@ impl<'a> Aim<'a> {
                 _ => State::New,
             },
         }
+    }
+}
+
+/// IPv4 addresses mapped into IPv6 are written so, and never sent so.
+fn on_the_wire(net: IpNet) -> IpNet {
+    /// Length of `::ffff:0:0/96` (RFC 4291 section 2.5.5.2).
+    const MAPPED: u8 = 96;
+    let length = net.prefix_len().checked_sub(MAPPED);
+    match (net.addr().to_canonical(), length) {
+        (address @ IpAddr::V4(_), Some(length)) if !net.addr().is_ipv4() => {
+            IpNet::new(address, length).unwrap_or(net)
+        }
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => net,
     }
 }
 
