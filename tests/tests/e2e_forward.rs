@@ -253,12 +253,17 @@ fn a_refusal_by_somebody_elses_rule_gets_out() -> Result<()> {
     };
     let topology = Topology::up()?;
     // A RST from the pod's address, and an ICMP error from the node's: both
-    // leave as if the host itself had sent them.
+    // leave as if the host itself had sent them. kube-proxy rejects so what is
+    // for a service without backends, NodePorts in the input hook.
     topology.namespace(Node1).nft(
         "table inet refusing { chain forward {
            type filter hook forward priority 10
            tcp dport 10 reject with tcp reset
            udp dport 10 reject
+         }
+         chain input {
+           type filter hook input priority 10
+           tcp dport 10 reject with tcp reset
          }
          }",
     )?;
@@ -280,6 +285,7 @@ fn a_refusal_by_somebody_elses_rule_gets_out() -> Result<()> {
     policed.enforce("pre-DNAT Allow of TCP", &resources)?;
     policed.expect(&[
         (Client, Tcp(To(Pod1), 10), Refused),
+        (Client, Tcp(To(Node1), 10), Refused),
         (Client, Udp(To(Pod1), 10), Closed),
     ])?;
     policed.finish()
