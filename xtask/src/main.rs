@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod layers;
 mod lint;
 mod load;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::Args),
     /// Try resources on an interface of this machine, until Ctrl-C
     Load(load::Args),
+    /// Have the judges judge made-up policies and packets
+    Fuzz(fuzz::Args),
     /// Measure hostfw beside its contenders
     Bench(bench::Args),
     /// Run a command in mounts, network and processes of its own
@@ -64,6 +67,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Test(args) => test::run(args)?,
         Command::Demo(args) => return demo::run(args, programs_of_demo),
         Command::Load(args) => load::run(args)?,
+        Command::Fuzz(args) => fuzz::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Sandbox(args) => return sandbox::run(args),
         Command::Lint => {

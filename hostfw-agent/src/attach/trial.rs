@@ -123,8 +123,8 @@ impl TrialPrograms {
         self.netfilter.as_ref().err()
     }
 
-    /// Runs a netfilter program on a frame, Ethernet header included: whether
-    /// it accepts. `None` if this kernel has no such programs.
+    /// Runs a netfilter program on a packet, from its IP header on: whether it
+    /// accepts. `None` if this kernel has no such programs.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl TrialPrograms {
     pub fn run_netfilter(
         &self,
         hook: TrialHook,
-        frame: &[u8],
+        packet: &[u8],
     ) -> Result<Option<bool>, DataplaneError> {
         /// `NF_DROP` of linux/netfilter.h.
         const DROP: u32 = 0;
@@ -144,7 +144,7 @@ impl TrialPrograms {
             TrialHook::LocalIn => Place::LocalIn,
             TrialHook::Forward => Place::Forward,
         };
-        let verdict = bpf::test_netfilter(programs.of(place), frame)
+        let verdict = bpf::test_netfilter(programs.of(place), packet)
             .map_err(|error| DataplaneError::TestRun { error })?;
         Ok(Some(verdict != DROP))
     }

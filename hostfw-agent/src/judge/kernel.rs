@@ -25,6 +25,7 @@ use super::frame::frame;
 use crate::{
     attach::{DataplaneError, TrialHook, TrialPrograms},
     compile::image::{Image, Names},
+    model::Kind,
     question::{Answer, Outcome, Path, Question, StageAnswer, State, Why},
 };
 
@@ -241,7 +242,7 @@ impl Way<'_> {
 
     /// Past a netfilter hook, which sees the packet behind DNAT.
     fn later(&mut self, program: Program) -> Result<Seen, KernelError> {
-        self.run(program, true)
+        self.run(program, false)
     }
 
     fn run(&mut self, program: Program, link_header: bool) -> Result<Seen, KernelError> {
@@ -293,10 +294,12 @@ impl Way<'_> {
                     .ok_or(DataplaneError::MissingProgram(name))?;
                 let mut options = TestRunOptions::new();
                 options.data_in = Some(packet);
-                let (answer, passes) = match loaded {
-                    Loaded::Xdp(program) => (program.test_run(options), XDP_PASS),
-                    Loaded::SchedClassifier(program) => (program.test_run(options), TC_ACT_UNSPEC),
-                    _ => return Err(inconsistent("neither of XDP nor of TC".to_owned())),
+                let (answer, passes) = if let Loaded::Xdp(program) = loaded {
+                    (program.test_run(options), XDP_PASS)
+                } else if let Loaded::SchedClassifier(program) = loaded {
+                    (program.test_run(options), TC_ACT_UNSPEC)
+                } else {
+                    return Err(inconsistent("neither of XDP nor of TC".to_owned()));
                 };
                 let answer = answer.map_err(|error| inconsistent(error.to_string()))?;
                 return Ok(answer.return_value == passes);
@@ -367,24 +370,30 @@ impl<'a> Telling<'a> {
     /// What a checkpoint decides ahead of a stage, and the stages at the wire
     /// before DNAT.
     fn wire(&mut self, seen: &Seen) -> Result<Option<Decided>, KernelError> {
-        match seen.reason {
-            Reason::NoEndpoint => return Ok(Decided::allowed(Why::NoEndpoint)),
-            Reason::NeighbourDiscovery => return Ok(Decided::allowed(Why::NeighbourDiscovery)),
-            _ => {}
+        for (reason, why) in [
+            (Reason::NoEndpoint, Why::NoEndpoint),
+            (Reason::NeighbourDiscovery, Why::NeighbourDiscovery),
+        ] {
+            if seen.reason == reason {
+                return Ok(Decided::allowed(why));
+            }
         }
         if self.way().contains(&Stage::Untracked)
             && let Some(decided) = self.stage(seen, Stage::Untracked)?
         {
             return Ok(Some(decided));
         }
-        match (seen.reason, self.question.path) {
-            (Reason::Tunnel, Path::Local) => return Ok(Decided::allowed(Why::Tunnel)),
-            (Reason::Tunnel, Path::Forward) => {
-                self.meet(Stage::PreDnat, Outcome::NoMatch);
-                return Ok(None);
-            }
-            (Reason::Established, _) => return Ok(Decided::allowed(Why::Established)),
-            _ => {}
+        if seen.reason == Reason::Tunnel {
+            return Ok(match self.question.path {
+                Path::Local => Decided::allowed(Why::Tunnel),
+                Path::Forward => {
+                    self.meet(Stage::PreDnat, Outcome::NoMatch);
+                    None
+                }
+            });
+        }
+        if seen.reason == Reason::Established {
+            return Ok(Decided::allowed(Why::Established));
         }
         if self.way().contains(&Stage::PreDnat) {
             return self.stage(seen, Stage::PreDnat);
@@ -415,10 +424,12 @@ impl<'a> Telling<'a> {
 
     /// What a checkpoint decides at its last stage.
     fn later(&mut self, seen: &Seen, stage: Stage) -> Result<Option<Decided>, KernelError> {
-        match seen.reason {
-            Reason::Workload => Ok(Decided::allowed(Why::Workload)),
-            Reason::Established => Ok(Decided::allowed(Why::Established)),
-            _ => self.stage(seen, stage),
+        if seen.reason == Reason::Workload {
+            Ok(Decided::allowed(Why::Workload))
+        } else if seen.reason == Reason::Established {
+            Ok(Decided::allowed(Why::Established))
+        } else {
+            self.stage(seen, stage)
         }
     }
 
@@ -439,23 +450,25 @@ impl<'a> Telling<'a> {
             stage: Some(stage),
             entry,
         };
-        let decided = match reason {
-            Reason::NoMatch => None,
-            Reason::Failsafe if stage == Stage::Normal => Some(decided(true, Why::Failsafe, None)),
-            Reason::Failsafe => None,
-            Reason::RuleAllow | Reason::RuleDeny => {
-                let profile = self
-                    .names
-                    .policy(step.rule.policy)
-                    .is_some_and(|object| object.kind == crate::model::Kind::Profile);
+        let decided =
+            if reason == Reason::NoMatch || reason == Reason::Failsafe && stage != Stage::Normal {
+                None
+            } else if reason == Reason::Failsafe {
+                Some(decided(true, Why::Failsafe, None))
+            } else if reason == Reason::RuleAllow || reason == Reason::RuleDeny {
+                let policy = self.names.policy(step.rule.policy);
+                let profile = policy.is_some_and(|object| object.kind == Kind::Profile);
                 let why = if profile { Why::Profile } else { Why::Rule };
                 Some(decided(reason == Reason::RuleAllow, why, Some(step.rule)))
-            }
-            Reason::TierDefault => Some(decided(false, Why::TierDefault, Some(step.rule))),
-            Reason::EndpointDefault => Some(decided(false, Why::EndpointDefault, None)),
-            Reason::Invalid => Some(decided(false, Why::Invalid, None)),
-            other => return Err(seen.inconsistent(format!("{other:?} at {}", stage.name()))),
-        };
+            } else if reason == Reason::TierDefault {
+                Some(decided(false, Why::TierDefault, Some(step.rule)))
+            } else if reason == Reason::EndpointDefault {
+                Some(decided(false, Why::EndpointDefault, None))
+            } else if reason == Reason::Invalid {
+                Some(decided(false, Why::Invalid, None))
+            } else {
+                return Err(seen.inconsistent(format!("{reason:?} at {}", stage.name())));
+            };
         self.meet(
             stage,
             match &decided {

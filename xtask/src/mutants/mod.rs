@@ -239,7 +239,7 @@ impl Subject for Copy {
     fn test(&mut self, suite: Suite, tests: &[&str]) -> Result<Report> {
         let filter = match suite {
             // Quick enough to see all that breaks.
-            Suite::Unit | Suite::Golden | Suite::Verdict => Filter::All,
+            Suite::Unit | Suite::Golden | Suite::Verdict | Suite::Judges => Filter::All,
             Suite::Kernel | Suite::Netns => Filter::Exactly(tests),
         };
         self.runner().run(suite, filter)

@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Golden,
     /// Packet in, verdict out; and the maps' BTF.
     Verdict,
+    /// Made-up policies and packets, judged three times.
+    Judges,
     /// Loading, pinning, attaching and taking over.
     Kernel,
     /// Real connections through network namespaces.
@@ -40,12 +42,13 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Layers,
         Self::Lint,
         Self::Unit,
         Self::Golden,
         Self::Verdict,
+        Self::Judges,
         Self::Kernel,
         Self::Netns,
         Self::Mutants,
@@ -58,6 +61,7 @@ impl Part {
             Self::Unit => "unit",
             Self::Golden => "golden",
             Self::Verdict => "verdict",
+            Self::Judges => "judges",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
             Self::Mutants => "mutants",
@@ -69,7 +73,7 @@ impl Part {
             Self::Layers => &[],
             Self::Lint => &[Need::Build, Need::Lint],
             Self::Unit | Self::Golden => &[Need::Build],
-            Self::Verdict | Self::Kernel | Self::Netns | Self::Mutants => {
+            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Mutants => {
                 &[Need::Build, Need::Kernel]
             }
         }
@@ -143,6 +147,7 @@ fn run_part(
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
         Part::Verdict => Suite::Verdict,
+        Part::Judges => Suite::Judges,
         Part::Kernel => Suite::Kernel,
         Part::Netns => Suite::Netns,
     };

@@ -31,6 +31,8 @@ pub(crate) enum Suite {
     Golden,
     /// Packet in, verdict out, by BPF_PROG_TEST_RUN; and the maps' BTF.
     Verdict,
+    /// Made-up policies and packets, judged three times.
+    Judges,
     /// Loading, pinning, attaching and taking over.
     Kernel,
     /// Real connections through network namespaces.
@@ -43,6 +45,7 @@ impl Suite {
             Self::Unit => "unit",
             Self::Golden => "golden",
             Self::Verdict => "verdict",
+            Self::Judges => "judges",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
         }
@@ -52,14 +55,14 @@ impl Suite {
     pub(crate) const fn in_sandbox(self) -> bool {
         match self {
             Self::Unit | Self::Golden => false,
-            Self::Verdict | Self::Kernel | Self::Netns => true,
+            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns => true,
         }
     }
 
     /// Whether an integration test of `hostfw-tests` belongs to it.
     fn owns(self, test: &str) -> bool {
         match self {
-            Self::Unit | Self::Golden => false,
+            Self::Unit | Self::Golden | Self::Judges => false,
             Self::Verdict => test.starts_with("verdict_") || test == "maps_btf",
             Self::Kernel => test.starts_with("kernel_"),
             Self::Netns => test.starts_with("e2e_"),
@@ -82,6 +85,10 @@ impl Suite {
                 let tests = integration_tests(&root.join("hostfw-agent/tests"))?;
                 one_run("hostfw-agent", tests)
             }
+            Self::Judges => one_run(
+                "hostfw-proof",
+                integration_tests(&root.join("proof/tests"))?,
+            ),
             Self::Verdict | Self::Kernel | Self::Netns => {
                 let mut tests = integration_tests(&root.join("tests/tests"))?;
                 tests.retain(|test| self.owns(test));

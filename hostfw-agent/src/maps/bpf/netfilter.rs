@@ -143,14 +143,18 @@ pub(crate) fn netfilter_link(link: impl AsFd) -> Result<Option<NetfilterHook>, B
     }))
 }
 
-/// Runs a netfilter program once on a frame, Ethernet header included, and
-/// gives what it returns.
-pub(crate) fn test_netfilter(program: impl AsFd, frame: &[u8]) -> Result<u32, BpfError> {
+/// Runs a netfilter program once on a packet, which begins with its IP header,
+/// and gives what it returns.
+///
+/// Without a context the kernel takes the packet for one that a process sends,
+/// and looks for no Ethernet header (`bpf_prog_test_run_nf` in
+/// net/bpf/test_run.c).
+pub(crate) fn test_netfilter(program: impl AsFd, packet: &[u8]) -> Result<u32, BpfError> {
     let mut attr: bpf_attr = empty();
     attr.test.prog_fd = number(&program);
-    attr.test.data_in = frame.as_ptr() as u64;
-    attr.test.data_size_in = frame.len() as u32;
-    // SAFETY: the frame outlives the call, and nothing is written back but the
+    attr.test.data_in = packet.as_ptr() as u64;
+    attr.test.data_size_in = packet.len() as u32;
+    // SAFETY: the packet outlives the call, and nothing is written back but the
     // numbers in `attr`.
     unsafe {
         bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr, "BPF_PROG_TEST_RUN")?;
