@@ -23,6 +23,14 @@ pub(super) struct Enforcer<D> {
     netfilter_missing: Option<String>,
 }
 
+/// Interfaces before anything was done.
+struct Before {
+    /// Those that have programs, of whatever agent.
+    attached: BTreeSet<u32>,
+    /// Those that are judged already, on the maps of this version.
+    judged: BTreeSet<u32>,
+}
+
 /// What came of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -86,22 +94,22 @@ impl<D: Dataplane> Enforcer<D> {
         // First of all: attached, they see every packet, and judge those of the
         // endpoints that say so.
         let netfilter = self.netfilter(target, &mut outcome);
-        let target = &at_netfilter(target, netfilter);
-        let (steps, judged_before) = match self.steps(target) {
+        let mut target = at_netfilter(target, netfilter);
+        let (steps, before) = match self.steps(&target) {
             Ok(known) => known,
             Err(error) => {
                 outcome.error = Some(format!("cannot see what is attached: {error}"));
                 return outcome;
             }
         };
-        outcome.switched = self.in_force.as_ref() == Some(target);
+        outcome.switched = self.in_force.as_ref() == Some(&target);
         for step in steps {
             match step {
                 Step::Switch {
                     learning,
                     netfilter,
                 } => {
-                    let image = stage(target, &learning, netfilter);
+                    let image = stage(&target, &learning, netfilter);
                     if let Err(error) = self.switch(image, learning.len(), &mut told) {
                         outcome.switched = false;
                         outcome.error = Some(format!("cannot put policy in force: {error}"));
@@ -109,17 +117,24 @@ impl<D: Dataplane> Enforcer<D> {
                         // let go while the old image governs it.
                         return outcome;
                     }
-                    outcome.switched = self.in_force.as_ref() == Some(target);
+                    outcome.switched = self.in_force.as_ref() == Some(&target);
                 }
                 Step::Attach(index) => {
                     let Some(interface) = interfaces.iter().find(|i| i.index == index) else {
                         // The image and the interfaces come from one selection.
                         continue;
                     };
-                    let endpoint = target.endpoints.get(&index);
-                    let workload = endpoint.is_some_and(|e| e.flags & FLAG_WORKLOAD != 0);
+                    let Some(endpoint) = target.endpoints.get_mut(&index) else {
+                        continue;
+                    };
+                    let workload = endpoint.flags & FLAG_WORKLOAD != 0;
                     if let Err(error) = self.attach(interface, workload) {
                         outcome.not_attached.insert(index, error.to_string());
+                        // Nobody sees what goes out: judged at netfilter, the
+                        // answers to it would be strangers.
+                        if !before.attached.contains(&index) {
+                            endpoint.flags &= !FLAG_NETFILTER;
+                        }
                     }
                 }
                 Step::Adopt => match self.dataplane.adopt() {
@@ -129,7 +144,7 @@ impl<D: Dataplane> Enforcer<D> {
                         // flows from before may break, and that is told.
                         warn!(%error, "cannot take over established flows");
                         for &index in target.endpoints.keys() {
-                            if !judged_before.contains(&index) {
+                            if !before.judged.contains(&index) {
                                 outcome.not_adopted.insert(index, error.to_string());
                             }
                         }
@@ -188,9 +203,8 @@ impl<D: Dataplane> Enforcer<D> {
         }
     }
 
-    /// The steps to the image, and the interfaces that are judged already, on
-    /// the maps of this version.
-    fn steps(&mut self, target: &Image) -> Result<(Vec<Step>, BTreeSet<u32>), D::Error> {
+    /// The steps to the image, and what is so before them.
+    fn steps(&mut self, target: &Image) -> Result<(Vec<Step>, Before), D::Error> {
         let attached = self.dataplane.attached()?;
         // What is attached although nothing was ever put in force belongs to
         // another version, and judges.
@@ -217,8 +231,8 @@ impl<D: Dataplane> Enforcer<D> {
                 fresh_maps,
             },
         );
-        let judged_before = if fresh_maps { BTreeSet::new() } else { judged };
-        Ok((steps, judged_before))
+        let judged = if fresh_maps { BTreeSet::new() } else { judged };
+        Ok((steps, Before { attached, judged }))
     }
 
     fn switch(

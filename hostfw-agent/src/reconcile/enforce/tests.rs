@@ -147,6 +147,31 @@ fn an_interface_that_cannot_be_attached_does_not_stop_the_others() {
 }
 
 #[test]
+fn what_nobody_sees_go_out_is_not_judged_at_netfilter() {
+    let mut enforcer = Enforcer::new(Fake {
+        cannot_attach: BTreeSet::from([2]),
+        has_netfilter: true,
+        ..Fake::default()
+    });
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.switched && outcome.not_attached.contains_key(&2));
+    assert_eq!(calls.last(), Some(&Call::Netfilter(vec![3])));
+    enforcer.dataplane.cannot_attach.clear();
+    let (outcome, calls) = enforce(&mut enforcer, &image(&[2, 3]));
+    assert!(outcome.complete());
+    assert_eq!(calls.last(), Some(&Call::Netfilter(vec![2, 3])));
+
+    // An earlier agent's programs stay, and see it.
+    enforcer = Enforcer::new(Fake {
+        cannot_attach: BTreeSet::from([2]),
+        has_netfilter: true,
+        ..Fake::left_behind(image(&[2]))
+    });
+    let (_, calls) = enforce(&mut enforcer, &image(&[2]));
+    assert_eq!(calls.last(), Some(&Call::Netfilter(vec![2])));
+}
+
+#[test]
 fn an_interface_that_vanished_while_attaching_is_forgotten_with_the_next_image() {
     let mut enforcer = Enforcer::new(Fake {
         cannot_attach: BTreeSet::from([2]),
