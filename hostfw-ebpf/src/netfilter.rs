@@ -41,7 +41,7 @@ use crate::{
     conntrack::{self, Tracked},
     judge,
     maps::generation,
-    parse::{self, Fragment, Headers, Parsed},
+    parse::{self, Fragment, Headers, Parsed, protocol},
     report::{self, Origin},
     socket_buffer::{Buffer, SocketBuffer},
     trial,
@@ -327,7 +327,7 @@ fn on_the_wire(work: &mut Work) {
         entry.read_address(&mut wire.destination.bytes, at, layout.destination, headers);
         if headers.is_icmp() {
             wire.source_port = read(at, layout.source_port);
-        } else if headers.has_ports() {
+        } else if entry.has_ports(headers) {
             wire.source_port = read(at, layout.source_port);
             wire.destination_port = read(at, layout.destination_port);
         }
@@ -350,7 +350,7 @@ fn on_the_way_out(work: &mut Work) {
         if headers.is_icmp() {
             // The identifier.
             wire.source_port = read(at, layout.source_port);
-        } else if headers.has_ports() {
+        } else if entry.has_ports(headers) {
             wire.source_port = read(at, layout.destination_port);
             wire.destination_port = read(at, layout.source_port);
         }
@@ -408,6 +408,18 @@ impl Entry {
     #[inline(always)]
     fn is_of(&self, headers: &Headers) -> bool {
         self.address != 0 && !conntrack::quotes(headers)
+    }
+
+    /// Whether the entry tells the packet's own ports: not every kernel tracks
+    /// those of DCCP, UDP-Lite and SCTP. Where they are not tracked, they are 0
+    /// and nothing translates them.
+    #[inline(always)]
+    fn has_ports(&self, headers: &Headers) -> bool {
+        let (layout, at) = (LAYOUT.load(), self.tuple(self.is_reply));
+        headers.has_ports()
+            && (matches!(headers.protocol, protocol::TCP | protocol::UDP)
+                || read::<u16>(at, layout.source_port) != 0
+                || read::<u16>(at, layout.destination_port) != 0)
     }
 
     /// Where one direction of the entry lies (`struct nf_conntrack_tuple_hash`).
