@@ -63,6 +63,7 @@ impl Wire {
             link_header: true,
             loopback: false,
             up: true,
+            master: None,
         }
     }
 

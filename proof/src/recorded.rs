@@ -225,6 +225,7 @@ impl Recorded {
                             addresses: interface.addresses,
                             link_header: interface.link_header,
                             up: true,
+                            master: None,
                         })
                         .collect(),
                     resources,

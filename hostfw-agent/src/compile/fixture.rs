@@ -99,6 +99,7 @@ pub(super) fn governed_by(
             link_header: true,
             loopback: false,
             up: true,
+            master: None,
         },
         workload: false,
         lists: lists.map(Into::into),

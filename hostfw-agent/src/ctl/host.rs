@@ -92,6 +92,7 @@ impl Host {
                     link_header: true,
                     loopback: name == "lo",
                     up: true,
+                    master: None,
                 }
             })
             .collect();

@@ -22,6 +22,7 @@ struct Link {
     link_header: bool,
     loopback: bool,
     up: bool,
+    master: Option<u32>,
 }
 
 /// Interfaces and addresses by interface index.
@@ -73,6 +74,7 @@ impl Table {
                     link_header: link.link_header,
                     loopback: link.loopback,
                     up: link.up,
+                    master: link.master,
                 }
             })
             .collect()
@@ -113,6 +115,13 @@ impl Table {
             link_header,
             loopback: flags.contains(LinkFlags::Loopback),
             up: flags.contains(LinkFlags::Up),
+            master: message.attributes.iter().find_map(|attribute| {
+                if let LinkAttribute::Controller(master) = attribute {
+                    Some(*master)
+                } else {
+                    None
+                }
+            }),
         };
         self.links.insert(index, link.clone()) != Some(link)
     }

@@ -20,6 +20,10 @@ pub struct Interface {
     pub loopback: bool,
     /// It is up (administratively).
     pub up: bool,
+    /// The index of the interface that has this one for a member (bridge, bond,
+    /// VRF): what comes in here comes to netfilter as that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<u32>,
 }
 
 /// A way to mean interfaces by their names, as `interfaceExclude` has it.

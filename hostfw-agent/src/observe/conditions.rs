@@ -34,6 +34,9 @@ pub struct Facts {
     /// IPVS mode, if there is one: then packets for a service reach local
     /// processes' hook untranslated.
     pub ipvs_interface: Option<String>,
+    /// Names of the masters of interfaces that are members, by the members'
+    /// indexes, where no endpoint governs the master.
+    pub masters: BTreeMap<u32, String>,
     /// Interfaces that the agent was told to leave alone.
     pub left_alone: BTreeSet<u32>,
 }
@@ -67,8 +70,8 @@ fn governed_status(
     let hooks = facts.hooks.get(&index);
     let conditions = [
         Some(programmed(governed, facts)),
-        Some(forward_enforced(facts)),
-        (!governed.workload).then(|| normal_ingress_enforced(facts)),
+        Some(forward_enforced(governed, facts)),
+        (!governed.workload).then(|| normal_ingress_enforced(governed, facts)),
         Some(addresses_known(selection, governed)),
         profiles_known(governed),
         tiers_known(model, governed),
@@ -138,12 +141,14 @@ fn programmed(governed: &Governed, facts: &Facts) -> Condition {
     condition("Programmed", holds)
 }
 
-fn forward_enforced(facts: &Facts) -> Condition {
+fn forward_enforced(governed: &Governed, facts: &Facts) -> Condition {
     let holds = if let Some(why) = &facts.netfilter_missing {
         Err((
             "NoNetfilter",
             format!("policy with applyOnForward does not judge forwarded packets: {why}"),
         ))
+    } else if let Some(master) = facts.masters.get(&governed.interface.index) {
+        Err(("MemberOf", member_of(governed, master)))
     } else if let Some(interface) = &facts.ipvs_interface {
         Err((
             "DegradedByIpvs",
@@ -161,7 +166,16 @@ fn forward_enforced(facts: &Facts) -> Condition {
     condition("ForwardEnforced", holds)
 }
 
-fn normal_ingress_enforced(facts: &Facts) -> Condition {
+fn member_of(governed: &Governed, master: &str) -> String {
+    format!(
+        "what comes in through {} comes to the netfilter hooks as from {master}, which no \
+         endpoint governs: neither normal ingress policy nor policy for forwarded packets is \
+         enforced on it; give {master} an endpoint instead",
+        governed.interface.name
+    )
+}
+
+fn normal_ingress_enforced(governed: &Governed, facts: &Facts) -> Condition {
     let holds = if let Some(why) = &facts.netfilter_missing {
         Err((
             "NoNetfilter",
@@ -170,6 +184,8 @@ fn normal_ingress_enforced(facts: &Facts) -> Condition {
                  policy does not deny reaches local processes: {why}"
             ),
         ))
+    } else if let Some(master) = facts.masters.get(&governed.interface.index) {
+        Err(("MemberOf", member_of(governed, master)))
     } else if let Some(interface) = &facts.ipvs_interface {
         Err((
             "DegradedByIpvs",

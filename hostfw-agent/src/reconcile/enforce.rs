@@ -94,7 +94,7 @@ impl<D: Dataplane> Enforcer<D> {
         // First of all: attached, they see every packet, and judge those of the
         // endpoints that say so.
         let netfilter = self.netfilter(target, &mut outcome);
-        let mut target = at_netfilter(target, netfilter);
+        let mut target = at_netfilter(target, netfilter, interfaces);
         let (steps, before) = match self.steps(&target) {
             Ok(known) => known,
             Err(error) => {
@@ -267,17 +267,34 @@ impl<D: Dataplane> Enforcer<D> {
     }
 }
 
-/// The image as it is when the netfilter programs are attached, or not.
-fn at_netfilter(image: &Image, attached: bool) -> Image {
+/// The image as it is when the netfilter programs are attached, or not. They
+/// know what comes in through a member for its master's, and record it only if
+/// an endpoint governs that.
+fn at_netfilter(image: &Image, attached: bool, interfaces: &[&Interface]) -> Image {
     let mut image = image.clone();
-    for endpoint in image.endpoints.values_mut() {
-        if attached {
+    let members: BTreeSet<u32> = members_alone(interfaces)
+        .map(|(one, _)| one.index)
+        .collect();
+    for (index, endpoint) in &mut image.endpoints {
+        if attached && !members.contains(index) {
             endpoint.flags |= FLAG_NETFILTER;
         } else {
             endpoint.flags &= !FLAG_NETFILTER;
         }
     }
     image
+}
+
+/// Those of the interfaces that are members of one that is not among them, and
+/// the index of that.
+pub(super) fn members_alone<'a>(
+    interfaces: &'a [&'a Interface],
+) -> impl Iterator<Item = (&'a Interface, u32)> {
+    interfaces.iter().filter_map(|one| {
+        let master = one.master?;
+        let governed = interfaces.iter().any(|other| other.index == master);
+        (!governed).then_some((*one, master))
+    })
 }
 
 /// The image on the way to all of it. What learns is recorded where it comes in

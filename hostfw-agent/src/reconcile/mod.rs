@@ -25,7 +25,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use self::enforce::{Enforcer, Outcome};
+use self::enforce::{Enforcer, Outcome, members_alone};
 use crate::{
     accept::{self, Accepted, LoadError, Problem},
     compile::compile,
@@ -230,6 +230,7 @@ impl<D: Dataplane> Reconciler<D> {
                 .iter()
                 .find(|interface| is_ipvs(interface))
                 .map(|interface| interface.name.clone()),
+            masters: masters(&selection, interfaces),
             left_alone,
         };
         self.endpoints = endpoint_statuses(&model, &all, &facts);
@@ -406,6 +407,23 @@ impl<D: Dataplane> Reconciler<D> {
 /// this interface's, and NodePorts reach the local-input hook untranslated.
 fn is_ipvs(interface: &Interface) -> bool {
     interface.name == "kube-ipvs0" && !interface.addresses.is_empty()
+}
+
+/// The names of the masters that no endpoint governs, by the indexes of those
+/// of their members that one does.
+fn masters(selection: &Selection, interfaces: &[Interface]) -> BTreeMap<u32, String> {
+    let governed: Vec<_> = selection
+        .governed
+        .iter()
+        .map(|one| &one.interface)
+        .collect();
+    members_alone(&governed)
+        .map(|(member, master)| {
+            let name = interfaces.iter().find(|one| one.index == master);
+            let name = name.map_or_else(|| format!("interface {master}"), |one| one.name.clone());
+            (member.index, name)
+        })
+        .collect()
 }
 
 /// What went wrong, in one line.

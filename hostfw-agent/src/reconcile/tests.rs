@@ -43,6 +43,7 @@ fn interface(index: u32, name: &str) -> Interface {
         link_header: true,
         loopback: false,
         up: true,
+        master: None,
     }
 }
 

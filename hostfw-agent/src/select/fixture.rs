@@ -46,6 +46,7 @@ pub(super) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
         link_header: true,
         loopback: name == "lo",
         up: true,
+        master: None,
     }
 }
 

@@ -335,6 +335,7 @@ impl Random {
             link_header: true,
             loopback: false,
             up: true,
+            master: None,
         }
     }
 

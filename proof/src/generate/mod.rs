@@ -77,6 +77,7 @@ fn interfaces() -> Vec<Interface> {
                 link_header: *link_header,
                 loopback: *name == "lo",
                 up: true,
+                master: None,
             }
         })
         .collect()

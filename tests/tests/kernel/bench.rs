@@ -122,6 +122,7 @@ pub(super) fn veth(name: &str) -> Interface {
         link_header: true,
         loopback: false,
         up: true,
+        master: None,
     }
 }
 

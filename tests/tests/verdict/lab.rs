@@ -285,6 +285,7 @@ pub(crate) fn eth0() -> Interface {
         link_header: true,
         loopback: false,
         up: true,
+        master: None,
     }
 }
 

@@ -367,6 +367,7 @@ mod tests {
             link_header: true,
             loopback: false,
             up: true,
+            master: None,
         };
         Traffic::new(&resources.iter().collect::<Vec<_>>(), &[eth0], flows)
     }

@@ -14,6 +14,7 @@ fn interface(index: u32, name: &str) -> Interface {
         link_header: true,
         loopback: false,
         up: true,
+        master: None,
     }
 }
 
@@ -213,6 +214,15 @@ fn without_netfilter_and_with_ipvs_it_says_what_is_not_enforced() {
         assert_eq!((holds, reason), (false, "DegradedByIpvs"));
         assert!(message.contains("kube-ipvs0"), "{message}");
     }
+
+    facts.masters.insert(2, "br0".to_owned());
+    let status = conditions_of(&Model::default(), &selection, &facts);
+    for kind in ["ForwardEnforced", "NormalIngressEnforced"] {
+        let (holds, reason, message) = get(&status, kind).unwrap();
+        assert_eq!((holds, reason), (false, "MemberOf"));
+        assert!(message.contains("give br0 an endpoint"), "{message}");
+    }
+    facts.masters.clear();
 
     // Packets between a workload and its host are not judged at all.
     selection.governed[0].workload = true;

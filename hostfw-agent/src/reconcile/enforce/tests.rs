@@ -21,6 +21,7 @@ fn interface(index: u32) -> Interface {
         link_header: true,
         loopback: false,
         up: true,
+        master: None,
     }
 }
 
@@ -169,6 +170,25 @@ fn what_nobody_sees_go_out_is_not_judged_at_netfilter() {
     });
     let (_, calls) = enforce(&mut enforcer, &image(&[2]));
     assert_eq!(calls.last(), Some(&Call::Netfilter(vec![2])));
+}
+
+#[test]
+fn a_member_is_judged_at_netfilter_only_if_its_master_is_governed() {
+    let mut enforcer = Enforcer::new(Fake {
+        has_netfilter: true,
+        ..Fake::default()
+    });
+    let member = Interface {
+        master: Some(9),
+        ..interface(2)
+    };
+    let outcome = enforcer.enforce(&image(&[2]), &[&member], |_| {});
+    assert!(outcome.complete());
+    let calls = enforcer.dataplane.take_calls();
+    assert_eq!(calls.last(), Some(&Call::Netfilter(vec![])));
+    enforcer.enforce(&image(&[2, 9]), &[&member, &interface(9)], |_| {});
+    let calls = enforcer.dataplane.take_calls();
+    assert_eq!(calls.last(), Some(&Call::Netfilter(vec![2, 9])));
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
         link_header: true,
         loopback: name == "lo",
         up: true,
+        master: None,
     }
 }
 
