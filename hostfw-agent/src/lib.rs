@@ -13,6 +13,8 @@ pub mod selector;
 
 pub mod model;
 
+pub mod question;
+
 pub mod resource;
 
 pub mod source;
@@ -40,7 +42,6 @@ pub mod adopt;
 pub mod judge;
 
 pub mod observe;
-pub mod question;
 
 pub mod ctl;
 

@@ -398,6 +398,10 @@ fn parse_ipv6(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
             _ => {
                 headers.protocol = next;
                 headers.transport = at as u16;
+                // Of an extension header only the beginning was read.
+                if extensions != 0 && packet.read::<[u8; 2]>(at - 2).is_none() {
+                    return Parsed::Truncated;
+                }
                 let skipped = at - start;
                 // 0: longer than the field can say (RFC 2675, BIG TCP).
                 let payload = if payload_length == 0 {

@@ -93,7 +93,8 @@ fn run(arguments: &Run) -> Result<bool> {
     }
     let seed = arguments.seed;
     let begin = Instant::now();
-    let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
+    let limit = Duration::try_from_secs_f64(arguments.minutes * 60.0)
+        .with_context(|| format!("--minutes {}", arguments.minutes))?;
     let mut told = begin;
     let mut search = Search::new(seed);
     let cases = Cases {

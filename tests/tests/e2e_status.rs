@@ -184,11 +184,14 @@ fn ipvs_is_told_as_soon_as_its_interface_is_there() -> Result<()> {
         "an endpoint and IPVS",
         &[endpoint(Node1, ""), policy("any", "ingress: []")],
     )?;
+    // The agent may be told of the address after the policy.
     let degraded = json!([false, "DegradedByIpvs"]);
-    assert_eq!(
-        behind_routing(policed.cluster())?,
-        [degraded.clone(), degraded]
-    );
+    let both = [degraded.clone(), degraded];
+    let begin = Instant::now();
+    while behind_routing(policed.cluster())? != both && begin.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(behind_routing(policed.cluster())?, both);
     policed.finish()
 }
 

@@ -58,7 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    let seeds: Vec<u64> = (first..first + args.processes).collect();
+    let last = first.checked_add(args.processes);
+    let last = last.context("--seed: expected a number that leaves room for all processes")?;
+    let seeds: Vec<u64> = (first..last).collect();
     let report = |seed: &u64| found.join(format!("seed-{seed}.report.json"));
     let children = seeds
         .iter()

@@ -75,9 +75,10 @@ pub(super) enum Criterion {
     Nets(Side, Vec<IpNet>),
     /// `notNets`.
     NotNets(Side, Vec<IpNet>),
-    /// `selector`, `namespaceSelector`, `serviceAccounts`: the addresses of the
-    /// objects that they match.
-    Members(Side, Vec<IpNet>),
+    /// `selector`, `namespaceSelector`, `serviceAccounts`, or what of them is
+    /// given: the first that is, and the addresses of the objects that all of
+    /// them match.
+    Members(Side, &'static str, Vec<IpNet>),
     /// `notSelector` alone: as above.
     NotMembers(Side, Vec<IpNet>),
     /// `ports`.
@@ -108,7 +109,7 @@ impl Criterion {
             Self::NotProtocol(number) => packet.protocol != *number,
             Self::Icmp(kind, code) => is_icmp(packet, *kind, *code),
             Self::NotIcmp(kind, code) => packet.icmp.is_some() && !is_icmp(packet, *kind, *code),
-            Self::Nets(side, nets) | Self::Members(side, nets) => {
+            Self::Nets(side, nets) | Self::Members(side, _, nets) => {
                 contains(nets, side.of(packet).address)
             }
             // A list with no entry of the packet's family speaks of the other
@@ -163,8 +164,8 @@ impl Criterion {
             Self::NotIcmp(..) => ("notICMP".to_owned(), icmp()),
             Self::Nets(side, _) => (format!("{}.nets", side.name()), address(side)),
             Self::NotNets(side, _) => (format!("{}.notNets", side.name()), address(side)),
-            Self::Members(side, nets) => (
-                format!("{}.selector", side.name()),
+            Self::Members(side, field, nets) => (
+                format!("{}.{field}", side.name()),
                 format!(
                     "{}, which is none of the {} known nets",
                     address(side),

@@ -158,6 +158,12 @@ impl Reference {
         }
     }
 
+    /// Whether an endpoint governs the interface.
+    #[must_use]
+    pub fn governs(&self, interface: &str) -> bool {
+        self.governed.contains_key(interface)
+    }
+
     /// Objects that could not be read.
     #[must_use]
     pub fn left_out(&self) -> &[ObjectRef] {

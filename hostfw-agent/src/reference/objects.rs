@@ -77,8 +77,8 @@ impl<'a> Objects<'a> {
                 }
                 Resource::StagedGlobalNetworkPolicy(policy) => {
                     // The others have no rules that could take effect.
-                    let action = policy.spec.staged_action.as_deref().unwrap_or("Set");
-                    if matches!(action, "Set" | "Learn") {
+                    let action = policy.spec.staged_action.as_deref().unwrap_or_default();
+                    if matches!(action, "" | "Set" | "Learn") {
                         let spec = Cow::Owned(policy.spec.policy());
                         objects.policies.push((object, spec));
                     }

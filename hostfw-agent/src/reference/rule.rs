@@ -137,8 +137,16 @@ fn entity(
         criteria.push(Criterion::NotNets(side, nets(&entity.not_nets)?));
     }
     if !positive.is_empty() {
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let field = if given(&entity.selector) {
+            "selector"
+        } else if given(&entity.namespace_selector) {
+            "namespaceSelector"
+        } else {
+            "serviceAccounts"
+        };
         let members = world.addresses(&positive, except.as_ref());
-        criteria.push(Criterion::Members(side, members));
+        criteria.push(Criterion::Members(side, field, members));
     }
     if let Some(selector) = alone {
         let members = world.addresses(&[selector], None);

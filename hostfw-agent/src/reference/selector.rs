@@ -25,6 +25,14 @@ pub(super) struct Dialect {
     pub(super) global: Option<&'static str>,
 }
 
+impl Dialect {
+    /// What `all()` asks for, and a selector of nothing but space.
+    fn everything(self) -> Selector {
+        self.all
+            .map_or(Selector::True, |label| Selector::Has(label.to_owned()))
+    }
+}
+
 /// What an object's labels must be.
 #[derive(Clone, Debug)]
 pub(super) enum Selector {
@@ -49,7 +57,7 @@ impl Selector {
         };
         reader.space();
         if reader.rest.is_empty() {
-            return Some(Self::True);
+            return Some(dialect.everything());
         }
         let selector = reader.or(0)?;
         reader.space();
@@ -156,10 +164,8 @@ impl<'a> Reader<'a> {
             return self.next(")").then_some(Selector::Has(key));
         }
         if self.take("all(") {
-            let all = self.dialect.all;
-            return self
-                .next(")")
-                .then(|| all.map_or(Selector::True, |label| Selector::Has(label.to_owned())));
+            let everything = self.dialect.everything();
+            return self.next(")").then_some(everything);
         }
         if self.take("global(") {
             let global = self.dialect.global;
@@ -336,6 +342,8 @@ mod tests {
             ("has(a)", "pcns.a=1", true),
             ("all()", "", false),
             ("all()", "ns=x", true),
+            (" ", "", false),
+            (" ", "ns=x", true),
             ("global()", "", true),
             ("global()", "ns=x", false),
             ("a != 'b'", "", true),

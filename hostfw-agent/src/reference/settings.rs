@@ -189,6 +189,10 @@ fn is_like(pattern: &[char], name: &[char]) -> bool {
     let Some((first, pattern)) = pattern.split_first() else {
         return name.is_empty();
     };
+    // Several stars say what one says, and would be tried in every combination.
+    if *first == '*' && pattern.first() == Some(&'*') {
+        return is_like(pattern, name);
+    }
     if *first == '*' && is_like(pattern, name) {
         return true;
     }

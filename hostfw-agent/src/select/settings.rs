@@ -98,6 +98,9 @@ impl Settings {
 fn is_like(name: &[u8], pattern: &[u8]) -> bool {
     match (pattern, name) {
         ([], _) => name.is_empty(),
+        // Several stars say what one says, and would be tried in every
+        // combination.
+        ([b'*', b'*', ..], _) => is_like(name, &pattern[1..]),
         ([b'*', rest @ ..], _) => (0..=name.len()).any(|skipped| is_like(&name[skipped..], rest)),
         ([one, rest @ ..], [first, behind @ ..]) => {
             (*one == b'?' || one == first) && is_like(behind, rest)
@@ -205,6 +208,8 @@ mod tests {
             ("v?t*", "vt", false),
             ("?", "", false),
             ("*a*b*", "xaxbx", true),
+            ("**a**b", "xaxb", true),
+            ("**************b", "aaaaaaaaaaaaaaa", false),
             ("*a*b*", "xbxax", false),
         ] {
             assert_eq!(

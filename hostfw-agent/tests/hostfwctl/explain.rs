@@ -429,6 +429,20 @@ fn packets_that_are_none_are_bad_input() {
             "line 2: protocol: expected TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number",
         ),
         (
+            line("in", "local", "44", "")
+                .replace("192.0.2.9", "fd00::9")
+                .replace("10.240.0.11", "fd00::11"),
+            "line 2: protocol: expected the protocol behind the extension headers of IPv6, found \
+             44",
+        ),
+        (
+            tcp("in", "local", 80, "")
+                .replace("192.0.2.9", "::ffff:192.0.2.9")
+                .replace("10.240.0.11", "fd00::11"),
+            "line 2: source: expected an IPv4 address in its own notation, as 192.0.2.9, found \
+             ::ffff:192.0.2.9",
+        ),
+        (
             line("in", "local", "256", ""),
             "line 2: protocol: expected a name or a number from 0 to 255, found 256",
         ),

@@ -89,7 +89,7 @@ fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEnd
         node: Some(node.to_owned()),
         interface: interface.map(str::to_owned),
         expected_ips,
-        profiles: if random.percent(45) {
+        profiles: if random.percent(60) {
             let mut profiles = random.subset(40, &PROFILES);
             if random.percent(30) {
                 profiles.reverse();

@@ -70,6 +70,24 @@ fn chains_of_extensions_have_an_end() {
     assert_eq!(lab.judge(Hook::Xdp, &deep), Undecodable);
 }
 
+/// A protocol without ports: nothing behind the extension header is read.
+#[test]
+fn an_extension_header_that_goes_on_behind_the_end_is_cut() {
+    let Some(mut lab) = lab("cut-extension") else {
+        return;
+    };
+    lab.enforce(&allow_80());
+    let packet = Packet::raw(ip("2001:db8::9"), ip("fd00::1"), 89, Vec::new()).extension(60, 64);
+    let whole = packet.build();
+    for hook in Hook::INGRESS {
+        for length in [62, whole.len() - 1] {
+            let (_, reason) = lab.judge_bytes(hook, &whole[..length]);
+            assert_eq!(reason, Undecodable, "{length} bytes");
+        }
+        assert_ne!(lab.judge(hook, &packet), Undecodable);
+    }
+}
+
 #[test]
 fn cut_packets_are_dropped() {
     let Some(mut lab) = lab("cut") else {

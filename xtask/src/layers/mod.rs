@@ -39,7 +39,8 @@ const ORDER: &[&str] = &[
 
 /// Modules that may not use another one although it is left of them.
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    // hostfwctl never touches the dataplane: it runs unprivileged.
+    // hostfwctl never touches what enforces. Its kernel judge loads programs of
+    // its own, which `judge` keeps apart.
     ("ctl", &["maps", "interfaces", "attach", "adopt"]),
     // The reference judge is a second reading of the semantics only as long as
     // it takes nothing from the first.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     accept::{self, Accepted},
     lint::Warning,
-    model::ObjectRef,
+    model::{Interface, ObjectRef},
     observe::live::FlowStatus,
     question::{Answer, Path, Question, Why},
     reference::Reference,
@@ -86,12 +86,20 @@ impl Diff {
         let (node, interfaces) = self.host.or_asked(socket)?;
         let flows = self.flows(socket, streams)?;
         let [old, new] = [&before, &after].map(|resources| resources.values().collect::<Vec<_>>());
-        let traffic = Traffic::new(&[&old[..], &new[..]].concat(), &interfaces, &flows);
+        let mentioned = [&old[..], &new[..]].concat();
         let judge = |resources: &[&Resource]| {
             let resources: Vec<Resource> = resources.iter().copied().cloned().collect();
             Reference::new(&resources, &node, &interfaces)
         };
         let (old, new) = (judge(&old), judge(&new));
+        // Where nothing is governed, nothing changes: a node has hundreds of
+        // such interfaces.
+        let governed: Vec<Interface> = interfaces
+            .iter()
+            .filter(|interface| old.governs(&interface.name) || new.governs(&interface.name))
+            .cloned()
+            .collect();
+        let traffic = Traffic::new(&mentioned, &governed, &flows);
         let changes: Vec<Change<'_>> = traffic
             .questions
             .iter()

@@ -31,6 +31,10 @@ const PROTOCOLS: [(&str, u8); 6] = [
 /// Protocols whose packets have ports, as the dataplane reads them.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 
+/// Extension headers of IPv6 that the dataplane reads: what they hold has a
+/// protocol of its own.
+const EXTENSION_HEADERS: [u8; 5] = [0, 43, 44, 51, 60];
+
 /// A packet by flags.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -349,6 +353,8 @@ impl Draft {
         let source = given(Key::Source, "an address", self.source)?;
         let destination = given(Key::Destination, "an address", self.destination)?;
         same_family(Key::Destination, destination, source)?;
+        on_a_wire(Key::Source, source)?;
+        on_a_wire(Key::Destination, destination)?;
         self.check_protocol(protocol, source)?;
 
         let ports = has_ports(protocol.number);
@@ -405,6 +411,13 @@ impl Draft {
                 source.to_string(),
             ));
         }
+        if source.is_ipv6() && EXTENSION_HEADERS.contains(&protocol.number) {
+            return Err(PacketError::new(
+                Key::Protocol,
+                "the protocol behind the extension headers of IPv6",
+                protocol.show(),
+            ));
+        }
         for (key, port) in [
             (Key::SourcePort, self.source_port),
             (Key::DestinationPort, self.destination_port),
@@ -447,12 +460,26 @@ impl Draft {
         }
         let translated = self.translated.unwrap_or(destination);
         same_family(Key::TranslatedDestination, translated, destination)?;
+        on_a_wire(Key::TranslatedDestination, translated)?;
         Ok(Some((translated, self.translated_port.unwrap_or(port))))
     }
 }
 
 fn given<T>(key: Key, expected: &str, value: Option<T>) -> Result<T, PacketError> {
     value.ok_or_else(|| PacketError::new(key, expected, "nothing".to_owned()))
+}
+
+/// No packet has an IPv4 address in IPv6 notation; the dataplane drops one that
+/// does.
+fn on_a_wire(key: Key, address: IpAddr) -> Result<(), PacketError> {
+    match address.to_canonical() {
+        own if own == address => Ok(()),
+        own => Err(PacketError::new(
+            key,
+            &format!("an IPv4 address in its own notation, as {own}"),
+            address.to_string(),
+        )),
+    }
 }
 
 fn same_family(key: Key, address: IpAddr, other: IpAddr) -> Result<(), PacketError> {

@@ -384,7 +384,8 @@ fn egress_rules_match_what_goes_out() {
 fn the_trace_names_the_criterion_that_did_not_match() {
     let rules = "ingress:\n- {action: Deny, protocol: UDP}\n- {action: Deny, source: {nets: \
                  [10.0.0.0/8]}}\n- {action: Deny, protocol: TCP, destination: {ports: [443]}}\n- \
-                 {action: Allow}\n- {action: Deny}";
+                 {action: Deny, source: {namespaceSelector: has(x)}}\n- {action: Allow}\n- \
+                 {action: Deny}";
     let node = node(&[ENDPOINT, &policy("n", rules)]);
     let told: Vec<(u16, Option<String>)> = node
         .explain(&inbound(80))
@@ -404,7 +405,14 @@ fn the_trace_names_the_criterion_that_did_not_match() {
             2,
             Some("destination.ports: the packet has TCP, port 80 of 10.240.0.11"),
         ),
-        (3, None),
+        (
+            3,
+            Some(
+                "source.namespaceSelector: the packet has 192.0.2.99, which is none of the 0 \
+                 known nets",
+            ),
+        ),
+        (4, None),
     ];
     assert_eq!(
         told,
