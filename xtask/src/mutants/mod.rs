@@ -40,10 +40,23 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("CARGO_PROFILE_TEST_DEBUG", "0"),
 ];
 
-/// Plants the faults whose names hold the filter's text.
-pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Count> {
+/// Plants the faults whose names hold the filter's text; if not `all`, those of
+/// them that are meant for every run.
+pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, all: bool) -> Result<Count> {
     let mut mutants = table::read(&workspace.root.join(TABLE))?;
     mutants.retain(|mutant| filter.is_none_or(|text| mutant.name.contains(text)));
+    let mut left_out = Count::default();
+    mutants.retain(|mutant| {
+        let planted = all || !mutant.thorough;
+        if !planted {
+            println!(
+                "    skipped: {}: only with --only mutants, for the time that it takes",
+                mutant.name
+            );
+            left_out += Count::SKIPPED;
+        }
+        planted
+    });
     let folder = workspace.root.join("target/mutants");
     let copy = Workspace {
         root: folder.join("tree"),
@@ -55,7 +68,8 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Count> 
         workspace: copy.clone(),
         binaries: None,
     };
-    judge(&mutants, &copy.root, &mut subject)
+    left_out += judge(&mutants, &copy.root, &mut subject)?;
+    Ok(left_out)
 }
 
 /// What faults are planted in.

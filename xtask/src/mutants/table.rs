@@ -21,6 +21,10 @@ pub(crate) struct Mutant {
     pub(crate) replace: String,
     /// The tests that must fail.
     pub(crate) breaks: Vec<TestName>,
+    /// Planted only when the faults are asked for by name of the part: each
+    /// takes a build.
+    #[serde(default)]
+    pub(crate) thorough: bool,
 }
 
 /// `suite:name of the test`.

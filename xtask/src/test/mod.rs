@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for part in parts {
         println!("== {} ==", part.name());
         let begin = Instant::now();
-        let count = match run_part(part, args.filter.as_deref(), &workspace, &mut binaries) {
+        let count = match run_part(part, args, &workspace, &mut binaries) {
             Ok(count) => count,
             Err(error) => {
                 println!("{}: {error:#}", part.name());
@@ -136,14 +136,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn run_part(
     part: Part,
-    filter: Option<&str>,
+    args: &Args,
     workspace: &Workspace,
     binaries: &mut Option<Binaries>,
 ) -> Result<Count> {
+    let filter = args.filter.as_deref();
+    let all = args.only.contains(&Part::Mutants);
     let suite = match part {
         Part::Layers => return layers::run(&workspace.root),
         Part::Lint => return lint::run(workspace),
-        Part::Mutants => return mutants::run(workspace, filter),
+        Part::Mutants => return mutants::run(workspace, filter, all),
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
         Part::Verdict => Suite::Verdict,
