@@ -1,7 +1,7 @@
 //! From the plain tables of an image to the keys and values that the kernel
-//! takes.
+//! takes: all of them, or what differs from the table before.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use aya::{Pod, maps::lpm_trie::Key};
 
@@ -9,23 +9,150 @@ use aya::{Pod, maps::lpm_trie::Key};
 /// wants them.
 pub(crate) type Columns<K, V> = (Vec<K>, Vec<V>);
 
-/// A longest-prefix-match table: the prefix length goes in front of the key
-/// (`struct bpf_lpm_trie_key`).
-pub(crate) fn prefixes<K: Pod>(table: &BTreeMap<(u32, K), u32>) -> Columns<Key<K>, u32> {
-    table
-        .iter()
-        .map(|((length, key), row)| (Key::new(*length, *key), *row))
-        .unzip()
+/// What makes one table of another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Difference<K, V> {
+    /// Keys to remove, ahead of what is written.
+    pub(crate) gone: Vec<K>,
+    /// Elements to write.
+    pub(crate) changed: Columns<K, V>,
 }
 
-/// An array: the key is the index.
-pub(crate) fn indexed<V: Pod>(values: &[V]) -> Columns<u32, V> {
-    (0..).zip(values.iter().copied()).unzip()
+impl<K, V> Difference<K, V> {
+    /// How many elements are touched.
+    pub(crate) const fn len(&self) -> usize {
+        self.gone.len() + self.changed.0.len()
+    }
+}
+
+/// A table that can be written to a map.
+pub(crate) trait Table {
+    /// Key of the map.
+    type Key: Pod;
+    /// Value of the map.
+    type Value: Pod;
+    /// Whether elements take room only when they are there.
+    const SPARSE: bool;
+
+    /// How many elements the map needs room for.
+    fn len(&self) -> usize;
+
+    /// All elements.
+    fn all(&self) -> Columns<Self::Key, Self::Value>;
+
+    /// What a map that holds `old` lacks.
+    fn since(&self, old: &Self) -> Difference<Self::Key, Self::Value>;
+}
+
+/// A longest-prefix-match table: the prefix length goes in front of the key
+/// (`struct bpf_lpm_trie_key`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefixes<'a, K>(pub(crate) &'a BTreeMap<(u32, K), u32>);
+
+impl<K: Pod + Ord> Table for Prefixes<'_, K> {
+    type Key = Key<K>;
+    type Value = u32;
+    const SPARSE: bool = true;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn all(&self) -> Columns<Key<K>, u32> {
+        self.0.iter()
+            .map(|((length, key), row)| (Key::new(*length, *key), *row))
+            .unzip()
+    }
+
+    fn since(&self, old: &Self) -> Difference<Key<K>, u32> {
+        difference(old.0.iter(), self.0.iter(), |(length, key)| {
+            Key::new(*length, *key)
+        })
+    }
+}
+
+/// An array: the key is the index. What lies behind the end is not looked at,
+/// and stays.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Array<'a, V>(pub(crate) &'a [V]);
+
+impl<V: Pod + PartialEq> Table for Array<'_, V> {
+    type Key = u32;
+    type Value = V;
+    const SPARSE: bool = false;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn all(&self) -> Columns<u32, V> {
+        (0..).zip(self.0.iter().copied()).unzip()
+    }
+
+    fn since(&self, old: &Self) -> Difference<u32, V> {
+        let changed = (0..)
+            .zip(self.0)
+            .filter(|&(index, value)| old.0.get(index as usize) != Some(value))
+            .map(|(index, value)| (index, *value))
+            .unzip();
+        Difference {
+            gone: Vec::new(),
+            changed,
+        }
+    }
 }
 
 /// A hash.
-pub(crate) fn hashed<K: Pod, V: Pod>(table: &BTreeMap<K, V>) -> Columns<K, V> {
-    table.iter().map(|(key, value)| (*key, *value)).unzip()
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hash<'a, K, V>(pub(crate) &'a BTreeMap<K, V>);
+
+impl<K: Pod + Ord, V: Pod + PartialEq> Table for Hash<'_, K, V> {
+    type Key = K;
+    type Value = V;
+    const SPARSE: bool = false;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn all(&self) -> Columns<K, V> {
+        self.0.iter().map(|(key, value)| (*key, *value)).unzip()
+    }
+
+    fn since(&self, old: &Self) -> Difference<K, V> {
+        difference(old.0.iter(), self.0.iter(), |key| *key)
+    }
+}
+
+/// Walks along two tables that are sorted by their keys.
+fn difference<'a, K: Ord + 'a, V: Copy + PartialEq + 'a, W>(
+    old: impl Iterator<Item = (&'a K, &'a V)>,
+    new: impl Iterator<Item = (&'a K, &'a V)>,
+    written: impl Fn(&K) -> W,
+) -> Difference<W, V> {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    let mut gone = Vec::new();
+    let mut changed = (Vec::new(), Vec::new());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return Difference { gone, changed },
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((before, _)), Some((now, _))) => before.cmp(now),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let now = if order.is_ge() { new.next() } else { None };
+        match (before, now) {
+            (Some((key, _)), None) => gone.push(written(key)),
+            (before, Some((key, value))) => {
+                if before.is_none_or(|(_, before)| before != value) {
+                    changed.0.push(written(key));
+                    changed.1.push(*value);
+                }
+            }
+            (None, None) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +172,7 @@ mod tests {
             },
             address: [10, 240, 0, 0],
         };
-        let (keys, rows) = prefixes(&BTreeMap::from([((TABLE_BITS + 16, key), 7)]));
+        let (keys, rows) = Prefixes(&BTreeMap::from([((TABLE_BITS + 16, key), 7)])).all();
         assert_eq!(rows, [7]);
         // What the kernel copies: 4 bytes of length, then the data.
         // SAFETY: the key is packed and made of integers: no padding.
@@ -57,7 +184,30 @@ mod tests {
 
     #[test]
     fn an_array_counts_from_zero() {
-        assert_eq!(indexed(&[7_u64, 8]), (vec![0, 1], vec![7, 8]));
-        assert_eq!(indexed::<u64>(&[]), (vec![], vec![]));
+        assert_eq!(Array(&[7_u64, 8]).all(), (vec![0, 1], vec![7, 8]));
+        assert_eq!(Array::<u64>(&[]).all(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let old = BTreeMap::from([(1_u32, 1_u64), (2, 2), (3, 3), (9, 9)]);
+        let new = BTreeMap::from([(0_u32, 0_u64), (2, 2), (3, 33), (5, 5)]);
+        let since = Hash(&new).since(&Hash(&old));
+        assert_eq!(since.gone, [1, 9]);
+        assert_eq!(since.changed, (vec![0, 3, 5], vec![0, 33, 5]));
+        assert_eq!(since.len(), 5);
+        assert_eq!(Hash(&new).since(&Hash(&new)).len(), 0);
+        let empty = BTreeMap::new();
+        assert_eq!(Hash(&new).since(&Hash(&empty)).changed, Hash(&new).all());
+        assert_eq!(Hash(&empty).since(&Hash(&old)).gone, [1, 2, 3, 9]);
+    }
+
+    #[test]
+    fn of_an_array_what_is_behind_the_end_stays() {
+        let since = Array(&[1_u64, 5, 3]).since(&Array(&[1, 2, 3, 4]));
+        assert_eq!(since.changed, (vec![1], vec![5]));
+        let grown = Array(&[1_u64, 2, 3]).since(&Array(&[1]));
+        assert_eq!(grown.changed, (vec![1, 2], vec![2, 3]));
+        assert!(grown.gone.is_empty());
     }
 }
