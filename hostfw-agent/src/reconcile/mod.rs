@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use self::enforce::{Enforcer, Outcome, members_alone};
 use crate::{
-    accept::{self, Accepted, LoadError, Problem},
+    accept::{self, Accepted, Acceptor, LoadError, Problem},
     compile::compile,
     lint::Warning,
     model::Interface,
@@ -70,6 +70,8 @@ pub struct Reconciler<D> {
     settings: Settings,
     enforcer: Enforcer<D>,
     names: NameBook,
+    /// What the store's files say.
+    acceptor: Acceptor,
     /// The store as it was read last.
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
@@ -116,6 +118,7 @@ impl<D: Dataplane> Reconciler<D> {
             settings,
             enforcer: Enforcer::new(dataplane),
             names,
+            acceptor: Acceptor::default(),
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
@@ -174,14 +177,13 @@ impl<D: Dataplane> Reconciler<D> {
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
         let candidate = match &self.snapshot {
-            Some(snapshot) => accept::accept(snapshot, &self.enforced),
+            Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
             // Not read yet, and nothing known from before: to go on would mean
             // to take an unreadable store for an empty one.
             None if self.enforced == Accepted::default() => return false,
             None => self.enforced.clone(),
         };
         self.tell_problems(&candidate);
-        self.tell_warnings(candidate.warnings());
         self.names.set_interfaces(
             interfaces
                 .iter()
@@ -191,6 +193,7 @@ impl<D: Dataplane> Reconciler<D> {
 
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
+        self.tell_warnings(candidate.warnings(&model));
         let mut selection = select(&model, &self.settings.node, interfaces);
         self.names.set_log_prefix(&selection.log_prefix);
         let all = selection.clone();

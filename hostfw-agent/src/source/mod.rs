@@ -1,19 +1,23 @@
 //! Where resources come from: a folder of YAML and JSON files, the store.
 //!
-//! [`read_folder`] takes all of it in at once, [`contents`] says which object
-//! stands in which file, [`store`] changes single objects, and [`follow`] tells
-//! when anything changed.
+//! [`read_folder`] takes all of it in at once, [`FolderReader`] what may have
+//! changed since; [`contents`] says which object stands in which file, [`store`]
+//! changes single objects, and [`follow`] tells when anything changed.
 
 pub mod atomic;
 pub mod contents;
 mod folder;
 pub mod follow;
+mod reader;
 pub mod stamp;
 pub mod store;
+mod text;
 pub mod yaml;
 
 pub use folder::{
     MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Snapshot, SourceError, SourceFile,
     is_resource_file, read_folder,
 };
+pub use reader::{FolderReader, Trust};
+pub use text::Text;
 pub(crate) use folder::{read_file, read_text};
