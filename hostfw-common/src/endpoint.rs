@@ -1,6 +1,6 @@
 //! What governs an interface.
 
-use crate::{boundary, policy::PolicyTable, stage::List};
+use crate::{boundary, policy::ListId, stage::List};
 
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -10,7 +10,7 @@ pub struct EndpointId {
     pub number: u32,
 }
 
-/// The address family of a packet. The numbers index the tables of an
+/// The address family of a packet. The numbers index the lists of an
 /// [`Endpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -51,8 +51,8 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Bits `FLAG_*`.
     pub flags: u32,
-    /// The tables by [`List`], then [`Family`].
-    pub tables: [[PolicyTable; 2]; List::COUNT],
+    /// The lists of rules by [`List`], then [`Family`].
+    pub lists: [[ListId; 2]; List::COUNT],
 }
 
-boundary!(EndpointId = 4, Endpoint = 232);
+boundary!(EndpointId = 4, Endpoint = 64);

@@ -10,7 +10,7 @@
 //! is in the byte order of the host.
 //!
 //! Start with [`endpoint`] (what governs an interface), then [`policy`] (how a
-//! list of rules becomes tables), then [`conntrack`].
+//! list of rules becomes tables) with [`index`], then [`conntrack`].
 
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
@@ -20,6 +20,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod failsafe;
+pub mod index;
 pub mod layout;
 pub mod limits;
 pub mod names;
@@ -32,7 +33,7 @@ pub mod verdict;
 /// Version of everything in this crate that a pinned map or program of an
 /// older agent could disagree about. It is part of the pin path, so that a new
 /// agent never reads an old layout. Raise it with any change to a map.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Declares plain-old-data types that may cross the kernel boundary: proves at
 /// compile time the size that the layout's author had in mind (so no implicit

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -51,7 +52,7 @@ pub(super) struct Addresses<'a> {
 /// What a pair of selectors stands for.
 #[derive(Clone)]
 struct Resolved {
-    nets: Vec<IpNet>,
+    nets: Arc<[IpNet]>,
     /// Names of endpoints that match, whose addresses are not known.
     unknown: Vec<String>,
 }
@@ -119,7 +120,7 @@ impl<'a> Addresses<'a> {
         selector: &Selector,
         except: Option<&Selector>,
         asking: &ObjectRef,
-    ) -> Vec<IpNet> {
+    ) -> Arc<[IpNet]> {
         let key = (selector.to_string(), except.map(Selector::to_string));
         let objects = &self.objects;
         let resolved = self
@@ -129,7 +130,7 @@ impl<'a> Addresses<'a> {
         for endpoint in &resolved.unknown {
             self.unknown.insert((endpoint.clone(), asking.clone()));
         }
-        resolved.nets.clone()
+        Arc::clone(&resolved.nets)
     }
 
     /// Addresses with the ports that their endpoints call by one of `names`,

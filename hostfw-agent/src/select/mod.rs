@@ -241,10 +241,10 @@ pub struct SelectedEntity {
     /// The address is in none of these.
     pub not_nets: Vec<IpNet>,
     /// The address is in one of these. `Some` of an empty list matches no
-    /// packet.
-    pub members: Option<Vec<IpNet>>,
+    /// packet. Rules with the same selectors share it.
+    pub members: Option<Arc<[IpNet]>>,
     /// The address is in none of these.
-    pub not_members: Vec<IpNet>,
+    pub not_members: Arc<[IpNet]>,
     /// The port is in one of these, or address and port are one of `points`.
     /// Empty, with `points` absent, means no criterion.
     pub ports: Vec<PortRange>,
