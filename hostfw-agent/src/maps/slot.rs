@@ -8,12 +8,13 @@ use std::{
 
 use aya::{Pod, maps::MapData};
 use hostfw_common::names::{
-    ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PREFIXES_V4, PREFIXES_V6, ROWS, RULES, SERVICES,
+    ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, INDEX, LISTS, PREFIXES_V4, PREFIXES_V6, ROWS, RULES,
+    SERVICES,
 };
 
 use super::{
     BpfError, MapsError, bpf,
-    tables::{Array, Difference, Hash, Prefixes, Table},
+    tables::{Array, Difference, Hash, LineArray, Prefixes, Table, Tries},
 };
 use crate::compile::image::Image;
 
@@ -112,10 +113,12 @@ impl Slot {
             }};
         }
         table!(ENDPOINTS, Hash, endpoints);
-        table!(PREFIXES_V4, Prefixes, prefixes_v4);
-        table!(PREFIXES_V6, Prefixes, prefixes_v6);
-        table!(SERVICES, Prefixes, services);
-        table!(ROWS, Array, rows);
+        table!(LISTS, Array, lists);
+        table!(PREFIXES_V4, Tries, prefixes_v4);
+        table!(PREFIXES_V6, Tries, prefixes_v6);
+        table!(SERVICES, Tries, services);
+        table!(INDEX, LineArray, index);
+        table!(ROWS, LineArray, rows);
         table!(RULES, Array, rules);
         table!(FAILSAFES_V4, Prefixes, failsafes_v4);
         table!(FAILSAFES_V6, Prefixes, failsafes_v6);

@@ -1,9 +1,17 @@
 //! From the plain tables of an image to the keys and values that the kernel
 //! takes: all of them, or what differs from the table before.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    iter::repeat,
+    sync::Arc,
+};
 
 use aya::{Pod, maps::lpm_trie::Key};
+use hostfw_common::index::Line;
+
+use crate::compile::image::{CHUNK_LINES, Class, Lines, Trie};
 
 /// Keys and values of a map, in two arrays of the same length, as a batch
 /// wants them.
@@ -18,10 +26,51 @@ pub(crate) struct Difference<K, V> {
     pub(crate) changed: Columns<K, V>,
 }
 
+impl<K, V> Default for Difference<K, V> {
+    fn default() -> Self {
+        Self {
+            gone: Vec::new(),
+            changed: (Vec::new(), Vec::new()),
+        }
+    }
+}
+
 impl<K, V> Difference<K, V> {
     /// How many elements are touched.
     pub(crate) const fn len(&self) -> usize {
         self.gone.len() + self.changed.0.len()
+    }
+}
+
+impl<K, V: PartialEq> Difference<K, V> {
+    /// Adds what differs between two tables that are sorted by their keys.
+    fn walk<S: Ord>(
+        &mut self,
+        old: impl Iterator<Item = (S, V)>,
+        new: impl Iterator<Item = (S, V)>,
+        written: impl Fn(&S) -> K,
+    ) {
+        let (mut old, mut new) = (old.peekable(), new.peekable());
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((before, _)), Some((now, _))) => before.cmp(now),
+            };
+            let before = if order.is_le() { old.next() } else { None };
+            let now = if order.is_ge() { new.next() } else { None };
+            match (before, now) {
+                (Some((key, _)), None) => self.gone.push(written(&key)),
+                (before, Some((key, value))) => {
+                    if before.is_none_or(|(_, before)| before != value) {
+                        self.changed.0.push(written(&key));
+                        self.changed.1.push(value);
+                    }
+                }
+                (None, None) => {}
+            }
+        }
     }
 }
 
@@ -59,16 +108,63 @@ impl<K: Pod + Ord> Table for Prefixes<'_, K> {
     }
 
     fn all(&self) -> Columns<Key<K>, u32> {
-        self.0.iter()
+        self.0
+            .iter()
             .map(|((length, key), row)| (Key::new(*length, *key), *row))
             .unzip()
     }
 
     fn since(&self, old: &Self) -> Difference<Key<K>, u32> {
-        difference(old.0.iter(), self.0.iter(), |(length, key)| {
+        let mut since = Difference::default();
+        since.walk(copied(old.0), copied(self.0), |(length, key)| {
             Key::new(*length, *key)
-        })
+        });
+        since
     }
+}
+
+/// Such a table made of several, each with a number in its keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tries<'a, K>(pub(crate) &'a Trie<K>);
+
+impl<K: Pod + Ord> Table for Tries<'_, K> {
+    type Key = Key<K>;
+    type Value = u32;
+    const SPARSE: bool = true;
+
+    fn len(&self) -> usize {
+        self.0.values().map(|table| table.len()).sum()
+    }
+
+    fn all(&self) -> Columns<Key<K>, u32> {
+        self.0
+            .values()
+            .flat_map(|table| table.iter())
+            .map(|class| (Key::new(class.length, class.key), class.class))
+            .unzip()
+    }
+
+    fn since(&self, old: &Self) -> Difference<Key<K>, u32> {
+        let mut since = Difference::default();
+        let numbers: BTreeSet<_> = old.0.keys().chain(self.0.keys()).collect();
+        for number in numbers {
+            match (old.0.get(number), self.0.get(number)) {
+                (Some(before), Some(now)) if Arc::ptr_eq(before, now) => {}
+                (before, now) => since.walk(prefixes(before), prefixes(now), |(key, length)| {
+                    Key::new(*length, *key)
+                }),
+            }
+        }
+        since
+    }
+}
+
+/// The prefixes of a table, sorted, with their classes.
+fn prefixes<K: Copy>(table: Option<&Arc<[Class<K>]>>) -> impl Iterator<Item = ((K, u32), u32)> {
+    table
+        .into_iter()
+        .flat_map(|table| table.iter())
+        .map(|class| ((class.key, class.length), class.class))
 }
 
 /// An array: the key is the index. What lies behind the end is not looked at,
@@ -102,6 +198,43 @@ impl<V: Pod + PartialEq> Table for Array<'_, V> {
     }
 }
 
+/// An array of lines. A chunk that both have is not looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineArray<'a>(pub(crate) &'a Lines);
+
+impl Table for LineArray<'_> {
+    type Key = u32;
+    type Value = Line;
+    const SPARSE: bool = false;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn all(&self) -> Columns<u32, Line> {
+        (0..).zip(self.0.iter().copied()).unzip()
+    }
+
+    fn since(&self, old: &Self) -> Difference<u32, Line> {
+        let mut since = Difference::default();
+        let before = old.0.chunks().iter().map(Some).chain(repeat(None));
+        let firsts = (0..).step_by(CHUNK_LINES);
+        for ((first, now), before) in firsts.zip(self.0.chunks()).zip(before) {
+            if before.is_some_and(|before| Arc::ptr_eq(before, now)) {
+                continue;
+            }
+            let used = self.0.len().saturating_sub(first as usize);
+            for ((number, line), within) in (first..).zip(now.iter()).zip(0..used) {
+                if before.and_then(|before| before.get(within)) != Some(line) {
+                    since.changed.0.push(number);
+                    since.changed.1.push(*line);
+                }
+            }
+        }
+        since
+    }
+}
+
 /// A hash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hash<'a, K, V>(pub(crate) &'a BTreeMap<K, V>);
@@ -120,39 +253,14 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Table for Hash<'_, K, V> {
     }
 
     fn since(&self, old: &Self) -> Difference<K, V> {
-        difference(old.0.iter(), self.0.iter(), |key| *key)
+        let mut since = Difference::default();
+        since.walk(copied(old.0), copied(self.0), |key| *key);
+        since
     }
 }
 
-/// Walks along two tables that are sorted by their keys.
-fn difference<'a, K: Ord + 'a, V: Copy + PartialEq + 'a, W>(
-    old: impl Iterator<Item = (&'a K, &'a V)>,
-    new: impl Iterator<Item = (&'a K, &'a V)>,
-    written: impl Fn(&K) -> W,
-) -> Difference<W, V> {
-    let (mut old, mut new) = (old.peekable(), new.peekable());
-    let mut gone = Vec::new();
-    let mut changed = (Vec::new(), Vec::new());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return Difference { gone, changed },
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((before, _)), Some((now, _))) => before.cmp(now),
-        };
-        let before = if order.is_le() { old.next() } else { None };
-        let now = if order.is_ge() { new.next() } else { None };
-        match (before, now) {
-            (Some((key, _)), None) => gone.push(written(key)),
-            (before, Some((key, value))) => {
-                if before.is_none_or(|(_, before)| before != value) {
-                    changed.0.push(written(key));
-                    changed.1.push(*value);
-                }
-            }
-            (None, None) => {}
-        }
-    }
+fn copied<K: Copy, V: Copy>(table: &BTreeMap<K, V>) -> impl Iterator<Item = (K, V)> {
+    table.iter().map(|(key, value)| (*key, *value))
 }
 
 #[cfg(test)]
@@ -200,6 +308,41 @@ mod tests {
         let empty = BTreeMap::new();
         assert_eq!(Hash(&new).since(&Hash(&empty)).changed, Hash(&new).all());
         assert_eq!(Hash(&empty).since(&Hash(&old)).gone, [1, 2, 3, 9]);
+    }
+
+    #[test]
+    fn tables_of_a_trie_that_are_shared_are_not_looked_at() {
+        let class = |last: u8, class| Class {
+            key: PrefixV4 {
+                table: TableId { number: 3 },
+                address: [10, 0, 0, last],
+            },
+            length: TABLE_BITS + 32,
+            class,
+        };
+        let key = |last: u8| Key::new(TABLE_BITS + 32, class(last, 0).key);
+        let table = |number| TableId { number };
+        let shared: Arc<[_]> = [class(1, 1), class(2, 2)].into();
+        let old = BTreeMap::from([
+            (table(1), Arc::clone(&shared)),
+            (table(2), [class(3, 3), class(4, 4), class(5, 5)].into()),
+            (table(4), [class(6, 6)].into()),
+        ]);
+        let new = BTreeMap::from([
+            (table(1), shared),
+            (table(2), [class(3, 3), class(4, 40), class(7, 7)].into()),
+            (table(5), [class(8, 8)].into()),
+        ]);
+        let since = Tries(&new).since(&Tries(&old));
+        let bytes = |keys: &[Key<PrefixV4>]| -> Vec<u8> {
+            keys.iter().map(|key| key.data().address[3]).collect()
+        };
+        assert_eq!(bytes(&since.gone), [5, 6]);
+        assert_eq!(bytes(&since.changed.0), [4, 7, 8]);
+        assert_eq!(since.changed.1, [40, 7, 8]);
+        assert_eq!(since.changed.0[0].prefix_len(), key(4).prefix_len());
+        assert_eq!(Tries(&new).len(), 6);
+        assert_eq!(Tries(&new).all().1, [1, 2, 3, 40, 7, 8]);
     }
 
     #[test]

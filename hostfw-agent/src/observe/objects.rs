@@ -65,9 +65,7 @@ pub fn object_statuses(
         let in_force = enforced.object(&named);
         let state = match object.stored {
             Stored::LastGood => ObjectState::LastGood,
-            Stored::Current
-                if in_force.is_some_and(|in_force| in_force.same_resource(object)) =>
-            {
+            Stored::Current if in_force.is_some_and(|in_force| in_force.same_resource(object)) => {
                 ObjectState::Enforced
             }
             Stored::Current => ObjectState::Pending,

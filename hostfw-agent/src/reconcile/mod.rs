@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use self::enforce::{Enforcer, Outcome, members_alone};
 use crate::{
     accept::{self, Accepted, Acceptor, LoadError, Problem},
-    compile::compile,
+    compile::{self, compile_with},
     lint::Warning,
     model::Interface,
     observe::{
@@ -72,6 +72,8 @@ pub struct Reconciler<D> {
     names: NameBook,
     /// What the store's files say.
     acceptor: Acceptor,
+    /// What need not be compiled again.
+    compiled: compile::Cache,
     /// The store as it was read last.
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
@@ -119,6 +121,7 @@ impl<D: Dataplane> Reconciler<D> {
             enforcer: Enforcer::new(dataplane),
             names,
             acceptor: Acceptor::default(),
+            compiled: compile::Cache::default(),
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
@@ -256,7 +259,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn enforce(&mut self, selection: &Selection) -> Outcome {
-        let image = match compile(selection) {
+        let image = match compile_with(selection, &mut self.compiled) {
             Ok(image) => image,
             Err(error) => {
                 return Outcome {

@@ -18,6 +18,6 @@ pub use folder::{
     MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Snapshot, SourceError, SourceFile,
     is_resource_file, read_folder,
 };
+pub(crate) use folder::{read_file, read_text};
 pub use reader::{FolderReader, Trust};
 pub use text::Text;
-pub(crate) use folder::{read_file, read_text};

@@ -221,13 +221,26 @@ mod tests {
         let path = folder.path().join("a.yaml");
         fs::write(&path, "x").unwrap();
         let mut reader = FolderReader::default();
-        assert_eq!(reader.read(folder.path(), Trust::Stamps).unwrap().files.len(), 1);
+        assert_eq!(
+            reader
+                .read(folder.path(), Trust::Stamps)
+                .unwrap()
+                .files
+                .len(),
+            1
+        );
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         let read = reader.read(folder.path(), Trust::Stamps).unwrap();
         assert!(read.files[0].content.is_err());
         fs::remove_file(&path).unwrap();
-        assert!(reader.read(folder.path(), Trust::Stamps).unwrap().files.is_empty());
+        assert!(
+            reader
+                .read(folder.path(), Trust::Stamps)
+                .unwrap()
+                .files
+                .is_empty()
+        );
         assert!(reader.known.is_empty());
         assert!(reader.read(&path, Trust::Stamps).is_err());
     }
