@@ -1,6 +1,6 @@
 //! What stays from one compilation to the next.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use hostfw_common::{
     endpoint::Family,
@@ -37,6 +37,14 @@ pub struct Cache {
     /// Of this compilation, by trie: entries that its dimensions have.
     prefixes: [usize; 3],
     round: u64,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("round", &self.round)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A dimension that is in the arrays and the tries.

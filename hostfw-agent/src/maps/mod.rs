@@ -2,14 +2,19 @@
 //!
 //! Every per-generation map is an array of two maps. The programs read the
 //! word [`ACTIVE`](hostfw_common::names::ACTIVE) once for each packet; its
-//! lowest bit says which of the two they use. [`Generations::switch`] fills
-//! fresh maps, puts them into the slot that nobody reads, and then writes that
-//! word: a packet is judged by one generation or the other, never by a mixture.
+//! lowest bit says which of the two they use. [`Generations::switch`] brings the
+//! maps of the slot that nobody reads to the image, and then writes that word: a
+//! packet is judged by one generation or the other, never by a mixture.
+//!
+//! A slot's maps stay, so that a small change is a few writes. Whatever would be
+//! much is written to a new map instead; the kernel frees the old one by itself,
+//! after the last program has let go of it (`bpf_map_free_deferred`).
 
 pub(crate) mod bpf;
 mod generation;
 mod lock;
 pub(crate) mod pins;
+mod slot;
 mod tables;
 
 pub use bpf::BpfError;

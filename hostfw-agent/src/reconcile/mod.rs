@@ -27,8 +27,8 @@ use tracing::{error, info, warn};
 
 use self::enforce::{Enforcer, Outcome, members_alone};
 use crate::{
-    accept::{self, Accepted, LoadError, Problem},
-    compile::compile,
+    accept::{self, Accepted, Acceptor, LoadError, Problem},
+    compile::{self, compile_with},
     lint::Warning,
     model::Interface,
     observe::{
@@ -70,6 +70,10 @@ pub struct Reconciler<D> {
     settings: Settings,
     enforcer: Enforcer<D>,
     names: NameBook,
+    /// What the store's files say.
+    acceptor: Acceptor,
+    /// What need not be compiled again.
+    compiled: compile::Cache,
     /// The store as it was read last.
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
@@ -116,6 +120,8 @@ impl<D: Dataplane> Reconciler<D> {
             settings,
             enforcer: Enforcer::new(dataplane),
             names,
+            acceptor: Acceptor::default(),
+            compiled: compile::Cache::default(),
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
@@ -174,14 +180,13 @@ impl<D: Dataplane> Reconciler<D> {
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
         let candidate = match &self.snapshot {
-            Some(snapshot) => accept::accept(snapshot, &self.enforced),
+            Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
             // Not read yet, and nothing known from before: to go on would mean
             // to take an unreadable store for an empty one.
             None if self.enforced == Accepted::default() => return false,
             None => self.enforced.clone(),
         };
         self.tell_problems(&candidate);
-        self.tell_warnings(candidate.warnings());
         self.names.set_interfaces(
             interfaces
                 .iter()
@@ -191,6 +196,7 @@ impl<D: Dataplane> Reconciler<D> {
 
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
+        self.tell_warnings(candidate.warnings(&model));
         let mut selection = select(&model, &self.settings.node, interfaces);
         self.names.set_log_prefix(&selection.log_prefix);
         let all = selection.clone();
@@ -253,7 +259,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn enforce(&mut self, selection: &Selection) -> Outcome {
-        let image = match compile(selection) {
+        let image = match compile_with(selection, &mut self.compiled) {
             Ok(image) => image,
             Err(error) => {
                 return Outcome {

@@ -53,7 +53,7 @@ fn snapshot(files: &[(&str, &str)]) -> Snapshot {
             .iter()
             .map(|&(path, text)| SourceFile {
                 path: path.to_owned(),
-                content: Ok(text.to_owned()),
+                content: Ok(text.into()),
             })
             .collect(),
     )

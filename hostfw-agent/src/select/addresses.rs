@@ -100,7 +100,7 @@ impl<'a> Addresses<'a> {
         }
         objects.extend(sets.iter().map(|set| Object {
             labels: profiles.labels_of_set(set),
-            nets: set.nets.clone(),
+            nets: set.nets.to_vec(),
             elsewhere: None,
         }));
         Self {

@@ -68,7 +68,7 @@ pub(super) fn network_set(
         namespace: namespace.map(str::to_owned),
         name: name.to_owned(),
         labels: map(labels),
-        nets: nets(of),
+        nets: nets(of).into(),
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) fn policy(name: &str, order: f64, selector: &str) -> Policy {
         selector: Selector::parse(selector).unwrap(),
         stage: Stage::PreDnat,
         apply_on_forward: true,
-        ingress: Some(Vec::new()),
+        ingress: Some([].into()),
         egress: None,
     }
 }

@@ -22,12 +22,12 @@ fn pinhole() -> Model {
     let mut allow = policy("allow-nodeport", 10.0, "has(host-endpoint)");
     let mut to_endpoints = rule(RuleAction::Allow);
     to_endpoints.destination.selector = Some(Selector::parse("has(host-endpoint)").unwrap());
-    allow.ingress = Some(vec![to_endpoints]);
+    allow.ingress = Some([to_endpoints].into());
     let mut outbound = policy("allow-outbound-external", 10.0, "has(host-endpoint)");
     outbound.stage = Stage::Normal;
     outbound.apply_on_forward = false;
     outbound.ingress = None;
-    outbound.egress = Some(vec![rule(RuleAction::Allow)]);
+    outbound.egress = Some([rule(RuleAction::Allow)].into());
     Model {
         endpoints: vec![node1, node2],
         policies: vec![allow, outbound],
