@@ -89,8 +89,8 @@ fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEnd
         node: Some(node.to_owned()),
         interface: interface.map(str::to_owned),
         expected_ips,
-        profiles: if random.percent(60) {
-            let mut profiles = random.subset(40, &PROFILES);
+        profiles: if random.percent(65) {
+            let mut profiles = random.subset(45, &PROFILES);
             if random.percent(30) {
                 profiles.reverse();
             }

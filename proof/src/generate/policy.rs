@@ -40,7 +40,7 @@ pub(super) fn policies(random: &mut Random) -> Vec<Resource> {
     let mut taken = BTreeSet::new();
     let mut policies = Vec::new();
     for _ in 0..count {
-        let staged = random.percent(14);
+        let staged = random.percent(20);
         let name = *random.one_of(&NAMES);
         if !taken.insert((name, staged)) {
             continue;
@@ -67,6 +67,8 @@ fn stage(random: &mut Random, spec: GlobalNetworkPolicySpec) -> StagedGlobalNetw
         Some("Set"),
         Some("Learn"),
         Some("Ignore"),
+        Some("Set"),
+        Some("Learn"),
         Some("Delete"),
     ]);
     let tier = spec.tier.clone();

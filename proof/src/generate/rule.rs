@@ -38,6 +38,11 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
         Action::Log,
         Action::Pass,
     ]);
+    let action = if place.profile && random.percent(20) {
+        *random.one_of(&[Action::Log, Action::Pass])
+    } else {
+        action
+    };
     let version = if random.percent(60) {
         Version::V4
     } else {
@@ -143,8 +148,8 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             entity.not_ports = random.few(14, port);
         }
         Ports::Named => {
-            entity.ports = random.few(4, named);
-            entity.not_ports = random.few(3, named);
+            entity.ports = random.few(7, named);
+            entity.not_ports = random.few(4, named);
         }
         Ports::None => {}
     }
@@ -156,8 +161,9 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
         }
     };
     entity.selector = random.some(10, expression);
-    entity.not_selector = random.some(8, expression);
-    if random.percent(3) {
+    let percent = if entity.selector.is_some() { 25 } else { 8 };
+    entity.not_selector = random.some(percent, expression);
+    if random.percent(5) {
         entity.namespace_selector = Some(
             (*random.one_of(&[
                 "all()",
