@@ -379,7 +379,7 @@ impl Draft {
         {
             let any = random.below(256) as u8;
             let code = code.and_then(|code| u8::try_from(code).ok());
-            let code = code.filter(|_| random.percent(80)).unwrap_or(any);
+            let code = code.filter(|_| random.percent(75)).unwrap_or(any);
             draft.icmp = Some((u8::try_from(kind).unwrap_or(0), code));
         }
         draft
@@ -480,7 +480,7 @@ impl Draft {
 
     fn aim_at_tunnel(&mut self, aim: &Aim<'_>, random: &mut Random) {
         let (protocol, port) = *random.one_of(&TUNNELS);
-        let v4 = self.v4();
+        let v4 = self.v4() && random.percent(60);
         let end = |random: &mut Random| {
             let of_family: Vec<IpAddr> = aim
                 .nodes
@@ -657,7 +657,7 @@ fn port_of(entity: &EntityRule, random: &mut Random) -> u16 {
     match wanted {
         Some(port) => port,
         None => match random.any_of(&avoided) {
-            Some(port) if random.percent(35) => *port,
+            Some(port) if random.percent(50) => *port,
             Some(_) | None => self::port(random),
         },
     }

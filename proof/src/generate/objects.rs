@@ -279,7 +279,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
 
 fn failsafes(random: &mut Random) -> Vec<ProtoPort> {
     random.several(&(0..=4), |random| ProtoPort {
-        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP"])).to_owned(),
+        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP", "SCTP"])).to_owned(),
         port: (*random.one_of(&PORTS)).into(),
         net: random.some(50, |random| {
             let pool: &[&str] = if random.percent(60) {

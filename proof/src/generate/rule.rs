@@ -38,8 +38,9 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
         Action::Log,
         Action::Pass,
     ]);
-    let action = if place.profile && random.percent(20) {
-        *random.one_of(&[Action::Log, Action::Pass])
+    // They are met less often than those of policies.
+    let action = if place.profile && random.percent(40) {
+        *random.one_of(&[Action::Log, Action::Pass, Action::Deny, Action::Deny])
     } else {
         action
     };
@@ -73,7 +74,7 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
         protocol,
         not_protocol,
         icmp: if is_icmp {
-            random.some(55, |random| message(random, true))
+            random.some(70, |random| message(random, true))
         } else {
             None
         },
@@ -148,7 +149,7 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             entity.not_ports = random.few(14, port);
         }
         Ports::Named => {
-            entity.ports = random.few(7, named);
+            entity.ports = random.few(13, named);
             entity.not_ports = random.few(4, named);
         }
         Ports::None => {}
@@ -160,10 +161,10 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             selector::selector(random)
         }
     };
-    entity.selector = random.some(10, expression);
-    let percent = if entity.selector.is_some() { 25 } else { 8 };
+    entity.selector = random.some(12, expression);
+    let percent = if entity.selector.is_some() { 45 } else { 8 };
     entity.not_selector = random.some(percent, expression);
-    if random.percent(5) {
+    if random.percent(6) {
         entity.namespace_selector = Some(
             (*random.one_of(&[
                 "all()",
