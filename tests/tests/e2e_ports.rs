@@ -3,10 +3,9 @@
 
 use anyhow::Result;
 use hostfw_tests::{
-    cluster::Binaries,
     expectations::Expectation::{Closed, Open},
     packet::Packet,
-    policed::Policed,
+    policed::on_node1,
     probe::{Action::Tcp, Target::Host as To},
     raw,
     resources::{endpoint, policy},
@@ -41,43 +40,35 @@ fn bridge(topology: &Topology) -> Result<()> {
 
 #[test]
 fn what_comes_in_through_a_bridges_port_is_answered() -> Result<()> {
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    bridge(&topology)?;
-    let mut policed = Policed::start(&topology, &binaries)?;
-    policed.enforce("an endpoint for the port alone", &[endpoint(Node1, "")])?;
-    policed.expect(&[
-        (Client, Tcp(To(Node1), FAILSAFE_PORT), Open),
-        (Node1, Tcp(To(Client), TCP_PORT), Closed),
-    ])?;
-    policed.finish()
+    on_node1(|topology, policed| {
+        bridge(topology)?;
+        policed.enforce("an endpoint for the port alone", &[endpoint(Node1, "")])?;
+        policed.expect(&[
+            (Client, Tcp(To(Node1), FAILSAFE_PORT), Open),
+            (Node1, Tcp(To(Client), TCP_PORT), Closed),
+        ])
+    })
 }
 
 #[test]
 fn an_answer_is_known_also_if_the_kernel_does_not_track_its_ports() -> Result<()> {
     const DCCP: u8 = 33;
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    let mut policed = Policed::start(&topology, &binaries)?;
-    policed.enforce(
-        "normal Allow of a protocol, in",
-        &[
-            endpoint(Node1, ""),
-            policy("in", "ingress: [{action: Allow, protocol: 33}]"),
-        ],
-    )?;
-    let message = |name, from, to, ports: [u8; 4]| {
-        raw::both(name, from, to, |here, there| {
-            let payload = [&ports[..], &[0; 12]].concat();
-            Packet::raw(here, there, DCCP, payload)
-        })
-        .map(|message| (message, Open))
-    };
-    policed.expect_arrival(&message("request", Client, Node1, [40, 0, 50, 0]))?;
-    policed.expect_arrival(&message("answer", Node1, Client, [50, 0, 40, 0]))?;
-    policed.finish()
+    on_node1(|_, policed| {
+        policed.enforce(
+            "normal Allow of a protocol, in",
+            &[
+                endpoint(Node1, ""),
+                policy("in", "ingress: [{action: Allow, protocol: 33}]"),
+            ],
+        )?;
+        let message = |name, from, to, ports: [u8; 4]| {
+            raw::both(name, from, to, |here, there| {
+                let payload = [&ports[..], &[0; 12]].concat();
+                Packet::raw(here, there, DCCP, payload)
+            })
+            .map(|message| (message, Open))
+        };
+        policed.expect_arrival(&message("request", Client, Node1, [40, 0, 50, 0]))?;
+        policed.expect_arrival(&message("answer", Node1, Client, [50, 0, 40, 0]))
+    })
 }
