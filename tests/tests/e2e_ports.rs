@@ -1,17 +1,24 @@
 //! Interfaces that are ports of others, and protocols whose ports the kernel
 //! does not track.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
+};
+
 use anyhow::Result;
 use hostfw_tests::{
+    echo::Services,
     expectations::Expectation::{Closed, Open},
+    netns::Namespace,
     packet::Packet,
     policed::on_node1,
-    probe::{Action::Tcp, Target::Host as To},
+    probe::{Action::Tcp, PATIENCE, Target::Host as To},
     raw,
-    resources::{endpoint, policy},
+    resources::{endpoint, forward, host_endpoint, policy},
     topology::{
         FAILSAFE_PORT, Family,
-        Host::{Client, Node1},
+        Host::{self, Client, Node1, Node2},
         TCP_PORT, Topology,
     },
 };
@@ -47,6 +54,64 @@ fn what_comes_in_through_a_bridges_port_is_answered() -> Result<()> {
             (Client, Tcp(To(Node1), FAILSAFE_PORT), Open),
             (Node1, Tcp(To(Client), TCP_PORT), Closed),
         ])
+    })
+}
+
+/// Whether the services of a guest answer this host in both IP versions.
+fn reaches(topology: &Topology, from: Host, guest: [IpAddr; 2]) -> Result<[bool; 2]> {
+    let answers = |address| {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, TCP_PORT), PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"hello\n")?;
+        stream.read_exact(&mut [0; 5])
+    };
+    let answered = topology
+        .namespace(from)
+        .run(|| guest.map(|address| answers(address).is_ok()))?;
+    Ok(answered)
+}
+
+#[test]
+fn frames_that_a_bridge_shows_to_netfilter_meet_its_forward_policy() -> Result<()> {
+    on_node1(|topology, policed| {
+        let node = topology.namespace(Node1);
+        let shown = [
+            ("bridge/bridge-nf-call-iptables", "1"),
+            ("bridge/bridge-nf-call-ip6tables", "1"),
+        ];
+        if let Err(error) = node.sysctl(&shown) {
+            println!("skipped: no bridge netfilter in this kernel: {error:#}");
+            return Ok(());
+        }
+        bridge(topology)?;
+        let guest = Namespace::create("guest")?;
+        node.ip("link add guest type veth peer name eth0 netns guest
+             link set guest master br0 up
+             ")?;
+        guest.ip("link set eth0 up
+             address add 10.240.0.99/16 dev eth0
+             address add fd00:10:240::99/64 dev eth0 nodad
+             ")?;
+        let _services = Services::start(&guest, "guest", &[TCP_PORT], &[])?;
+        let addresses = ["10.240.0.99".parse()?, "fd00:10:240::99".parse()?];
+        let governed = host_endpoint("node1-br0", Node1, "br0", "");
+        for (situation, rules, expected) in [
+            ("an endpoint for the bridge alone", None, true),
+            ("forward Deny", Some("ingress: [{action: Deny}]"), false),
+            // The answers go the same way in: they must be known.
+            (
+                "forward Allow of the guest's port",
+                Some("ingress: [{action: Allow, protocol: TCP, destination: {ports: [8080]}}]"),
+                true,
+            ),
+        ] {
+            let mut resources = vec![governed.clone()];
+            resources.extend(rules.map(|rules| forward("bridged", rules)));
+            policed.enforce(situation, &resources)?;
+            let found = reaches(topology, Node2, addresses)?;
+            assert_eq!(found, [expected; 2], "{situation}");
+        }
+        Ok(())
     })
 }
 
