@@ -109,7 +109,7 @@ fn a_dhcp_client_made_by_hand_works_by_failsafes() -> Result<()> {
         );
         policed.enforce("no fail-safes", &[endpoint(Node1, ""), none])?;
         exchanged(topology, policed, Closed)?;
-        policed.enforce("nothing", &[])?;
+        policed.enforce("no endpoint for node1", &[endpoint(Node2, "")])?;
         exchanged(topology, policed, Open)
     })
 }
