@@ -53,3 +53,7 @@ pub const MAX_LOGS_PER_PACKET: u32 = 8;
 /// undecodable. The figure is ours: more than traffic has that means well, and
 /// few enough for the verifier, which follows each.
 pub const MAX_EXTENSION_HEADERS: u32 = 8;
+
+/// Verdicts that each CPU remembers, by the classes that led to them. A power
+/// of two.
+pub const REMEMBERED: u32 = 1 << 10;

@@ -43,6 +43,10 @@ pub const TRIAL: &str = "TRIAL";
 /// Array, one entry: the way of the last packet of a test run
 /// ([`Trace`](crate::trial::Trace)).
 pub const TRACE: &str = "TRACE";
+/// Constant of the programs: 0 if they are to remember no verdicts. 1 unless
+/// set.
+pub const REMEMBER: &str = "REMEMBER";
+
 /// Constant of the programs: not 0 in test runs that use the two above.
 pub const TRIAL_MODE: &str = "TRIAL_MODE";
 

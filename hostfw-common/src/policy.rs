@@ -86,6 +86,11 @@ pub struct ListId {
     pub number: u32,
 }
 
+impl ListId {
+    /// The list that says nothing.
+    pub const EMPTY: Self = Self { number: 0 };
+}
+
 /// Some entry of the list reports: its action is Log, or it is of a staged
 /// policy. What is found once is not to be remembered.
 pub const TABLE_HAS_LOG: u16 = 1 << 0;

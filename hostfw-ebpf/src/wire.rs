@@ -129,7 +129,7 @@ fn judge_governed(
     {
         packet = longer;
     }
-    let origin = Origin {
+    let mut origin = Origin {
         generation,
         now,
         interface: hook.interface,
@@ -144,7 +144,7 @@ fn judge_governed(
     let reason = hostfw_wire_stages(
         endpoint,
         headers,
-        &origin,
+        &raw mut origin,
         u32::from(hook.forwarded),
         quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
     );
@@ -162,13 +162,13 @@ fn judge_governed(
 extern "C" fn hostfw_wire_stages(
     endpoint: *const Endpoint,
     headers: *const Headers,
-    origin: *const Origin,
+    origin: *mut Origin,
     forwarded: u32,
     quoted: u32,
 ) -> Reason {
     // SAFETY: `judge_governed`, the only caller, hands in references.
     let (Some(endpoint), Some(headers), Some(origin)) =
-        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
+        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_mut()) })
     else {
         return Reason::BrokenTable;
     };
@@ -198,18 +198,12 @@ extern "C" fn hostfw_wire_stages(
     } else {
         match direction {
             Direction::Ingress => {
-                let origin = Origin {
-                    list: List::PreDnat,
-                    ..*origin
-                };
-                judge::pre_dnat(endpoint, headers, invalid, &origin)
+                origin.list = List::PreDnat;
+                judge::pre_dnat(endpoint, headers, invalid, origin)
             }
             Direction::Egress => {
-                let origin = Origin {
-                    list: List::NormalOut,
-                    ..*origin
-                };
-                judge::normal(endpoint, headers, invalid, &origin)
+                origin.list = List::NormalOut;
+                judge::normal(endpoint, headers, invalid, origin)
             }
         }
     };

@@ -81,9 +81,7 @@ pub async fn run<D: Dataplane>(
 /// Answers a question, by what was read last.
 fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &Follower, question: Question) {
     reconciler.being_written = store.being_written();
-    // Fails if the client went away meanwhile.
-    let answer = reconciler.answer(question.request);
-    let _ = question.reply.send(answer);
+    reconciler.answer(question);
 }
 
 /// Reads and reconciles, and gives the time of the next attempt.
