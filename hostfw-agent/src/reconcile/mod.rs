@@ -17,6 +17,7 @@ mod keep;
 mod kernel;
 mod plan;
 mod run;
+mod save;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,12 +30,13 @@ use tracing::{error, info, warn};
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
+    save::Saver,
 };
 use crate::{
-    accept::{self, Accepted, Acceptor, LoadError, Problem},
-    compile::{self, compile_with},
+    accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
+    compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
-    model::Interface,
+    model::{Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
@@ -44,7 +46,7 @@ use crate::{
         socket::{Question, Reply, Request},
         status::{EndpointStatus, Status},
     },
-    select::{Selection, select},
+    select::{self, Selection, select_with},
     source::{
         Snapshot,
         follow::{FollowError, create_folder},
@@ -76,8 +78,11 @@ pub struct Reconciler<D> {
     names: NameBook,
     /// What the store's files say.
     acceptor: Acceptor,
-    /// What need not be compiled again.
-    compiled: compile::Cache,
+    /// What need not be selected or compiled again.
+    caches: (select::Cache, compile::Cache),
+    /// What came of the last pass.
+    derived: Option<Derived>,
+    saver: Saver,
     /// The store as it was read last.
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
@@ -98,6 +103,19 @@ pub struct Reconciler<D> {
     interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
     flow_clients: FlowClients,
+}
+
+/// What follows from objects and interfaces.
+#[derive(Debug)]
+struct Derived {
+    objects: Vec<AcceptedObject>,
+    interfaces: Vec<Interface>,
+    /// Of every interface that is meant.
+    all: Selection,
+    /// Of those that are to be governed.
+    selection: Selection,
+    left_alone: BTreeSet<u32>,
+    image: Result<Image, CompileError>,
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -121,12 +139,15 @@ impl<D: Dataplane> Reconciler<D> {
                 Accepted::default()
             }
         };
+        let saver = Saver::new(&settings.state_file);
         Self {
             settings,
             enforcer: Enforcer::new(dataplane),
             names,
             acceptor: Acceptor::default(),
-            compiled: compile::Cache::default(),
+            caches: Default::default(),
+            derived: None,
+            saver,
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
@@ -203,11 +224,15 @@ impl<D: Dataplane> Reconciler<D> {
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
         self.tell_warnings(candidate.warnings(&model));
-        let mut selection = select(&model, &self.settings.node, interfaces);
+        let derived = self.derive(&candidate, &model, interfaces);
+        let Derived {
+            all,
+            selection,
+            left_alone,
+            ..
+        } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
-        let all = selection.clone();
-        let left_alone = self.leave_alone(&mut selection);
-        let outcome = self.enforce(&selection);
+        let outcome = self.enforce(selection, &derived.image);
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
         self.not_adopted.extend(outcome.not_adopted.clone());
@@ -221,7 +246,7 @@ impl<D: Dataplane> Reconciler<D> {
         {
             self.enforced_revision.clone_from(&snapshot.revision);
         }
-        self.set_error(summary(&outcome, &selection));
+        self.set_error(summary(&outcome, selection));
         self.latest = candidate;
         let facts = Facts {
             generation,
@@ -242,30 +267,38 @@ impl<D: Dataplane> Reconciler<D> {
                 .iter()
                 .find(|interface| is_ipvs(interface))
                 .map(|interface| interface.name.clone()),
-            masters: masters(&selection, interfaces),
-            left_alone,
+            masters: masters(selection, interfaces),
+            left_alone: left_alone.clone(),
         };
-        self.endpoints = endpoint_statuses(&model, &all, &facts);
+        self.endpoints = endpoint_statuses(&model, all, &facts);
+        self.derived = Some(derived);
         outcome.complete() && self.read_error.is_none()
     }
 
-    /// Removes from the selection the interfaces that the agent was told to
-    /// leave alone, and gives their indexes.
-    fn leave_alone(&self, selection: &mut Selection) -> BTreeSet<u32> {
-        if self.settings.only.is_empty() {
-            return BTreeSet::new();
+    /// What is to be enforced; that of the last pass if nothing has changed.
+    fn derive(&mut self, candidate: &Accepted, model: &Model, interfaces: &[Interface]) -> Derived {
+        let same =
+            |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
+        if let Some(last) = self.derived.take().filter(same) {
+            return last;
         }
-        let (kept, left) = std::mem::take(&mut selection.governed)
-            .into_iter()
-            .partition(|governed| self.settings.only.contains(&governed.interface.name));
-        selection.governed = kept;
-        left.into_iter()
-            .map(|governed| governed.interface.index)
-            .collect()
+        let (selected, compiled) = &mut self.caches;
+        let all = select_with(model, &self.settings.node, interfaces, selected);
+        let mut selection = all.clone();
+        let left_alone = leave_alone(&mut selection, &self.settings.only);
+        let image = compile_with(&selection, compiled);
+        Derived {
+            objects: candidate.objects.clone(),
+            interfaces: interfaces.to_vec(),
+            all,
+            selection,
+            left_alone,
+            image,
+        }
     }
 
-    fn enforce(&mut self, selection: &Selection) -> Outcome {
-        let image = match compile_with(selection, &mut self.compiled) {
+    fn enforce(&mut self, selection: &Selection, image: &Result<Image, CompileError>) -> Outcome {
+        let image = match image {
             Ok(image) => image,
             Err(error) => {
                 return Outcome {
@@ -279,7 +312,7 @@ impl<D: Dataplane> Reconciler<D> {
             .iter()
             .map(|governed| &governed.interface)
             .collect();
-        self.enforcer.enforce(&image, &interfaces, |generation| {
+        self.enforcer.enforce(image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
         })
     }
@@ -291,14 +324,8 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if (changed || !self.settings.state_file.exists())
-            && let Err(error) = accept::save(&self.settings.state_file, candidate)
-        {
-            error!(
-                file = %self.settings.state_file.display(),
-                %error,
-                "cannot write down what is in force"
-            );
+        if changed || !self.settings.state_file.exists() {
+            self.saver.save(candidate);
         }
         self.enforced = candidate.clone();
     }
@@ -365,7 +392,9 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// What a client of the control socket wants to know.
-    fn answer(&self, question: Question) {
+    fn answer(&mut self, question: Question) {
+        // Who is told that something is in force may rely on it.
+        self.saver.wait();
         let reply = match question.request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Enforced => Reply::Enforced(Enforced {
@@ -413,6 +442,21 @@ impl<D: Dataplane> Reconciler<D> {
             counters: counter_statuses(counters),
         }
     }
+}
+
+/// Removes from the selection the interfaces that the agent was told to leave
+/// alone, and gives their indexes. `only`: those that it was not, unless empty.
+fn leave_alone(selection: &mut Selection, only: &BTreeSet<String>) -> BTreeSet<u32> {
+    if only.is_empty() {
+        return BTreeSet::new();
+    }
+    let (kept, left) = std::mem::take(&mut selection.governed)
+        .into_iter()
+        .partition(|governed| only.contains(&governed.interface.name));
+    selection.governed = kept;
+    left.into_iter()
+        .map(|governed| governed.interface.index)
+        .collect()
 }
 
 /// Whether kube-proxy translates by IPVS: then the addresses of services are

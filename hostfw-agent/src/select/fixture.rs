@@ -123,7 +123,8 @@ pub(super) fn addresses<'a>(
     endpoints: &'a [HostEndpoint],
     sets: &'a [NetworkSet],
 ) -> Addresses<'a> {
-    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[])
+    let cache = Box::leak(Box::default());
+    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[], cache)
 }
 
 /// A pre-DNAT policy of the default tier without rules.

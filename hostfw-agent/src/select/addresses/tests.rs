@@ -8,7 +8,15 @@ fn selector(text: &str) -> Selector {
 }
 
 fn on_node1<'a>(endpoints: &'a [HostEndpoint], governed: &[Pair<'a>]) -> Addresses<'a> {
-    Addresses::new(endpoints, &[], &Profiles::new(&[]), "node1", governed)
+    let cache = Box::leak(Box::default());
+    Addresses::new(
+        endpoints,
+        &[],
+        &Profiles::new(&[]),
+        "node1",
+        governed,
+        cache,
+    )
 }
 
 #[test]
@@ -124,7 +132,8 @@ fn network_sets_are_members_with_the_labels_that_they_inherit() {
     ];
     let profiles = [profile("kns.web", &[("zone", "a")])];
     let profiles = Profiles::new(&profiles);
-    let mut addresses = Addresses::new(&endpoints, &sets, &profiles, "node1", &[]);
+    let mut cache = Default::default();
+    let mut addresses = Addresses::new(&endpoints, &sets, &profiles, "node1", &[], &mut cache);
     let mut of = |text: &str| addresses.of(&selector(text), None, &asking("p")).to_vec();
     assert_eq!(
         of("zone == 'a'"),
