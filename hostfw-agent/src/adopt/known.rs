@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::{HashMap, MapData};
 use hostfw_common::{
-    conntrack::{Address, Flow, FlowKey},
+    conntrack::{Address, FLOW_ANSWERED, Flow, FlowKey, Timeouts},
     names::{CONFIRMED, HALF_OPEN},
 };
 
@@ -38,7 +38,7 @@ impl Dataplane {
             (&self.confirmed, CONFIRMED, true),
             (&self.half_open, HALF_OPEN, false),
         ] {
-            read(map, name, confirmed, &mut found)?;
+            read(map, name, confirmed, &self.options.timeouts, &mut found)?;
         }
         Ok(found)
     }
@@ -48,22 +48,24 @@ fn read(
     map: &HashMap<MapData, FlowKey, Flow>,
     name: &'static str,
     confirmed: bool,
+    timeouts: &Timeouts,
     found: &mut Vec<KnownFlow>,
 ) -> Result<(), MapsError> {
     let now = now();
     // As many as the map can hold: an LRU map that changes meanwhile may send
     // its reader back to the beginning.
-    for entry in map.iter().take(1 << 20) {
+    for entry in map.iter().take(1 << 24) {
         let (key, flow) = match entry {
             Ok(entry) => entry,
             Err(aya::maps::MapError::KeyNotFound) => continue,
             Err(error) => return Err(MapsError::map(name)(error)),
         };
-        if flow.is_alive(key.protocol, confirmed, now) {
+        let timeout = timeouts.of(flow.idle(key.protocol, confirmed));
+        if flow.is_alive(timeout, now) {
             found.push(KnownFlow {
                 key,
                 flow,
-                confirmed,
+                confirmed: confirmed || flow.state & FLOW_ANSWERED != 0,
             });
         }
     }
