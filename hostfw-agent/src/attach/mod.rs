@@ -86,7 +86,7 @@ impl Options {
 
 /// The programs and maps in the kernel, and the right to change them.
 pub struct Dataplane {
-    pub(crate) options: Options,
+    options: Options,
     pins: Pins,
     ebpf: Ebpf,
     generations: Generations,
@@ -180,6 +180,16 @@ impl Dataplane {
     /// If maps cannot be made or filled. The former image is in force then.
     pub fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
         Ok(self.generations.switch(image)?)
+    }
+
+    /// Where a lasting map is pinned.
+    pub(crate) fn map_pin(&self, name: &str) -> PathBuf {
+        self.pins.maps().join(name)
+    }
+
+    /// How long flows may be silent.
+    pub(crate) const fn timeouts(&self) -> Timeouts {
+        self.options.timeouts
     }
 
     /// Packets and bytes by checkpoint and reason, all CPUs together, since the
