@@ -187,7 +187,12 @@ impl<'a, 'c> Compiler<'a, 'c> {
         for list in List::ALL {
             lists[list as usize] = self.lists(&object, list, governed.list(list))?;
         }
-        let endpoint = Endpoint { id, flags, lists };
+        let endpoint = Endpoint {
+            id,
+            flags,
+            lists,
+            ..Endpoint::default()
+        };
         self.image
             .endpoints
             .insert(governed.interface.index, endpoint);
