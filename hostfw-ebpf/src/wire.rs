@@ -109,13 +109,12 @@ fn judge_governed(
         Parsed::Truncated | Parsed::Malformed if learning => return Reason::Learning,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
     }
-    let now = conntrack::now();
     if matches!(headers.fragment(), Fragment::Later) {
         return if hook.forwarded {
             Reason::Forwarded
         } else if learning {
             Reason::Learning
-        } else if conntrack::follows_fragment(headers, checkpoint, now) {
+        } else if conntrack::follows_fragment(headers, checkpoint, conntrack::now()) {
             Reason::Fragment
         } else {
             Reason::OrphanFragment
@@ -131,7 +130,6 @@ fn judge_governed(
     }
     let mut origin = Origin {
         generation,
-        now,
         interface: hook.interface,
         endpoint: endpoint.id,
         list: match hook.direction {
@@ -140,7 +138,7 @@ fn judge_governed(
         },
         quiet: false,
     };
-    let quoted = conntrack::quoted(&packet, headers, hook.direction, now);
+    let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = hostfw_wire_stages(
         endpoint,
         headers,
@@ -149,7 +147,7 @@ fn judge_governed(
         quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
     );
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
-        conntrack::record_fragment(headers, checkpoint, now);
+        conntrack::record_fragment(headers, checkpoint, conntrack::now());
     }
     reason
 }
@@ -180,12 +178,12 @@ extern "C" fn hostfw_wire_stages(
         if reason != Reason::NoMatch {
             return reason;
         }
-        if judge::is_tunnel(origin.generation, headers) {
+        if judge::is_tunnel(endpoint, origin.generation, headers) {
             return Reason::Tunnel;
         }
     }
     let quoted = Tracked::from_number(quoted);
-    let invalid = match conntrack::track(headers, quoted, direction, origin.now) {
+    let invalid = match conntrack::track(headers, quoted, direction) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
@@ -213,7 +211,7 @@ extern "C" fn hostfw_wire_stages(
         && !learning
         && endpoint.flags & FLAG_NETFILTER != 0;
     if matches!(reason.verdict(), Verdict::Pass) && !invalid && !for_later {
-        conntrack::record(headers, direction, origin.now);
+        conntrack::record(headers, direction, conntrack::now());
     }
     reason
 }
