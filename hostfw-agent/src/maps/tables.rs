@@ -220,12 +220,16 @@ impl Table for LineArray<'_> {
         let before = old.0.chunks().iter().map(Some).chain(repeat(None));
         let firsts = (0..).step_by(CHUNK_LINES);
         for ((first, now), before) in firsts.zip(self.0.chunks()).zip(before) {
-            if before.is_some_and(|before| Arc::ptr_eq(before, now)) {
+            let used = self.0.len().saturating_sub(first as usize);
+            // Behind its end the map holds what an even older image had there.
+            let known = old.0.len().saturating_sub(first as usize).min(now.len());
+            if known >= used.min(now.len()) && before.is_some_and(|before| Arc::ptr_eq(before, now))
+            {
                 continue;
             }
-            let used = self.0.len().saturating_sub(first as usize);
             for ((number, line), within) in (first..).zip(now.iter()).zip(0..used) {
-                if before.and_then(|before| before.get(within)) != Some(line) {
+                let held = before.and_then(|before| before[..known].get(within));
+                if held != Some(line) {
                     since.changed.0.push(number);
                     since.changed.1.push(*line);
                 }
