@@ -118,6 +118,11 @@ impl Cache {
         }
     }
 
+    /// Forgets everything.
+    pub(super) fn renew(&mut self) {
+        *self = Self::with_limits(self.index.limit(), self.rows.limit());
+    }
+
     /// Whether nothing is in it yet.
     pub(super) const fn is_new(&self) -> bool {
         self.round == 0
@@ -361,3 +366,6 @@ impl Kind {
         Table::Service(services.collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! policies could look for two; they may also write what those would amount to.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -16,8 +16,6 @@ pub(super) type Digest = u128;
 pub(super) type DigestMap<V> = HashMap<Digest, V, BuildHasherDefault<LowBits>>;
 /// Likewise, of numbers.
 pub(super) type NumberMap<V> = HashMap<u32, V, BuildHasherDefault<LowBits>>;
-/// Likewise, without values.
-pub(super) type DigestSet = HashSet<Digest, BuildHasherDefault<LowBits>>;
 
 /// Fractional parts of the square roots of 2, 3, 5 and 7, made odd.
 const FACTORS: [u64; 4] = [
@@ -106,6 +104,8 @@ impl Hasher for LowBits {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn of(what: u64, words: &[u64]) -> Digest {
@@ -125,7 +125,7 @@ mod tests {
             of(1, &[2, 1]),
             of(1, &[1 << 32, 2]),
         ];
-        let distinct: DigestSet = all.into_iter().collect();
+        let distinct: HashSet<Digest> = all.into_iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert_eq!(of(1, &[1, 2]), of(1, &[1, 2]));
     }
@@ -137,7 +137,7 @@ mod tests {
             let halves: HashSet<u64> = all.iter().map(|digest| (digest >> shift) as u64).collect();
             assert_eq!(halves.len(), all.len());
         }
-        let pairs: DigestSet = all.windows(2).map(|pair| pair[0] ^ pair[1]).collect();
+        let pairs: HashSet<Digest> = all.windows(2).map(|pair| pair[0] ^ pair[1]).collect();
         assert_eq!(pairs.len(), all.len() - 1);
     }
 }

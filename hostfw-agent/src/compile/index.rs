@@ -3,6 +3,7 @@
 
 use hostfw_common::index::{
     Dimension, ENTRY_NODE, LINE_ENTRIES, Line, NODE_BASE, NODE_ENTRIES, NODE_OWN, NODE_STARTS,
+    STRIDE_TRIE,
 };
 
 use super::{
@@ -85,7 +86,8 @@ pub(super) fn build(
 
 /// Takes a reference away from what [`build`] has put there.
 pub(super) fn release(store: &mut Store, dimension: &Dimension) {
-    if dimension.stride == 0 || !store.release(dimension.root) {
+    let has_lines = ![0, STRIDE_TRIE].contains(&dimension.stride);
+    if !has_lines || !store.release(dimension.root) {
         return;
     }
     // What is free holds what it held.

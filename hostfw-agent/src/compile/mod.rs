@@ -81,24 +81,23 @@ pub fn compile(selection: &Selection) -> Result<Image, CompileError> {
 /// As [`compile`].
 pub fn compile_with(selection: &Selection, cache: &mut Cache) -> Result<Image, CompileError> {
     if cache.is_sparse() {
-        *cache = Cache::default();
+        cache.renew();
     }
-    let had_room = cache.is_new();
-    match Compiler::new(cache).run(selection) {
-        Ok(image) => Ok(image),
-        // What was there before may take the room that this one needs.
-        Err(error) => {
-            *cache = Cache::default();
-            if had_room || !error.limit.is_of_lines() {
-                return Err(error);
-            }
-            let again = Compiler::new(cache).run(selection);
-            if again.is_err() {
-                *cache = Cache::default();
-            }
-            again
-        }
+    let is_new = cache.is_new();
+    let mut result = Compiler::new(cache).run(selection);
+    // What was there before may have taken the room that this one needs.
+    if result
+        .as_ref()
+        .is_err_and(|error| error.limit.is_of_lines())
+        && !is_new
+    {
+        cache.renew();
+        result = Compiler::new(cache).run(selection);
     }
+    if result.is_err() {
+        cache.renew();
+    }
+    result
 }
 
 fn endpoint_ref(governed: &Governed) -> ObjectRef {

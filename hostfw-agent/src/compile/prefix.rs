@@ -126,6 +126,7 @@ impl Prefix {
     }
 
     /// Protocol, and port in network byte order.
+    #[cfg(test)]
     pub(super) fn to_service(self) -> (u8, [u8; 2]) {
         let [protocol, high, low, ..] = self.bits.to_be_bytes();
         (protocol, [high, low])

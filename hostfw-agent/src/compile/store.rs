@@ -137,6 +137,11 @@ impl Store {
         &self.lines
     }
 
+    /// How many lines there can be.
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether so much of it is free that it is better made anew.
     pub(super) fn is_sparse(&self) -> bool {
         // As much again as is live, and enough for that to matter.
