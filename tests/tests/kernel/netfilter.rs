@@ -69,6 +69,8 @@ fn one_port_open() -> Image {
         port: OPEN_PORT.to_be_bytes(),
         remote: [0; 4],
     };
+    let (class, port) = (failsafe.class, failsafe.port);
+    endpoint.listed.add(class, UDP, port);
     Image {
         endpoints: BTreeMap::from([(LOOPBACK, endpoint)]),
         failsafes_v4: BTreeMap::from([((FAILSAFE_BITS, failsafe), 0)]),
