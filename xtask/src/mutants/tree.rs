@@ -8,16 +8,22 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// Makes `copy` hold what `original` holds, and nothing else. Files that are
-/// the same keep their time stamps, so that cargo rebuilds only what differs.
-pub(crate) fn sync(original: &Path, copy: &Path) -> Result<()> {
+use super::weave::Woven;
+
+/// Makes `copy` hold what `original` holds, and nothing else, but for the files
+/// that are woven. Files that are the same keep their time stamps, so that cargo
+/// rebuilds only what differs.
+pub(super) fn sync(original: &Path, copy: &Path, woven: &Woven) -> Result<()> {
     let wanted = files(original)?;
     fs::create_dir_all(copy).with_context(|| copy.display().to_string())?;
     for stale in files(copy)?.difference(&wanted) {
         fs::remove_file(copy.join(stale)).with_context(|| stale.display().to_string())?;
     }
     for file in &wanted {
-        let content = fs::read(original.join(file)).with_context(|| file.display().to_string())?;
+        let content = match woven.get(file) {
+            Some(text) => text.clone().into_bytes(),
+            None => fs::read(original.join(file)).with_context(|| file.display().to_string())?,
+        };
         let target = copy.join(file);
         if fs::read(&target).is_ok_and(|present| present == content) {
             continue;
@@ -70,17 +76,23 @@ mod tests {
         fs::write(original.join("src/same.rs"), "same").unwrap();
         fs::write(original.join("src/changed.rs"), "before").unwrap();
         fs::write(original.join("src/gone.rs"), "gone").unwrap();
-        sync(&original, &copy).unwrap();
+        fs::write(original.join("src/woven.rs"), "plain").unwrap();
+        sync(&original, &copy, &Woven::new()).unwrap();
         assert!(!copy.join("target").exists());
         let stamp = |name: &str| fs::metadata(copy.join(name)).unwrap().modified().unwrap();
         let before = stamp("src/same.rs");
         fs::write(original.join("src/changed.rs"), "after").unwrap();
         fs::remove_file(original.join("src/gone.rs")).unwrap();
-        sync(&original, &copy).unwrap();
+        let woven = Woven::from([("src/woven.rs".into(), "other".to_owned())]);
+        sync(&original, &copy, &woven).unwrap();
         assert_eq!(stamp("src/same.rs"), before);
         assert_eq!(
             fs::read_to_string(copy.join("src/changed.rs")).unwrap(),
             "after"
+        );
+        assert_eq!(
+            fs::read_to_string(copy.join("src/woven.rs")).unwrap(),
+            "other"
         );
         assert!(!copy.join("src/gone.rs").exists());
     }

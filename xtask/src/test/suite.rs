@@ -102,8 +102,6 @@ impl Suite {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Filter<'a> {
     All,
-    /// These names, as a whole.
-    Exactly(&'a [&'a str]),
     /// Names that hold the text.
     Containing(&'a str),
 }
@@ -136,9 +134,6 @@ impl Runner<'_> {
             command.args(["--", "--show-output", "--color=never"]);
             match filter {
                 Filter::All => {}
-                Filter::Exactly(names) => {
-                    command.arg("--exact").args(names);
-                }
                 Filter::Containing(text) => {
                     command.arg(text);
                 }
@@ -148,35 +143,30 @@ impl Runner<'_> {
         Ok(report)
     }
 
-    /// Builds what [`run`](Self::run) runs; returns whether it builds.
-    pub(crate) fn build(&self, suite: Suite) -> Result<bool> {
-        for mut command in self.commands(suite)? {
-            let report = execute(command.arg("--no-run"), self.quiet, None)?;
-            if !report.broken.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn commands(&self, suite: Suite) -> Result<Vec<Command>> {
+    /// The calls of cargo that build the suite's binaries and run them.
+    pub(super) fn commands(&self, suite: Suite) -> Result<Vec<Command>> {
         let mut commands = Vec::new();
         for arguments in suite.runs(&self.workspace.root, self.lean)? {
             let mut command = self.workspace.cargo("test");
-            clear_settings(&mut command);
+            self.environment(&mut command);
             command.arg("--no-fail-fast").args(&arguments);
             if suite.in_sandbox() {
                 command.args(["--config", &sandbox_runner(self.workspace)?]);
             }
-            if let Some(binaries) = self.binaries {
-                command
-                    .env("HOSTFW_AGENT", &binaries.agent)
-                    .env("HOSTFW_CTL", &binaries.ctl);
-            }
-            command.envs(self.environment.iter().copied());
             commands.push(command);
         }
         Ok(commands)
+    }
+
+    /// Sets what the tests learn from their environment.
+    pub(super) fn environment(&self, command: &mut Command) {
+        clear_settings(command);
+        if let Some(binaries) = self.binaries {
+            command
+                .env("HOSTFW_AGENT", &binaries.agent)
+                .env("HOSTFW_CTL", &binaries.ctl);
+        }
+        command.envs(self.environment.iter().copied());
     }
 }
 
@@ -230,7 +220,7 @@ fn integration_tests(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs `cargo test` and reads its output.
+/// Runs `cargo test`, or a test binary, and reads its output.
 pub(crate) fn execute(
     command: &mut Command,
     quiet: bool,
@@ -242,8 +232,10 @@ pub(crate) fn execute(
         // A group of its own, so that the end of a run is the end of all of it.
         command.process_group(0);
     }
-    let mut child = command.spawn().context("cannot run cargo test")?;
-    let stdout = child.stdout.take().context("cargo's output is piped")?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let stdout = child.stdout.take().context("the output is piped")?;
     let stderr = child.stderr.take().map(show_stderr);
     let done = Arc::new(AtomicBool::new(false));
     let timed_out = Arc::new(AtomicBool::new(false));
@@ -266,7 +258,7 @@ pub(crate) fn execute(
     });
     let mut parser = Parser::default();
     for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("reading cargo's output")?;
+        let line = line.context("reading the tests' output")?;
         let line = String::from_utf8_lossy(&line);
         if parser.line(&line) && !quiet {
             println!("{line}");
@@ -277,7 +269,7 @@ pub(crate) fn execute(
         // It cannot panic; and the child must not be reaped while it may kill.
         let _ = watchdog.join();
     }
-    let status = child.wait().context("waiting for cargo test")?;
+    let status = child.wait().context("waiting for the tests")?;
     if let Some(stderr) = stderr {
         // It only shows; that it failed to is nothing to fail for.
         let _ = stderr.join();
