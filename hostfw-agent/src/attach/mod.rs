@@ -180,6 +180,11 @@ impl Dataplane {
         Ok(self.generations.switch(image)?)
     }
 
+    /// Where a lasting map is pinned.
+    pub(crate) fn map_pin(&self, name: &str) -> PathBuf {
+        self.pins.maps().join(name)
+    }
+
     /// Packets and bytes by checkpoint and reason, all CPUs together, since the
     /// maps were made. Those that never occurred are left out.
     ///

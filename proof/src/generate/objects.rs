@@ -89,8 +89,8 @@ fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEnd
         node: Some(node.to_owned()),
         interface: interface.map(str::to_owned),
         expected_ips,
-        profiles: if random.percent(60) {
-            let mut profiles = random.subset(40, &PROFILES);
+        profiles: if random.percent(65) {
+            let mut profiles = random.subset(45, &PROFILES);
             if random.percent(30) {
                 profiles.reverse();
             }
@@ -279,7 +279,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
 
 fn failsafes(random: &mut Random) -> Vec<ProtoPort> {
     random.several(&(0..=4), |random| ProtoPort {
-        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP"])).to_owned(),
+        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP", "SCTP"])).to_owned(),
         port: (*random.one_of(&PORTS)).into(),
         net: random.some(50, |random| {
             let pool: &[&str] = if random.percent(60) {

@@ -6,6 +6,7 @@ mod packet;
 mod show;
 
 use std::{
+    collections::HashMap,
     fmt, fs,
     io::{self, Read as _, Write},
     path::{Path, PathBuf},
@@ -29,7 +30,7 @@ use crate::{
     judge::{Judge, JudgeError, KernelError},
     lint,
     model::Interface,
-    observe::live::{FlowStatus, Flows},
+    observe::live::{FlowStatus, FlowTuple, tuple_of},
     question::{Answer, Question, Why},
     reference::Reference,
     resource::{Resource, Rule},
@@ -239,8 +240,28 @@ struct Scene {
     resources: Vec<Resource>,
     node: String,
     interfaces: Vec<Interface>,
-    /// Of a live node: generation and flows.
-    live: Option<(u64, Flows)>,
+    live: Option<Live>,
+}
+
+/// What a live node adds.
+struct Live {
+    generation: u64,
+    flows: HashMap<FlowTuple, FlowStatus>,
+    /// Flows that the agent did not tell: too many.
+    left_out: usize,
+}
+
+impl Live {
+    /// The flow that the packet is one of. ICMP messages are told apart by
+    /// more than a question holds.
+    fn flow(&self, question: &Question) -> Option<&FlowStatus> {
+        self.flows.get(&tuple_of(
+            question.direction,
+            question.protocol,
+            (question.source, question.source_port),
+            (question.destination, question.destination_port),
+        ))
+    }
 }
 
 impl Explain {
@@ -269,14 +290,19 @@ impl Explain {
             }
         }
         let mut bench = Bench::new(self.judge, &scene.resources, &scene.node, &scene.interfaces)?;
-        if let Some((generation, _)) = &scene.live
-            && self.output == Format::Text
-        {
-            writeln!(
-                streams.output,
-                "node {}, generation {generation}",
-                scene.node
-            )?;
+        if let Some(live) = &scene.live {
+            if self.output == Format::Text {
+                let (node, generation) = (&scene.node, live.generation);
+                writeln!(streams.output, "node {node}, generation {generation}")?;
+            }
+            if live.left_out > 0 {
+                writeln!(
+                    streams.warnings,
+                    "Warning: of the node's flows, {} are not told: a packet may belong to one \
+                     although none is named",
+                    live.left_out
+                )?;
+            }
         }
         let mut disagreements = Vec::new();
         for (number, question) in (1..).zip(&questions) {
@@ -302,7 +328,7 @@ impl Explain {
         &self,
         resources: &[Resource],
         reference: &Reference,
-        live: Option<&(u64, Flows)>,
+        live: Option<&Live>,
         question: &Question,
         opinions: &[Opinion],
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
@@ -319,7 +345,7 @@ impl Explain {
             answer,
             explanation: &reference.explain(question),
             rule: rule(resources, answer, question.direction),
-            live: live.map(|(generation, flows)| (*generation, flow(flows, question))),
+            live: live.map(|live| (live.generation, live.flow(question))),
             verbose: self.verbose,
         };
         match self.output {
@@ -430,7 +456,17 @@ impl Explain {
             resources,
             node: enforced.node,
             interfaces: enforced.interfaces,
-            live: Some((enforced.generation, flows)),
+            live: Some(Live {
+                generation: enforced.generation,
+                flows: flows
+                    .flows
+                    .into_iter()
+                    // A confirmed flow comes ahead of a half-open one.
+                    .rev()
+                    .map(|flow| (flow.tuple(), flow))
+                    .collect(),
+                left_out: flows.left_out,
+            }),
         })
     }
 }
@@ -460,17 +496,6 @@ fn disagreement(packet: usize, opinions: &[Opinion]) -> Option<Disagreement> {
             .map(|opinion| (opinion.judge, Line::new(&opinion.answer).to_string()))
             .collect(),
     })
-}
-
-/// The flow that the packet is one of. ICMP messages are told apart by more
-/// than a question holds.
-fn flow<'a>(flows: &'a Flows, question: &Question) -> Option<&'a FlowStatus> {
-    let source = (question.source, question.source_port);
-    let destination = (question.destination, question.destination_port);
-    flows
-        .flows
-        .iter()
-        .find(|flow| flow.holds(question.direction, question.protocol, source, destination))
 }
 
 /// The rule that decided, as it is written.
