@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{
     Subject, tree,
@@ -21,14 +21,8 @@ use crate::{
 /// A fault may make a test wait for ever.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// How the copy is built and tested. Debug information is for reading, and
-/// nobody reads these builds; nobody changes them either.
-const ENVIRONMENT: &[(&str, &str)] = &[
-    ("CARGO_PROFILE_DEV_DEBUG", "0"),
-    ("CARGO_PROFILE_TEST_DEBUG", "0"),
-    ("CARGO_INCREMENTAL", "0"),
-    ("HOSTFW_JUDGES", "hasty"),
-];
+/// How the copy is built (mostly once) and tested.
+const ENVIRONMENT: &[(&str, &str)] = &[("CARGO_INCREMENTAL", "0"), ("HOSTFW_JUDGES", "hasty")];
 
 /// The copy.
 pub(super) struct Copy<'a> {
@@ -69,6 +63,11 @@ impl<'a> Copy<'a> {
 impl Subject for Copy<'_> {
     fn build(&mut self, woven: &Woven, suites: &[Suite]) -> Result<bool> {
         tree::sync(&self.original.root, &self.workspace.root, woven)?;
+        // xtask itself was built into the folder of the same profile.
+        let xtask = std::env::current_exe().context("finding xtask's own executable")?;
+        if let (Some(built), Some(target)) = (xtask.parent(), &self.workspace.target) {
+            tree::share_dependencies(built, &target.join("debug"))?;
+        }
         if suites.iter().any(|suite| suite.in_sandbox()) {
             match build::agent_with(&self.workspace, Profile::Dev, true, ENVIRONMENT) {
                 Ok(binaries) => self.binaries = Some(binaries),

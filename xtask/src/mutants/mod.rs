@@ -33,7 +33,7 @@ use crate::{
     test::{
         count::Count,
         libtest::{Outcome, Report},
-        suite::Suite,
+        suite::{Suite, processors},
     },
     workspace::Workspace,
 };
@@ -118,9 +118,8 @@ fn judge(
 /// Does something with each item, as many at a time as there are processors.
 fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
-    let processors = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 0..processors {
+        for _ in 0..processors() {
             scope.spawn(|| {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     work(item);

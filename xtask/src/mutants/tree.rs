@@ -41,6 +41,44 @@ pub(super) fn sync(original: &Path, copy: &Path, woven: &Woven) -> Result<()> {
     Ok(())
 }
 
+/// Where cargo keeps what it has built, below the folder of a profile.
+const BUILT: [&str; 3] = ["deps", "build", ".fingerprint"];
+
+/// Gives a build of the copy (a profile's folder) the dependencies that the
+/// original's has: cargo takes what is the same, or builds it anew. Nothing of
+/// the workspace itself, whose crates are others in another folder.
+pub(super) fn share_dependencies(original: &Path, copy: &Path) -> Result<()> {
+    for kind in BUILT {
+        let (from, to) = (original.join(kind), copy.join(kind));
+        if !from.is_dir() {
+            continue;
+        }
+        let mut folders = vec![(from, to)];
+        let mut outermost = true;
+        while let Some((from, to)) = folders.pop() {
+            fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
+            for entry in fs::read_dir(&from).with_context(|| from.display().to_string())? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let own = ["hostfw", "xtask"];
+                if outermost && own.iter().any(|own| name.to_string_lossy().contains(own)) {
+                    continue;
+                }
+                let (from, to) = (entry.path(), to.join(&name));
+                if entry.file_type()?.is_dir() {
+                    folders.push((from, to));
+                } else if !to.exists() {
+                    // A second name, not a second file: cargo never changes one
+                    // in place, and the time stamp stays.
+                    fs::hard_link(&from, &to).with_context(|| to.display().to_string())?;
+                }
+            }
+            outermost = false;
+        }
+    }
+    Ok(())
+}
+
 /// The regular files below a folder, relative to it, without version control
 /// and build output.
 fn files(root: &Path) -> Result<BTreeSet<PathBuf>> {
@@ -95,5 +133,27 @@ mod tests {
             "other"
         );
         assert!(!copy.join("src/gone.rs").exists());
+    }
+
+    #[test]
+    fn only_dependencies_are_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let (original, copy) = (folder.path().join("a"), folder.path().join("b"));
+        fs::create_dir_all(original.join("deps")).unwrap();
+        fs::create_dir_all(original.join("build/libc-1/out")).unwrap();
+        fs::write(original.join("build/libc-1/out/hostfw"), "x").unwrap();
+        for name in ["libserde-1.rlib", "libhostfw_agent-1.rlib", "xtask-1"] {
+            fs::write(original.join("deps").join(name), "x").unwrap();
+        }
+        share_dependencies(&original, &copy).unwrap();
+        share_dependencies(&original, &copy).unwrap();
+        let shared: Vec<PathBuf> = files(&copy).unwrap().into_iter().collect();
+        assert_eq!(
+            shared,
+            [
+                Path::new("build/libc-1/out/hostfw"),
+                Path::new("deps/libserde-1.rlib")
+            ]
+        );
     }
 }

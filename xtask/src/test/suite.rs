@@ -18,7 +18,7 @@ use clap::ValueEnum;
 
 use super::libtest::{Parser, Report};
 use crate::{
-    build::Binaries,
+    build::{Binaries, HOST},
     workspace::{Workspace, output, show_stderr},
 };
 
@@ -59,6 +59,15 @@ impl Suite {
         }
     }
 
+    /// How many tests run at a time for each processor. Those with namespaces
+    /// mostly wait, for the kernel and for packets that must not come.
+    const fn at_a_time(self) -> usize {
+        match self {
+            Self::Unit | Self::Golden | Self::Verdict | Self::Judges => 1,
+            Self::Kernel | Self::Netns => 3,
+        }
+    }
+
     /// Whether an integration test of `hostfw-tests` belongs to it.
     fn owns(self, test: &str) -> bool {
         match self {
@@ -70,32 +79,49 @@ impl Suite {
     }
 
     /// The arguments of `cargo test` for each of its runs. `lean`: only the
-    /// unit tests of what is shipped.
+    /// unit tests of libraries.
     fn runs(self, root: &Path, lean: bool) -> Result<Vec<Vec<String>>> {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        Ok(match self {
-            Self::Unit if lean => vec![words(
-                "--package hostfw-common --package hostfw-agent --lib",
-            )],
-            Self::Unit => vec![
-                words("--workspace --exclude hostfw-ebpf --lib --bins"),
-                words("--package hostfw-common --package hostfw-agent --doc"),
-            ],
-            Self::Golden => {
-                let tests = integration_tests(&root.join("hostfw-agent/tests"))?;
-                one_run("hostfw-agent", tests)
+        let targets: Vec<Vec<&str>> = match self {
+            Self::Unit if lean => vec![vec!["--lib"]],
+            Self::Unit => vec![vec!["--lib", "--bins"], vec!["--doc"]],
+            Self::Golden | Self::Judges | Self::Verdict | Self::Kernel | Self::Netns => {
+                let tests = self.tests(root)?;
+                if tests.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let of = |test: String| ["--test".to_owned(), test];
+                return Ok(vec![
+                    words(HOST).chain(tests.into_iter().flat_map(of)).collect(),
+                ]);
             }
-            Self::Judges => one_run(
-                "hostfw-proof",
-                integration_tests(&root.join("proof/tests"))?,
-            ),
-            Self::Verdict | Self::Kernel | Self::Netns => {
-                let mut tests = integration_tests(&root.join("tests/tests"))?;
-                tests.retain(|test| self.owns(test));
-                one_run("hostfw-tests", tests)
-            }
-        })
+        };
+        let run = |targets: Vec<&str>| words(HOST).chain(words(&targets)).collect();
+        Ok(targets.into_iter().map(run).collect())
     }
+
+    /// The names of its integration tests.
+    fn tests(self, root: &Path) -> Result<Vec<String>> {
+        let folder = match self {
+            Self::Unit => return Ok(Vec::new()),
+            Self::Golden => "hostfw-agent/tests",
+            Self::Judges => "proof/tests",
+            Self::Verdict | Self::Kernel | Self::Netns => "tests/tests",
+        };
+        let mut tests = integration_tests(&root.join(folder))?;
+        if folder == "tests/tests" {
+            tests.retain(|test| self.owns(test));
+        }
+        Ok(tests)
+    }
+}
+
+/// How many processors there are to run on.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn words<'a>(words: &'a [&str]) -> impl Iterator<Item = String> + use<'a> {
+    words.iter().map(|&word| word.to_owned())
 }
 
 /// Which tests of a suite to run.
@@ -132,6 +158,8 @@ impl Runner<'_> {
         }
         for mut command in commands {
             command.args(["--", "--show-output", "--color=never"]);
+            let threads = processors() * suite.at_a_time();
+            command.arg(format!("--test-threads={threads}"));
             match filter {
                 Filter::All => {}
                 Filter::Containing(text) => {
@@ -184,17 +212,6 @@ fn sandbox_runner(workspace: &Workspace) -> Result<String> {
     Ok(format!(
         "target.{host}.runner=[{xtask}, \"sandbox\", \"--\"]"
     ))
-}
-
-fn one_run(package: &str, tests: Vec<String>) -> Vec<Vec<String>> {
-    if tests.is_empty() {
-        return Vec::new();
-    }
-    let mut arguments = vec!["--package".to_owned(), package.to_owned()];
-    for test in tests {
-        arguments.extend(["--test".to_owned(), test]);
-    }
-    vec![arguments]
 }
 
 /// The names of the integration tests in a folder, sorted.
