@@ -56,8 +56,17 @@ impl Lines {
             .take(self.len)
     }
 
+    /// These lines.
+    #[cfg(test)]
+    pub(crate) fn of(lines: &[Line]) -> Self {
+        let mut array = Self::default();
+        array.grow(lines.len());
+        array.write(0, lines);
+        array
+    }
+
     /// Makes the array longer, by lines of zeroes.
-    pub(super) fn grow(&mut self, by: usize) {
+    pub(crate) fn grow(&mut self, by: usize) {
         self.len += by;
         while self.chunks.len() * CHUNK_LINES < self.len {
             self.chunks.push(vec![Line::EMPTY; CHUNK_LINES].into());

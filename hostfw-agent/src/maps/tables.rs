@@ -220,12 +220,14 @@ impl Table for LineArray<'_> {
         let before = old.0.chunks().iter().map(Some).chain(repeat(None));
         let firsts = (0..).step_by(CHUNK_LINES);
         for ((first, now), before) in firsts.zip(self.0.chunks()).zip(before) {
-            if before.is_some_and(|before| Arc::ptr_eq(before, now)) {
+            let used = self.0.len().saturating_sub(first as usize).min(now.len());
+            // Behind its end the map holds what an even older image had there.
+            let known = old.0.len().saturating_sub(first as usize).min(used);
+            if known == used && before.is_some_and(|before| Arc::ptr_eq(before, now)) {
                 continue;
             }
-            let used = self.0.len().saturating_sub(first as usize);
             for ((number, line), within) in (first..).zip(now.iter()).zip(0..used) {
-                if before.and_then(|before| before.get(within)) != Some(line) {
+                if before.and_then(|before| before[..known].get(within)) != Some(line) {
                     since.changed.0.push(number);
                     since.changed.1.push(*line);
                 }
@@ -343,6 +345,35 @@ mod tests {
         assert_eq!(since.changed.0[0].prefix_len(), key(4).prefix_len());
         assert_eq!(Tries(&new).len(), 6);
         assert_eq!(Tries(&new).all().1, [1, 2, 3, 40, 7, 8]);
+    }
+
+    #[test]
+    fn lines_behind_the_end_are_not_taken_for_written() {
+        let line = |number| Line { words: [number; 8] };
+        let lines = |numbers: &[u64]| -> Lines {
+            Lines::of(&numbers.iter().copied().map(line).collect::<Vec<_>>())
+        };
+        let written = |new: &Lines, old: &Lines| LineArray(new).since(&LineArray(old)).changed;
+        let short = lines(&[1, 2]);
+        // What the chunk is filled up with is zero, the map need not be.
+        let long = lines(&[1, 3, 0, 0]);
+        let expected = (vec![1, 2, 3], vec![line(3), line(0), line(0)]);
+        assert_eq!(written(&long, &short), expected);
+        assert_eq!(written(&short, &long), (vec![1], vec![line(2)]));
+        let mut grown = short.clone();
+        grown.grow(2);
+        assert!(Arc::ptr_eq(&grown.chunks()[0], &short.chunks()[0]));
+        assert_eq!(
+            written(&grown, &short),
+            (vec![2, 3], vec![line(0), line(0)])
+        );
+        assert_eq!(LineArray(&grown).since(&LineArray(&grown)).len(), 0);
+        let far = vec![7; 2 * CHUNK_LINES + 5];
+        let mut other = far.clone();
+        other[CHUNK_LINES + 3] = 8;
+        let expected = (vec![CHUNK_LINES as u32 + 3], vec![line(8)]);
+        assert_eq!(written(&lines(&other), &lines(&far)), expected);
+        assert_eq!(written(&lines(&far), &lines(&[])).0.len(), far.len());
     }
 
     #[test]

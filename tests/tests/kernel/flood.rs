@@ -6,13 +6,13 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
 use aya::{
-    maps::{ArrayOfMaps, Map, MapData},
+    maps::{Array, ArrayOfMaps, Map, MapData},
     programs::Program,
 };
 use hostfw_agent::{
@@ -121,13 +121,28 @@ pub(crate) fn telling_maps(pins: &Path) -> Vec<&'static str> {
         let mut slots = Slots::open(pins, name);
         let other = slots.other.take().unwrap();
         slots.outer.set(SLOT_IN_FORCE, &other, 0).unwrap();
+        forget_verdicts(pins);
         if passes() {
             telling.push(name);
         }
         slots.outer.set(SLOT_IN_FORCE, &slots.own, 0).unwrap();
+        forget_verdicts(pins);
     }
     assert!(!passes(), "all maps are back in their places");
     telling
+}
+
+/// Gives the generation in force another number, with the same slot: verdicts
+/// are remembered by it.
+fn forget_verdicts(pins: &Path) {
+    let active = Map::Array(MapData::from_pin(pinned(pins, names::ACTIVE)).unwrap());
+    let mut active = Array::<_, u64>::try_from(active).unwrap();
+    let generation = active.get(&0, 0).unwrap();
+    active.set(0, generation + 2, 0).unwrap();
+}
+
+fn pinned(pins: &Path, name: &str) -> PathBuf {
+    pins.join(format!("v{ABI_VERSION}")).join("maps").join(name)
 }
 
 /// Two generations are in the slots, the second in force.
@@ -210,8 +225,7 @@ struct Slots {
 
 impl Slots {
     fn open(pins: &Path, name: &str) -> Self {
-        let pin = pins.join(format!("v{ABI_VERSION}")).join("maps").join(name);
-        let outer = Map::ArrayOfMaps(MapData::from_pin(pin).unwrap());
+        let outer = Map::ArrayOfMaps(MapData::from_pin(pinned(pins, name)).unwrap());
         let outer = ArrayOfMaps::<_, MapData>::try_from(outer).unwrap();
         Self {
             own: outer.get(&SLOT_IN_FORCE, 0).unwrap(),
