@@ -1,5 +1,6 @@
 //! What the programs tell user space: counters, and events one by one.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use hostfw_common::{
     counter::{self, Checkpoint},
     endpoint::EndpointId,
@@ -33,7 +34,6 @@ pub(crate) fn count(checkpoint: Checkpoint, reason: Reason, bytes: u64) {
 #[repr(C)]
 pub(crate) struct Origin {
     pub(crate) generation: u64,
-    pub(crate) now: u64,
     pub(crate) interface: u32,
     pub(crate) endpoint: EndpointId,
     pub(crate) list: List,
@@ -53,13 +53,14 @@ pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
     // SAFETY: the reserved bytes are those of an event, and all of them are
     // written.
     unsafe {
-        (*event).time = origin.now;
+        // Exact, and to be had in all programs: events are rare.
+        (*event).time = bpf_ktime_get_ns();
         (*event).generation = origin.generation;
         (*event).interface = origin.interface;
         (*event).endpoint = origin.endpoint;
         (*event).rule = *rule;
-        (*event).source = headers.source;
-        (*event).destination = headers.destination;
+        (*event).source = *headers.source;
+        (*event).destination = *headers.destination;
         (*event).source_port = if headers.is_icmp() {
             [0; 2]
         } else {

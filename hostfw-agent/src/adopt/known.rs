@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use hostfw_common::{
-    conntrack::{Address, Flow, FlowKey},
+    conntrack::{Address, FLOW_ANSWERED, Flow, FlowKey, Timeouts},
     names::{CONFIRMED, HALF_OPEN},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 
 /// As many as either map can hold: an LRU map that changes meanwhile may send
 /// its reader back to the beginning.
-const MOST_READ: usize = 1 << 20;
+const MOST_READ: usize = 1 << 24;
 /// Routes that are asked for at most: a question each, some ten microseconds.
 const MOST_ROUTES: usize = 1 << 16;
 
@@ -54,6 +54,7 @@ pub struct Surroundings {
 pub struct FlowReader {
     confirmed: HashMap<MapData, FlowKey, Flow>,
     half_open: HashMap<MapData, FlowKey, Flow>,
+    timeouts: Timeouts,
 }
 
 impl Dataplane {
@@ -71,6 +72,7 @@ impl Dataplane {
         Ok(FlowReader {
             confirmed: open(CONFIRMED)?,
             half_open: open(HALF_OPEN)?,
+            timeouts: self.timeouts(),
         })
     }
 }
@@ -88,7 +90,7 @@ impl FlowReader {
             (&self.confirmed, CONFIRMED, true),
             (&self.half_open, HALF_OPEN, false),
         ] {
-            read(map, name, confirmed, &mut found)?;
+            read(map, name, confirmed, &self.timeouts, &mut found)?;
         }
         Ok(found)
     }
@@ -98,6 +100,7 @@ fn read(
     map: &HashMap<MapData, FlowKey, Flow>,
     name: &'static str,
     confirmed: bool,
+    timeouts: &Timeouts,
     found: &mut Vec<KnownFlow>,
 ) -> Result<(), MapsError> {
     let now = now();
@@ -107,11 +110,12 @@ fn read(
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(MapsError::map(name)(error)),
         };
-        if flow.is_alive(key.protocol, confirmed, now) {
+        let timeout = timeouts.of(flow.idle(key.protocol, confirmed));
+        if flow.is_alive(timeout, now) {
             found.push(KnownFlow {
                 key,
                 flow,
-                confirmed,
+                confirmed: confirmed || flow.state & FLOW_ANSWERED != 0,
             });
         }
     }
