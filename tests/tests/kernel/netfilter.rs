@@ -63,14 +63,14 @@ fn one_port_open() -> Image {
         flags: TABLE_DEFAULT_DENY,
         ..PolicyTable::default()
     };
+    let port = OPEN_PORT.to_be_bytes();
+    endpoint.listed.add(Direction::Ingress as u8, UDP, port);
     let failsafe = FailsafeV4 {
         class: Direction::Ingress as u8,
         protocol: UDP,
-        port: OPEN_PORT.to_be_bytes(),
+        port,
         remote: [0; 4],
     };
-    let (class, port) = (failsafe.class, failsafe.port);
-    endpoint.listed.add(class, UDP, port);
     Image {
         endpoints: BTreeMap::from([(LOOPBACK, endpoint)]),
         failsafes_v4: BTreeMap::from([((FAILSAFE_BITS, failsafe), 0)]),
