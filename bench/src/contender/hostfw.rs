@@ -84,8 +84,7 @@ pub(crate) fn with_netfilter(mut image: Image) -> Image {
 
 /// For measuring what the search itself costs.
 pub(crate) fn no_verdict_cache(options: &mut Options) {
-    // There is none yet.
-    let _ = options;
+    options.remember = false;
 }
 
 /// Programs and maps with an image in force, removed when dropped.

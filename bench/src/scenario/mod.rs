@@ -4,6 +4,9 @@ pub(crate) mod apply;
 pub(crate) mod cidrs;
 pub(crate) mod cost;
 pub(crate) mod drops;
+#[expect(dead_code, reason = "the tests use more of it")]
+#[path = "../../../tests/tests/kernel/flood.rs"]
+mod flood;
 pub(crate) mod flows;
 pub(crate) mod rest;
 pub(crate) mod switches;
