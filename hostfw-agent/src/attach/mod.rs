@@ -66,6 +66,9 @@ pub struct Options {
     pub tables: FlowTables,
     /// How long flows may be silent.
     pub timeouts: Timeouts,
+    /// Whether the programs at the wire remember verdicts: without, each packet
+    /// costs the search, which is what measurements are of.
+    pub remember: bool,
 }
 
 impl Options {
@@ -80,6 +83,7 @@ impl Options {
             log_level: 0,
             tables: FlowTables::for_this_machine(),
             timeouts: Timeouts::DEFAULT,
+            remember: true,
         }
     }
 }

@@ -63,10 +63,12 @@ fn one_port_open() -> Image {
         flags: TABLE_DEFAULT_DENY,
         ..PolicyTable::default()
     };
+    let port = OPEN_PORT.to_be_bytes();
+    endpoint.listed.add(Direction::Ingress as u8, UDP, port);
     let failsafe = FailsafeV4 {
         class: Direction::Ingress as u8,
         protocol: UDP,
-        port: OPEN_PORT.to_be_bytes(),
+        port,
         remote: [0; 4],
     };
     Image {

@@ -16,33 +16,43 @@ use crate::{
 
 use hostfw_common::names::ACTIVE;
 
-/// The generation that is in force from the beginning. 0 means none.
-const GENERATION: u64 = 2;
+/// From one image to the next: the slot stays the same, and what programs
+/// remember of a generation is of no use for another.
+const STEP: u64 = 2;
 
 /// The maps of one slot, and what is in them.
 pub(crate) struct Refill {
     generations: Generations,
     slot: Slot,
+    generation: u64,
 }
 
 impl Refill {
     /// Takes the maps of programs that judge nothing else.
-    pub(crate) fn new(mut generations: Generations) -> Result<Self, MapsError> {
-        generations
-            .active
-            .set(0, GENERATION, 0)
-            .map_err(MapsError::map(ACTIVE))?;
-        Ok(Self {
+    pub(crate) fn new(generations: Generations) -> Self {
+        Self {
             generations,
             slot: Slot::new(Keep::WhileItFits),
-        })
+            generation: 0,
+        }
     }
 
     /// Puts an image in the place of the one before. After an error neither of
     /// them is there as a whole.
     pub(crate) fn write(&mut self, image: &Image) -> Result<(), MapsError> {
         let made = self.slot.write(&self.generations.maker, image)?;
-        let installed = self.generations.install(GENERATION, &self.slot, &made);
+        // The number of no image that was there, whether or not it comes in
+        // whole.
+        self.generation += STEP;
+        let installed = self
+            .generations
+            .install(self.generation, &self.slot, &made)
+            .and_then(|()| {
+                self.generations
+                    .active
+                    .set(0, self.generation, 0)
+                    .map_err(MapsError::map(ACTIVE))
+            });
         if installed.is_err() {
             self.slot.forget(&made);
         }
