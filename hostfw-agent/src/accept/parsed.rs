@@ -187,13 +187,12 @@ fn share<'a: 'b, 'b, 'c, 'd: 'c>(
 fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
     let one = |piece: &Piece<'_>| Arc::new(ParsedPiece::of(piece));
     let total: usize = pieces.iter().map(|piece| piece.text().len()).sum();
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(total / WORTH_A_THREAD)
-        .min(MOST_THREADS);
-    if threads < 2 {
+    let worth = (total / WORTH_A_THREAD).min(MOST_THREADS);
+    if worth < 2 {
         return pieces.iter().map(one).collect();
     }
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.min(worth);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
