@@ -93,6 +93,7 @@ pub(super) struct Settings {
     workload_prefixes: Vec<String>,
     excluded: Vec<String>,
     vxlan: u16,
+    geneve: Option<u16>,
     /// IPv4, IPv6.
     wireguard: [u16; 2],
 }
@@ -128,6 +129,7 @@ impl Settings {
             workload_prefixes: names("interfacePrefix", "cali"),
             excluded: names("interfaceExclude", "kube-ipvs0"),
             vxlan: port("vxlanPort", 4789),
+            geneve: Some(port("genevePort", 0)).filter(|port| *port != 0),
             wireguard: [
                 port("wireguardListeningPort", 51820),
                 port("wireguardListeningPortV6", 51821),
@@ -175,7 +177,11 @@ impl Settings {
         let family = packet.family();
         let tunnel = match packet.protocol {
             IPIP => family == Family::V4,
-            UDP => port == self.vxlan || port == self.wireguard[family as usize],
+            UDP => {
+                port == self.vxlan
+                    || port == self.wireguard[family as usize]
+                    || Some(port) == self.geneve
+            }
             _ => false,
         };
         tunnel

@@ -270,6 +270,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
         }),
         log_prefix: random.some(10, |_| "hostfw %t %n".to_owned()),
         vxlan_port: random.some(10, |_| 8472),
+        geneve_port: random.some(10, |_| 6081),
         wireguard_listening_port: random.some(10, |_| 53),
         wireguard_listening_port_v6: random.some(10, |_| 51820),
         disable_conntrack_invalid_check: random.some(30, |random| random.percent(70)),
