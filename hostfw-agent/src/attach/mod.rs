@@ -31,7 +31,7 @@ use aya::{
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
     counter::{Checkpoint, Counter, slot},
-    names::{COUNTERS, EVENTS},
+    names::{COUNTERS, EVENTS, LASTING},
     verdict::{Direction, Reason},
 };
 
@@ -44,7 +44,7 @@ pub use trial::{TrialHook, TrialPrograms};
 
 use crate::{
     compile::image::Image,
-    maps::{Generations, Lock, MapsError, pins, pins::Pins},
+    maps::{Generations, Lock, MapSize, MapsError, bpf, pins, pins::Pins, size},
 };
 
 /// How the dataplane is set up.
@@ -222,6 +222,21 @@ impl Dataplane {
             }
         }
         Ok(all)
+    }
+
+    /// What the maps take of the kernel's memory, each name once.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {
+        let mut sizes = self.generations.sizes()?;
+        for name in LASTING {
+            let map = bpf::open_pin(&self.pins.maps().join(name)).map_err(MapsError::bpf(name))?;
+            let bytes = size::bytes(map).map_err(|error| MapsError::Size { name, error })?;
+            sizes.push(MapSize { name, bytes });
+        }
+        Ok(sizes)
     }
 
     /// The ring buffer of [`Event`](hostfw_common::event::Event)s; `None` when

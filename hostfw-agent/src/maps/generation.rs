@@ -19,6 +19,7 @@ use hostfw_common::{
 use super::{
     BpfError, MapsError, bpf,
     pins::{self, failed},
+    size::{self, MapSize},
     slot::{Keep, Maker, Slot},
 };
 use crate::compile::image::Image;
@@ -173,6 +174,25 @@ impl Generations {
             None => self.inner_of(ENDPOINTS, generation)?,
         };
         Ok(move || put(&outer, generation, &inner))
+    }
+
+    /// What the maps of both slots take, together with the outer ones.
+    pub(crate) fn sizes(&self) -> Result<Vec<MapSize>, MapsError> {
+        let in_force = self.number()?;
+        PER_GENERATION
+            .into_iter()
+            .map(|name| {
+                let bytes = |map: &MapData| {
+                    size::bytes(map.fd()).map_err(|error| MapsError::Size { name, error })
+                };
+                let mut sum = bytes(&self.outer[name])?;
+                // Before the second generation a slot is empty.
+                for generation in in_force.saturating_sub(1).max(1)..=in_force {
+                    sum += bytes(&self.inner_of(name, generation)?)?;
+                }
+                Ok(MapSize { name, bytes: sum })
+            })
+            .collect()
     }
 
     /// Interfaces with an endpoint in force that is not learning.

@@ -14,6 +14,7 @@ pub(crate) mod bpf;
 mod generation;
 mod lock;
 pub(crate) mod pins;
+pub(crate) mod size;
 mod slot;
 mod tables;
 
@@ -22,6 +23,7 @@ pub(crate) use generation::{Generations, Refill};
 pub(crate) use lock::Lock;
 pub use lock::LockError;
 pub use pins::PinError;
+pub use size::MapSize;
 
 /// Why maps could not be made, filled or switched.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,15 @@ pub enum MapsError {
         /// The call, and what the kernel said.
         #[source]
         error: BpfError,
+    },
+    /// The kernel does not tell how large a map is.
+    #[error("map {name}: {error}")]
+    Size {
+        /// Name of the map.
+        name: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: std::io::Error,
     },
     /// The folder of pins could not be changed.
     #[error(transparent)]

@@ -12,6 +12,7 @@ use hostfw_common::{
 use super::dataplane::{Dataplane, Hooks, ReadFlows};
 use crate::{
     compile::image::Image,
+    maps::MapSize,
     model::Interface,
     observe::{live::Flows, status::HookStatus},
 };
@@ -190,6 +191,13 @@ impl Dataplane for Fake {
 
     fn flows(&self) -> Result<ReadFlows, Refused> {
         Ok(Box::new(|| Ok(Flows::default())))
+    }
+
+    fn map_sizes(&self) -> Result<Vec<MapSize>, Refused> {
+        Ok(vec![MapSize {
+            name: "ROWS",
+            bytes: 4096,
+        }])
     }
 
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {

@@ -12,6 +12,7 @@ use crate::{
     adopt::{Kernel, KnownFlow, Surroundings, ip},
     attach::{self, DataplaneError, Hook},
     compile::image::Image,
+    maps::MapSize,
     model::Interface,
     observe::{
         live::{FlowStatus, Flows, Inside, MOST_FLOWS},
@@ -82,6 +83,10 @@ impl Dataplane for attach::Dataplane {
 
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
         self.counters()
+    }
+
+    fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {
+        self.map_sizes()
     }
 
     fn flows(&self) -> Result<ReadFlows, DataplaneError> {

@@ -36,6 +36,7 @@ use crate::{
     accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
+    maps::MapSize,
     model::{Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
@@ -44,7 +45,7 @@ use crate::{
         live::Enforced,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         socket::{Question, Reply, Request},
-        status::{EndpointStatus, Status},
+        status::{EndpointStatus, MapStatus, Status},
     },
     select::{self, Selection, select_with},
     source::{
@@ -424,6 +425,10 @@ impl<D: Dataplane> Reconciler<D> {
             warn!(%error, "cannot read the counters");
             Vec::new()
         });
+        let maps = dataplane.map_sizes().unwrap_or_else(|error| {
+            warn!(%error, "cannot tell what the maps take");
+            Vec::new()
+        });
         Status {
             node: self.settings.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -440,6 +445,13 @@ impl<D: Dataplane> Reconciler<D> {
             problems: problem_statuses(&self.problems()),
             warnings: warning_statuses(&self.warnings),
             counters: counter_statuses(counters),
+            maps: maps
+                .into_iter()
+                .map(|MapSize { name, bytes }| MapStatus {
+                    name: name.to_owned(),
+                    bytes,
+                })
+                .collect(),
         }
     }
 }

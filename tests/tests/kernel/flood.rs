@@ -349,8 +349,11 @@ fn datagram(remote: u8, v4: bool, inwards: bool) -> Vec<u8> {
             [local, remote].concat()
         }
     };
+    // Another port outwards: what a mixture lets pass in both directions would
+    // be a flow, and pass for good.
+    let local_port = 4242 + u16::from(!inwards);
     let udp = [
-        &order(vec![0x30, 0x39], vec![0x10, 0x92])[..],
+        &order(vec![0x30, 0x39], local_port.to_be_bytes().to_vec())[..],
         &[0, 16, 0, 0][..],
         &[0; 8],
     ]
