@@ -45,7 +45,7 @@ pub(crate) fn classify(
     if table.rule_count == 0 {
         return Some(Classified::NoMatch);
     }
-    let Some(search) = search::this_cpus() else {
+    let Some(search) = search::this_cpus(origin) else {
         return Some(Classified::Broken);
     };
     classes(table, headers, origin.generation, &mut search.classes);
@@ -81,7 +81,7 @@ pub(crate) fn go_on(
     headers: &Headers,
     origin: &Origin,
 ) -> Classified {
-    let Some(search) = search::this_cpus() else {
+    let Some(search) = search::this_cpus(origin) else {
         return Classified::Broken;
     };
     let rule = walk(search, table, headers, origin);

@@ -176,6 +176,12 @@ fn is_syn(headers: &Headers) -> bool {
     headers.protocol == protocol::TCP && headers.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
+/// Whether the packet ends a connection at once.
+#[inline(always)]
+fn is_reset(headers: &Headers) -> bool {
+    headers.protocol == protocol::TCP && headers.tcp_flags & tcp::RST != 0
+}
+
 const RESET: u8 = FLOW_RESET | FLOW_RESET_HERE;
 /// Some sign that the flow is about to end, or has ended.
 const ENDING: u8 = FLOW_FIN_OPENER | FLOW_FIN_ANSWER | RESET;
@@ -367,9 +373,10 @@ fn look_up(
     }
     let state = next_state(flow.state, headers, direction, from_opener);
     // An opener outside may have forged its address, and then does not go on
-    // after the answer: it may send its SYN again at most.
+    // after the answer: it may send its SYN again, and the host whose address
+    // it is may reset what it knows nothing of.
     let (proven, opener) = if from_opener {
-        (!is_syn(headers), direction)
+        (!is_syn(headers) && !is_reset(headers), direction)
     } else {
         (
             matches!(direction, Direction::Ingress),

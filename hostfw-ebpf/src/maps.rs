@@ -87,7 +87,7 @@ pub(crate) static REMEMBERED: PerCpuArray<Remembered, { limits::REMEMBERED as us
 
 /// Not pinned, as above.
 #[btf_map]
-pub(crate) static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
+pub(crate) static SEARCH: PerCpuArray<Search, 2> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();

@@ -101,8 +101,9 @@ impl EbpfContext for LogContext {
 /// What the programs keep of a packet while they look at it: more than there is
 /// room for on the stack.
 ///
-/// One for each CPU is enough. Packets reach the hooks with bottom halves
-/// disabled, so no program here interrupts another one on its CPU.
+/// One for each CPU: packets reach the hooks with bottom halves disabled, so no
+/// program here interrupts another one on its CPU. An exception are those that a
+/// process has held and gives back (NFQUEUE) at an earlier priority.
 pub(crate) struct Work {
     hook: Hook,
     /// As the packet is now.
@@ -172,6 +173,7 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
             Checkpoint::LocalIn => List::NormalIn,
             Checkpoint::Forward | Checkpoint::WireIn | Checkpoint::WireOut => List::ForwardIn,
         },
+        at_netfilter: true,
         quiet: false,
     };
     let reason = judge(work, packet, coming, going);

@@ -37,6 +37,8 @@ pub(crate) struct Origin {
     pub(crate) interface: u32,
     pub(crate) endpoint: EndpointId,
     pub(crate) list: List,
+    /// Asked by a netfilter program, not by one at the wire.
+    pub(crate) at_netfilter: bool,
     /// An earlier hook has judged the same and told of it.
     pub(crate) quiet: bool,
 }

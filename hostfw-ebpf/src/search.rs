@@ -14,6 +14,7 @@ use hostfw_common::{
 use crate::{
     index::{BROKEN, Classes},
     maps::{ROWS, SEARCH, slot},
+    report::Origin,
 };
 
 /// Words of a map with a bit for each word of a row.
@@ -21,9 +22,11 @@ const MAP_WORDS: u32 = (ROW_WORDS / 64) as u32;
 
 /// What is known of a packet while a list is searched for it.
 ///
-/// In memory, for the stack has no room: one for each CPU. Packets reach all
-/// hooks with bottom halves disabled, so no program here interrupts another one
-/// on its CPU.
+/// In memory, for the stack has no room. Each CPU has one for the programs at
+/// the wire, which run with bottom halves disabled and so do not interrupt each
+/// other, and one for those of netfilter: a packet that a process gives back to
+/// the kernel (NFQUEUE) reaches these with bottom halves enabled, so a program
+/// at the wire may come in between.
 #[repr(C)]
 pub(crate) struct Search {
     /// The packet's class in each dimension.
@@ -43,11 +46,12 @@ pub(crate) struct Search {
     broken: u32,
 }
 
-/// This CPU's search.
+/// This CPU's search for the programs at the kind of hook that asks.
 #[inline(always)]
-pub(crate) fn this_cpus() -> Option<&'static mut Search> {
+pub(crate) fn this_cpus(origin: &Origin) -> Option<&'static mut Search> {
+    let search = SEARCH.get_ptr_mut(u32::from(origin.at_netfilter));
     // SAFETY: this CPU's own; see `Search`.
-    SEARCH.get_ptr_mut(0).map(|search| unsafe { &mut *search })
+    search.map(|search| unsafe { &mut *search })
 }
 
 impl Search {

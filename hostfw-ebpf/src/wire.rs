@@ -136,6 +136,7 @@ fn judge_governed(
             Direction::Ingress => List::UntrackedIn,
             Direction::Egress => List::UntrackedOut,
         },
+        at_netfilter: false,
         quiet: false,
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);

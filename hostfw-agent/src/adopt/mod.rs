@@ -114,7 +114,13 @@ impl Dataplane {
                 ..Flow::default()
             };
             new |= if known.confirmed {
-                insert(CONFIRMED, &mut self.confirmed, key, &flow)?
+                let new = insert(CONFIRMED, &mut self.confirmed, key, &flow)?;
+                // What was seen of its opening would outlive it.
+                match self.half_open.remove(key) {
+                    Ok(()) | Err(MapError::KeyNotFound) => {}
+                    Err(error) => return Err(MapsError::map(HALF_OPEN)(error)),
+                }
+                new
             } else {
                 // A packet may have confirmed it since the table was read.
                 !knows(CONFIRMED, &self.confirmed, key)?

@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{HashMap, Map, MapData};
 use hostfw_common::{
-    conntrack::{Address, FLOW_ADOPTED, Flow, FlowKey},
+    conntrack::{Address, FLOW_ADOPTED, FLOW_ANSWERED, Flow, FlowKey},
     names,
     verdict::Direction,
 };
@@ -80,6 +80,13 @@ fn flows_that_the_kernel_knows_are_adopted() {
         protocol: 6,
         ..FlowKey::default()
     };
+    // A program saw its opening, but not yet that it went on.
+    let answered = Flow {
+        state: FLOW_ANSWERED,
+        ..Flow::default()
+    };
+    let mut half_open = flows(&root, names::HALF_OPEN);
+    half_open.insert(tcp, answered, 0).unwrap();
     let adopted = dataplane.adopt().unwrap();
     assert_eq!(adopted.unavailable, [""; 0]);
     assert_eq!(adopted.conntrack, 2, "{adopted:?}");
@@ -89,6 +96,7 @@ fn flows_that_the_kernel_knows_are_adopted() {
     assert_eq!(flow.state, FLOW_ADOPTED);
     assert_eq!(flow.opened_by, Direction::Egress as u8);
     assert_ne!(flow.last_seen, 0);
+    assert!(half_open.get(&tcp, 0).is_err(), "it would let a later SYN in");
 
     let (udp_local, udp_port) = side(datagrams.local_addr().unwrap());
     let udp = FlowKey {
@@ -98,7 +106,6 @@ fn flows_that_the_kernel_knows_are_adopted() {
         protocol: 17,
         ..tcp
     };
-    let half_open = flows(&root, names::HALF_OPEN);
     assert_eq!(
         half_open.get(&udp, 0).unwrap().opened_by,
         Direction::Egress as u8

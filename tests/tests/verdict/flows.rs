@@ -94,6 +94,23 @@ fn a_flow_from_outside_is_confirmed_when_its_opener_goes_on() {
 }
 
 #[test]
+fn a_reset_by_the_opener_confirms_nothing() {
+    let Some(mut lab) = lab("forged-live") else {
+        return;
+    };
+    lab.enforce(&allow_31852());
+    // The forged sender is a live host: it resets what it did not ask for.
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow);
+    assert_eq!(lab.judge(Hook::TcOut, &outgoing(SYN | ACK)), Established);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(RST)), Established);
+    assert_eq!(lab.flow_counts(), (1, 0));
+    // Who comes next is judged.
+    lab.enforce(&deny_all());
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleDeny);
+    assert_eq!(lab.flow_counts(), (1, 0));
+}
+
+#[test]
 fn an_unanswered_flow_is_judged_anew_by_each_packet() {
     let Some(mut lab) = lab("half-open") else {
         return;
