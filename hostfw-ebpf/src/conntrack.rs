@@ -1,5 +1,10 @@
 //! Flows: which packets follow an earlier decision.
 
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, keys would be copied, and the stack has no room"
+)]
+
 use aya_ebpf::{Global, bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
 use hostfw_common::{
     conntrack::{
