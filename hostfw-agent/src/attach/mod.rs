@@ -176,8 +176,8 @@ impl Dataplane {
         })
     }
 
-    /// Puts an image in force as a whole, and returns its generation. On
-    /// return no packet is judged by the former one any more.
+    /// Puts an image in force as a whole, and returns its generation. Packets
+    /// that are being judged on return may still be by the former one.
     ///
     /// # Errors
     ///

@@ -1,12 +1,15 @@
 //! Contents told apart by 128 bits of them.
 //!
 //! Two different contents have the same digest with a probability that n of
-//! them make n² / 2^129: none, for what fits into memory. Whoever writes
-//! policies could look for two; they may also write what those would amount to.
+//! them make n² / 2^129: none, for what fits into memory. Nobody can look for
+//! two, as an author of policies could to pass for what somebody else denies:
+//! digests begin with a number that each process draws anew, and nothing that
+//! leaves it depends on them.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState},
+    sync::OnceLock,
 };
 
 /// The digest of some content.
@@ -25,6 +28,15 @@ const FACTORS: [u64; 4] = [
     0xa54f_f53a_5f1d_36f1,
 ];
 
+/// What this process's digests begin with.
+fn seed() -> [u64; 2] {
+    static SEED: OnceLock<[u64; 2]> = OnceLock::new();
+    *SEED.get_or_init(|| {
+        let random = RandomState::new();
+        [random.hash_one(0), random.hash_one(1)]
+    })
+}
+
 /// Digests words, in order.
 #[derive(Clone, Copy)]
 pub(super) struct Digester {
@@ -34,9 +46,13 @@ pub(super) struct Digester {
 
 impl Digester {
     /// `what` keeps apart what has the same words and means something else.
-    pub(super) const fn new(what: u64) -> Self {
+    pub(super) fn new(what: u64) -> Self {
+        Self::seeded(seed(), what)
+    }
+
+    const fn seeded(seed: [u64; 2], what: u64) -> Self {
         Self {
-            lanes: [what ^ FACTORS[2], what ^ FACTORS[3]],
+            lanes: [what ^ FACTORS[2] ^ seed[0], what ^ FACTORS[3] ^ seed[1]],
             words: 0,
         }
     }
@@ -128,6 +144,21 @@ mod tests {
         let distinct: HashSet<Digest> = all.into_iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert_eq!(of(1, &[1, 2]), of(1, &[1, 2]));
+    }
+
+    /// With a seed that all know, 128 rules and a little linear algebra make
+    /// two sets of rules with the same sum.
+    #[test]
+    fn a_digest_tells_nothing_of_another_process_s() {
+        let seeded = |seed| {
+            let mut digester = Digester::seeded(seed, 1);
+            digester.word(2);
+            digester.finish()
+        };
+        assert_ne!(seeded([0, 0]), seeded([1, 0]));
+        assert_ne!(seeded([0, 0]), seeded([0, 1]));
+        assert_eq!(of(1, &[2]), seeded(seed()));
+        assert_ne!(seed(), [0, 0]);
     }
 
     #[test]

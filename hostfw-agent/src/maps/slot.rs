@@ -155,7 +155,7 @@ impl Slot {
 
     /// Whether a map is neither too small for the table nor far too large.
     fn has_room<T: Table>(&self, inner: &Inner, table: &T) -> bool {
-        let wanted = entries(table.len());
+        let wanted = wanted::<T>(table);
         let wasteful = !T::SPARSE && inner.room / 4 > wanted.max(LEAST);
         inner.room >= wanted && (self.keep == Keep::WhileItFits || !wasteful)
     }
@@ -174,6 +174,12 @@ const fn is_cheaper(changed: usize, all: usize) -> bool {
 
 fn entries(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Elements for which a map must have room. One more for tries: until Linux
+/// 6.13 a full one refuses new values for the keys that it has.
+fn wanted<T: Table>(table: &T) -> u32 {
+    entries(table.len()).saturating_add(u32::from(T::SPARSE))
 }
 
 impl Maker {
@@ -196,7 +202,7 @@ impl Maker {
             definition.value_size(),
             size_of::<T::Value>(),
         )?;
-        let wanted = entries(table.len());
+        let wanted = wanted::<T>(table);
         let room = match keep {
             Keep::WhileCheaper if T::SPARSE => wanted.saturating_mul(2),
             Keep::WhileCheaper => wanted.saturating_add(wanted / 4),

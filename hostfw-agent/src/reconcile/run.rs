@@ -35,7 +35,15 @@ pub async fn run<D: Dataplane>(
     let mut trust = Trust::Nothing;
     let mut failures = 0;
     let mut waiting = None;
+    // Apart from the next attempt, which each pass puts off.
+    let mut resync = Instant::now() + RESYNC;
     loop {
+        if Instant::now() >= resync {
+            trust = Trust::Nothing;
+        }
+        if trust == Trust::Nothing {
+            resync = Instant::now() + RESYNC;
+        }
         let next = pass(
             &mut reconciler,
             &mut store,
@@ -69,7 +77,7 @@ pub async fn run<D: Dataplane>(
                     failures = 0;
                     break;
                 }
-                () = tokio::time::sleep_until(next) => {
+                () = tokio::time::sleep_until(next.min(resync)) => {
                     trust = Trust::Nothing;
                     break;
                 }

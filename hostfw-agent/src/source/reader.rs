@@ -98,7 +98,11 @@ impl FolderReader {
             let before = self.known.get(name);
             let file = match (before, stamp) {
                 (Some(before), Some(stamp))
-                    if trust == Trust::Stamps && before.settled && before.stamp == stamp =>
+                    if trust == Trust::Stamps
+                        && before.settled
+                        && before.stamp == stamp
+                        // Why it could not be read may have passed.
+                        && before.file.content.is_ok() =>
                 {
                     before.file.clone()
                 }
@@ -201,6 +205,12 @@ mod tests {
             let read = reader.read(folder.path(), Trust::Stamps).unwrap();
             assert_eq!(text(&read), "true", "{other:?}");
         }
+
+        let mut unread = known(stamp);
+        unread.file.content = Err("too many open files".to_owned());
+        reader.known.insert("a.yaml".into(), unread);
+        let read = reader.read(folder.path(), Trust::Stamps).unwrap();
+        assert_eq!(text(&read), "true");
     }
 
     #[test]
