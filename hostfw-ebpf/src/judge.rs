@@ -6,18 +6,21 @@ use core::hint::black_box;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
-    endpoint::{Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_WORKLOAD, Family},
+    endpoint::{
+        Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_OBSERVE, FLAG_WORKLOAD,
+        Family,
+    },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, PolicyTable, TABLE_DEFAULT_DENY},
+    policy::{Action, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY},
     stage::List,
-    verdict::{Direction, Reason},
+    verdict::{Direction, Reason, Verdict},
 };
 
 use crate::{
     classify::{Classified, classify},
     maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, slot},
     parse::{Headers, protocol},
-    report::Origin,
+    report::{self, Origin},
     trial,
 };
 
@@ -124,8 +127,7 @@ pub(crate) fn pre_dnat(
     } else {
         return decide(endpoint, headers, origin);
     };
-    trial::step(origin, reason, None);
-    reason
+    told(endpoint, headers, origin, reason, None)
 }
 
 /// What the stages ahead of DNAT say of a packet that a later hook sees, asked
@@ -181,8 +183,7 @@ pub(crate) fn forward(
     origin: &Origin,
 ) -> Reason {
     if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
-        trial::step(origin, Reason::Invalid, None);
-        return Reason::Invalid;
+        return told(endpoint, headers, origin, Reason::Invalid, None);
     }
     decide(endpoint, headers, origin)
 }
@@ -207,8 +208,29 @@ pub(crate) fn normal(
     } else {
         return decide(endpoint, headers, origin);
     };
-    trial::step(origin, reason, None);
+    told(endpoint, headers, origin, reason, None)
+}
+
+/// Tells what a stage made of a packet, and gives it back.
+#[inline(always)]
+fn told(
+    endpoint: &Endpoint,
+    headers: &Headers,
+    origin: &Origin,
+    reason: Reason,
+    rule: Option<&RuleEntry>,
+) -> Reason {
+    trial::step(origin, reason, rule);
+    if observes(endpoint) && !origin.quiet && matches!(reason.verdict(), Verdict::Drop) {
+        report::denied(origin, headers, reason, rule);
+    }
     reason
+}
+
+/// Whether what the endpoint's policy denies passes all the same.
+#[inline(always)]
+pub(crate) fn observes(endpoint: &Endpoint) -> bool {
+    endpoint.flags & FLAG_OBSERVE != 0
 }
 
 /// Which end of a packet.
@@ -366,6 +388,5 @@ extern "C" fn hostfw_decide(
         Classified::NoMatch => (Reason::NoMatch, None),
         Classified::Broken => (Reason::BrokenTable, None),
     };
-    trial::step(origin, reason, rule);
-    reason
+    told(endpoint, headers, origin, reason, rule)
 }

@@ -2,16 +2,20 @@
 
 use aya_ebpf::{
     bindings::BPF_F_INNER_MAP,
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
+    },
     macros::btf_map,
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, FragmentKey},
-    counter::{COUNTER_SLOTS, Counter},
+    counter::{COUNTER_SLOTS, Counter, StagedKey},
     endpoint::Endpoint,
     event::Event,
     failsafe::{FailsafeV4, FailsafeV6},
-    limits::{CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS},
+    limits::{
+        CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS, MAX_STAGED_COUNTS,
+    },
     policy::{Row, RuleEntry},
     prefix::{PrefixV4, PrefixV6, Service},
     trial::{Trace, Trial},
@@ -65,6 +69,10 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { FRAGMENTED_DATAGRAMS
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static STAGED: PerCpuHashMap<StagedKey, u64, { MAX_STAGED_COUNTS as usize }> =
+    PerCpuHashMap::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter},
+    conntrack::FLOW_DENIED,
+    counter::{Checkpoint, Counter, StagedKey},
     verdict::{Direction, Reason},
 };
 
@@ -28,8 +29,8 @@ impl Dataplane for attach::Dataplane {
         Ok(attachments.into_iter().map(|a| a.ifindex).collect())
     }
 
-    fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        self.judged()
+    fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, DataplaneError> {
+        self.judged(observed)
     }
 
     fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
@@ -81,8 +82,22 @@ impl Dataplane for attach::Dataplane {
         self.counters()
     }
 
+    fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
+        self.would_drop()
+    }
+
+    fn staged(&self) -> Result<Vec<(StagedKey, u64)>, DataplaneError> {
+        self.staged()
+    }
+
+    fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
+        self.forget_staged(key)
+    }
+
     fn flows(&self) -> Result<Vec<FlowStatus>, DataplaneError> {
-        Ok(self.flows()?.into_iter().map(flow_status).collect())
+        let allowed = self.flows()?.into_iter();
+        let allowed = allowed.filter(|known| known.flow.state & FLOW_DENIED == 0);
+        Ok(allowed.map(flow_status).collect())
     }
 }
 

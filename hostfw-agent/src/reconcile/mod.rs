@@ -16,6 +16,7 @@ mod keep;
 mod kernel;
 mod plan;
 mod run;
+mod staged;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +24,13 @@ use std::{
     path::PathBuf,
 };
 
+use hostfw_common::counter::Outcome as Counted;
 use tracing::{error, info, warn};
 
-use self::enforce::{Enforcer, Outcome, members_alone};
+use self::{
+    enforce::{Enforcer, Outcome, members_alone},
+    staged::StagedCounts,
+};
 use crate::{
     accept::{self, Accepted, LoadError, Problem},
     compile::compile,
@@ -62,6 +67,8 @@ pub struct Settings {
     pub state_file: PathBuf,
     /// If not empty: govern only the interfaces of these names.
     pub only: BTreeSet<String>,
+    /// Judge, count and report everything, and drop nothing.
+    pub observe_only: bool,
 }
 
 /// Everything between what the store says and what the kernel does.
@@ -89,6 +96,7 @@ pub struct Reconciler<D> {
     /// The node's interfaces when it was reconciled last.
     interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
+    staged: StagedCounts,
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -113,8 +121,8 @@ impl<D: Dataplane> Reconciler<D> {
             }
         };
         Self {
+            enforcer: Enforcer::new(dataplane).observing(settings.observe_only),
             settings,
-            enforcer: Enforcer::new(dataplane),
             names,
             snapshot: None,
             read_error: None,
@@ -128,6 +136,7 @@ impl<D: Dataplane> Reconciler<D> {
             endpoints: Vec::new(),
             interfaces: Vec::new(),
             not_adopted: BTreeMap::new(),
+            staged: StagedCounts::default(),
         }
     }
 
@@ -201,6 +210,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.not_adopted.extend(outcome.not_adopted.clone());
 
         let generation = self.enforcer.dataplane().generation();
+        self.collect_staged(generation);
         if outcome.switched {
             self.accepted(&candidate, generation);
         }
@@ -232,6 +242,7 @@ impl<D: Dataplane> Reconciler<D> {
                 .map(|interface| interface.name.clone()),
             masters: masters(&selection, interfaces),
             left_alone,
+            observe_only: self.settings.observe_only,
         };
         self.endpoints = endpoint_statuses(&model, &all, &facts);
         outcome.complete() && self.read_error.is_none()
@@ -270,6 +281,19 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforcer.enforce(&image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
         })
+    }
+
+    /// Collects what staged policies of earlier generations would have done,
+    /// before their names are forgotten.
+    fn collect_staged(&mut self, generation: u64) {
+        let dataplane = self.enforcer.dataplane_mut();
+        let done = dataplane.staged().and_then(|counts| {
+            let past = self.staged.collect(&counts, generation, &self.names);
+            past.iter().try_for_each(|key| dataplane.forget_staged(key))
+        });
+        if let Err(error) = done {
+            warn!(%error, "cannot collect what staged policies would have done");
+        }
     }
 
     /// Notes that this is in force.
@@ -359,6 +383,7 @@ impl<D: Dataplane> Reconciler<D> {
             Request::Enforced => Reply::Enforced(Enforced {
                 node: self.settings.node.clone(),
                 generation: self.enforcer.dataplane().generation(),
+                observe_only: self.settings.observe_only,
                 interfaces: self.interfaces.clone(),
                 resources: self
                     .enforced
@@ -379,10 +404,10 @@ impl<D: Dataplane> Reconciler<D> {
     /// The state of the node, with counters as they are now.
     fn status(&self) -> Status {
         let dataplane = self.enforcer.dataplane();
-        let counters = dataplane.counters().unwrap_or_else(|error| {
-            warn!(%error, "cannot read the counters");
-            Vec::new()
-        });
+        let cannot = |error: &D::Error| warn!(%error, "cannot read the counters");
+        let counters = dataplane.counters().inspect_err(cannot).unwrap_or_default();
+        let would_drop = dataplane.would_drop().inspect_err(cannot);
+        let staged = dataplane.staged().inspect_err(cannot).unwrap_or_default();
         Status {
             node: self.settings.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -393,12 +418,20 @@ impl<D: Dataplane> Reconciler<D> {
                 .unwrap_or_default(),
             enforced_revision: self.enforced_revision.clone(),
             generation: dataplane.generation(),
+            observe_only: self.settings.observe_only,
             error: self.read_error.clone().or_else(|| self.error.clone()),
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
             problems: problem_statuses(&self.problems()),
             warnings: warning_statuses(&self.warnings),
-            counters: counter_statuses(counters),
+            counters: counter_statuses(counters, Counted::Enforced)
+                .into_iter()
+                .chain(counter_statuses(
+                    would_drop.unwrap_or_default(),
+                    Counted::Observed,
+                ))
+                .collect(),
+            staged: self.staged.statuses(&staged, &self.names),
         }
     }
 }

@@ -67,6 +67,7 @@ fn reconciler(folder: &TempDir, dataplane: Fake) -> Reconciler<Fake> {
             store: folder.path().join("store"),
             state_file: folder.path().join("accepted.json"),
             only: BTreeSet::new(),
+            observe_only: false,
         },
         dataplane,
         NameBook::default(),

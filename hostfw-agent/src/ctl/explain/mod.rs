@@ -239,8 +239,15 @@ struct Scene {
     resources: Vec<Resource>,
     node: String,
     interfaces: Vec<Interface>,
-    /// Of a live node: generation and flows.
-    live: Option<(u64, Flows)>,
+    live: Option<Live>,
+}
+
+/// What is known of a live node beside what it enforces.
+struct Live {
+    generation: u64,
+    /// What is denied passes all the same.
+    observe_only: bool,
+    flows: Flows,
 }
 
 impl Explain {
@@ -269,14 +276,20 @@ impl Explain {
             }
         }
         let mut bench = Bench::new(self.judge, &scene.resources, &scene.node, &scene.interfaces)?;
-        if let Some((generation, _)) = &scene.live
+        if let Some(live) = &scene.live
             && self.output == Format::Text
         {
             writeln!(
                 streams.output,
-                "node {}, generation {generation}",
-                scene.node
+                "node {}, generation {}",
+                scene.node, live.generation
             )?;
+            if live.observe_only {
+                writeln!(
+                    streams.output,
+                    "observe only: the node enforces nothing, what is denied here passes"
+                )?;
+            }
         }
         let mut disagreements = Vec::new();
         for (number, question) in (1..).zip(&questions) {
@@ -302,7 +315,7 @@ impl Explain {
         &self,
         resources: &[Resource],
         reference: &Reference,
-        live: Option<&(u64, Flows)>,
+        live: Option<&Live>,
         question: &Question,
         opinions: &[Opinion],
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
@@ -319,7 +332,7 @@ impl Explain {
             answer,
             explanation: &reference.explain(question),
             rule: rule(resources, answer, question.direction),
-            live: live.map(|(generation, flows)| (*generation, flow(flows, question))),
+            live: live.map(|live| (live, flow(&live.flows, question))),
             verbose: self.verbose,
         };
         match self.output {
@@ -430,7 +443,11 @@ impl Explain {
             resources,
             node: enforced.node,
             interfaces: enforced.interfaces,
-            live: Some((enforced.generation, flows)),
+            live: Some(Live {
+                generation: enforced.generation,
+                observe_only: enforced.observe_only,
+                flows,
+            }),
         })
     }
 }
