@@ -8,6 +8,9 @@ fn main() -> anyhow::Result<()> {
     // it would change how the host's crates compile.
     // SAFETY: a build script's main thread is its only one.
     unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // aya-build watches hostfw-ebpf itself, but nothing of what that is made of.
+    println!("cargo:rerun-if-changed=../hostfw-common");
+    println!("cargo:rerun-if-changed=../Cargo.lock");
     let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../hostfw-ebpf");
     aya_build::build_ebpf(
         [Package {

@@ -2,7 +2,7 @@
 //! parser's modules, `packet` and `parse`, as hostfw-ebpf has.
 
 use crate::{
-    packet::Packet,
+    packet::{Packet, Source as _},
     parse::{self, Headers, Parsed},
 };
 
@@ -29,7 +29,7 @@ pub fn packet(data: &[u8]) {
 
 fn facts(headers: &Headers) -> impl PartialEq + std::fmt::Debug {
     (
-        [headers.source, headers.destination],
+        [*headers.source, *headers.destination],
         [headers.source_port, headers.destination_port],
         (headers.transport, headers.protocol, headers.family),
         (headers.hop_limit, headers.identification),
@@ -46,11 +46,11 @@ fn headers(bytes: &[u8], link_header: bool) -> Option<Headers> {
     }
     let start = aligned.as_ptr() as usize;
     let packet = Packet::new(start, start + bytes.len());
-    let mut headers = Headers::EMPTY;
+    let mut headers = Headers::empty(packet.veil());
     if !matches!(parse::parse(&packet, link_header, &mut headers), Parsed::Ip) {
         return None;
     }
-    let mut quoted = Headers::EMPTY;
+    let mut quoted = Headers::empty(packet.veil());
     let _ = matches!(
         parse::parse_quoted(&packet, &headers, &mut quoted),
         Parsed::Ip

@@ -5,10 +5,15 @@
 //! egress hook after SNAT is the same in both directions.
 //!
 //! A flow is half-open until a packet against the opening direction is seen;
-//! until then each of its packets is judged anew. Then it is confirmed, and
-//! its packets pass without policy until it times out.
+//! until then each of its packets is judged anew. Then its packets pass without
+//! policy until it times out.
+//!
+//! A flow that the node's side has opened is confirmed by the answer. One that
+//! came from outside may have a forged sender, to whom an open port answers as
+//! well: it is confirmed when the opener goes on after the answer, and stays
+//! among the half-open ones until then, where only its like can push it out.
 
-use crate::boundary;
+use crate::{boundary, verdict::Direction};
 
 /// An IPv6 address, or an IPv4 one mapped into `::ffff:0:0/96`; network byte
 /// order.
@@ -71,8 +76,10 @@ impl Address {
 /// Protocols with ports (TCP, UDP, UDP-Lite, SCTP, DCCP) have them in the port
 /// fields. ICMP queries have their identifier as the asking side's port and
 /// the type of the request as the answering side's. Others have 0.
+///
+/// Made of whole words, in which the programs handle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct FlowKey {
     /// Address of the other side.
     pub remote: Address,
@@ -86,6 +93,35 @@ pub struct FlowKey {
     pub protocol: u8,
     /// Zero.
     pub _pad: [u8; 3],
+}
+
+impl FlowKey {
+    /// A key from addresses in words, as they lie in memory, and the rest.
+    ///
+    /// What is written byte by byte and read in words, as the kernel does to
+    /// hash a key, stalls the processor.
+    #[inline(always)]
+    #[must_use]
+    pub const fn compose(
+        [a, b]: [u64; 2],
+        [c, d]: [u64; 2],
+        remote_port: [u8; 2],
+        local_port: [u8; 2],
+        protocol: u8,
+    ) -> Self {
+        let rest = u64::from_ne_bytes([
+            remote_port[0],
+            remote_port[1],
+            local_port[0],
+            local_port[1],
+            protocol,
+            0,
+            0,
+            0,
+        ]);
+        // SAFETY: as large, of integers without padding; any bytes are valid.
+        unsafe { core::mem::transmute::<[u64; 5], Self>([a, b, c, d, rest]) }
+    }
 }
 
 /// A FIN was seen from the side that opened the flow.
@@ -105,6 +141,9 @@ pub const FLOW_RESET_HERE: u8 = 1 << 4;
 /// confirmed: its opener's packets are judged one by one, its answers are not.
 pub const FLOW_DENIED: u8 = 1 << 5;
 
+/// The flow, opened from outside and among the half-open ones, was answered.
+pub const FLOW_ANSWERED: u8 = 1 << 6;
+
 /// Value of [`HALF_OPEN`](crate::names::HALF_OPEN) and
 /// [`CONFIRMED`](crate::names::CONFIRMED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -123,13 +162,34 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Whether the flow is not forgotten yet at `now` (`CLOCK_MONOTONIC`,
-    /// nanoseconds): its protocol, and whether both sides have sent in it, say
-    /// how long it may be silent.
+    /// A flow, in words as [`FlowKey::compose`] makes them. `opened_by` and
+    /// `state` as the fields of these names.
     #[inline(always)]
     #[must_use]
-    pub const fn is_alive(&self, protocol: u8, confirmed: bool, now: u64) -> bool {
-        now.wrapping_sub(self.last_seen) < timeout::of(protocol, self.state, confirmed)
+    pub const fn new(last_seen: u64, opened_by: Direction, state: u8) -> Self {
+        let rest = u64::from_ne_bytes([opened_by as u8, state, 0, 0, 0, 0, 0, 0]);
+        // SAFETY: as large, of integers without padding; any bytes are valid.
+        unsafe { core::mem::transmute::<[u64; 2], Self>([last_seen, rest]) }
+    }
+
+    /// How long the flow may be silent: its protocol says so, and what was seen
+    /// of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn idle(&self, protocol: u8, confirmed: bool) -> Idle {
+        Idle::of(
+            protocol,
+            self.state,
+            confirmed || self.state & FLOW_ANSWERED != 0,
+        )
+    }
+
+    /// Whether the flow is not forgotten yet at `now` (`CLOCK_MONOTONIC`,
+    /// nanoseconds), if it is after so many nanoseconds of silence.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_alive(&self, timeout: u64, now: u64) -> bool {
+        now.wrapping_sub(self.last_seen) < timeout
             // The coarse clock of another CPU may be a tick behind the stamp.
             || self.last_seen > now
     }
@@ -141,17 +201,53 @@ pub const STAMP_INTERVAL_NS: u64 = 1_000_000_000;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Idle times after which a flow is forgotten, in nanoseconds. The figures are
-/// the defaults of Linux's own conntrack
-/// (Documentation/networking/nf_conntrack-sysctl.rst).
-pub mod timeout {
-    use super::{FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE, SECOND};
+/// Kinds of flows that may be silent for different times. The numbers index
+/// [`Timeouts`] and are ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Idle {
+    /// TCP, unanswered.
+    TcpHalfOpen = 0,
+    /// TCP, both directions seen.
+    TcpEstablished = 1,
+    /// TCP, a FIN was seen.
+    TcpFin = 2,
+    /// TCP, reset.
+    TcpReset = 3,
+    /// UDP and UDP-Lite, unanswered.
+    UdpHalfOpen = 4,
+    /// UDP and UDP-Lite, answered.
+    UdpConfirmed = 5,
+    /// ICMP and ICMPv6.
+    Icmp = 6,
+    /// SCTP, answered.
+    SctpConfirmed = 7,
+    /// Everything else.
+    Generic = 8,
+}
 
-    /// Nanoseconds of silence after which a flow with these `FLOW_*` bits is
-    /// forgotten.
+impl Idle {
+    /// How many kinds there are.
+    pub const COUNT: usize = 9;
+
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TcpHalfOpen,
+        Self::TcpEstablished,
+        Self::TcpFin,
+        Self::TcpReset,
+        Self::UdpHalfOpen,
+        Self::UdpConfirmed,
+        Self::Icmp,
+        Self::SctpConfirmed,
+        Self::Generic,
+    ];
+
+    /// The kind of a flow with these `FLOW_*` bits; `confirmed`: both sides
+    /// have sent in it.
     #[inline(always)]
     #[must_use]
-    pub const fn of(protocol: u8, state: u8, confirmed: bool) -> u64 {
+    pub const fn of(protocol: u8, state: u8, confirmed: bool) -> Self {
         const ICMP_V4: u8 = 1;
         const TCP: u8 = 6;
         const UDP: u8 = 17;
@@ -159,17 +255,66 @@ pub mod timeout {
         const SCTP: u8 = 132;
         const UDP_LITE: u8 = 136;
         match protocol {
-            TCP if state & (FLOW_RESET | FLOW_RESET_HERE) != 0 => TCP_RESET,
-            TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => TCP_FIN,
-            TCP if confirmed => TCP_ESTABLISHED,
-            TCP => TCP_HALF_OPEN,
-            UDP | UDP_LITE if confirmed => UDP_CONFIRMED,
-            UDP | UDP_LITE => UDP_HALF_OPEN,
-            ICMP_V4 | ICMP_V6 => ICMP,
-            SCTP if confirmed => SCTP_CONFIRMED,
-            _ => GENERIC,
+            TCP if state & (FLOW_RESET | FLOW_RESET_HERE) != 0 => Self::TcpReset,
+            TCP if state & (FLOW_FIN_OPENER | FLOW_FIN_ANSWER) != 0 => Self::TcpFin,
+            TCP if confirmed => Self::TcpEstablished,
+            TCP => Self::TcpHalfOpen,
+            UDP | UDP_LITE if confirmed => Self::UdpConfirmed,
+            UDP | UDP_LITE => Self::UdpHalfOpen,
+            ICMP_V4 | ICMP_V6 => Self::Icmp,
+            SCTP if confirmed => Self::SctpConfirmed,
+            _ => Self::Generic,
         }
     }
+
+    /// The name that settings and documentation use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TcpHalfOpen => "tcp-half-open",
+            Self::TcpEstablished => "tcp-established",
+            Self::TcpFin => "tcp-fin",
+            Self::TcpReset => "tcp-reset",
+            Self::UdpHalfOpen => "udp-half-open",
+            Self::UdpConfirmed => "udp-confirmed",
+            Self::Icmp => "icmp",
+            Self::SctpConfirmed => "sctp-confirmed",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// Nanoseconds of silence after which flows are forgotten, by [`Idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Timeouts(pub [u64; Idle::COUNT]);
+
+impl Timeouts {
+    /// The figures of [`timeout`].
+    pub const DEFAULT: Self = Self([
+        timeout::TCP_HALF_OPEN,
+        timeout::TCP_ESTABLISHED,
+        timeout::TCP_FIN,
+        timeout::TCP_RESET,
+        timeout::UDP_HALF_OPEN,
+        timeout::UDP_CONFIRMED,
+        timeout::ICMP,
+        timeout::SCTP_CONFIRMED,
+        timeout::GENERIC,
+    ]);
+
+    /// Nanoseconds of silence that a kind of flows may keep.
+    #[must_use]
+    pub const fn of(&self, idle: Idle) -> u64 {
+        self.0[idle as usize]
+    }
+}
+
+/// Idle times after which a flow is forgotten unless the agent is told others,
+/// in nanoseconds. The figures are the defaults of Linux's own conntrack
+/// (Documentation/networking/nf_conntrack-sysctl.rst).
+pub mod timeout {
+    use super::SECOND;
 
     /// TCP, both directions seen (nf_conntrack_tcp_timeout_established).
     pub const TCP_ESTABLISHED: u64 = 432_000 * SECOND;
@@ -213,4 +358,10 @@ pub struct FragmentKey {
     pub _pad: [u8; 2],
 }
 
-boundary!(Address = 16, FlowKey = 40, Flow = 16, FragmentKey = 40);
+boundary!(
+    Address = 16,
+    FlowKey = 40,
+    Flow = 16,
+    FragmentKey = 40,
+    Timeouts = 72
+);

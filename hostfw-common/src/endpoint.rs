@@ -1,6 +1,6 @@
 //! What governs an interface.
 
-use crate::{boundary, policy::PolicyTable, stage::List};
+use crate::{boundary, failsafe::ListedPorts, policy::PolicyTable, stage::List};
 
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -54,8 +54,11 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Bits `FLAG_*`.
     pub flags: u32,
+    /// What the fail-safes and tunnels of the generation list. The same for
+    /// all endpoints; here, where a packet's look-up leads anyway.
+    pub listed: ListedPorts,
     /// The tables by [`List`], then [`Family`].
     pub tables: [[PolicyTable; 2]; List::COUNT],
 }
 
-boundary!(EndpointId = 4, Endpoint = 232);
+boundary!(EndpointId = 4, Endpoint = 296);

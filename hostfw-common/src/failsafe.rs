@@ -42,4 +42,40 @@ pub struct FailsafeV6 {
     pub remote: [u8; 16],
 }
 
-boundary!(FailsafeV4 = 8, FailsafeV6 = 20);
+/// A set of classes with protocols and ports, which may hold more than was put
+/// in: what it does not hold, the tries of the fail-safes do not list for any
+/// address, so the programs need not look there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct ListedPorts {
+    bits: [u64; 8],
+}
+
+impl ListedPorts {
+    /// The word and the bit in it of a class, a protocol and a port (network
+    /// byte order).
+    #[inline(always)]
+    const fn place(class: u8, protocol: u8, [high, low]: [u8; 2]) -> (usize, u64) {
+        /// 2^32 divided by the golden ratio: spreads neighbours (Knuth, The Art
+        /// of Computer Programming, section 6.4).
+        const SPREAD: u32 = 0x9e37_79b1;
+        let number = u32::from_le_bytes([class, protocol, high, low]).wrapping_mul(SPREAD) >> 23;
+        ((number >> 6) as usize, 1 << (number & 63))
+    }
+
+    /// Puts in a class, a protocol and a port, network byte order.
+    pub const fn add(&mut self, class: u8, protocol: u8, port: [u8; 2]) {
+        let (word, bit) = Self::place(class, protocol, port);
+        self.bits[word] |= bit;
+    }
+
+    /// Whether these, port in network byte order, may have been put in.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hold(&self, class: u8, protocol: u8, port: [u8; 2]) -> bool {
+        let (word, bit) = Self::place(class, protocol, port);
+        self.bits[word] & bit != 0
+    }
+}
+
+boundary!(ListedPorts = 64, FailsafeV4 = 8, FailsafeV6 = 20);

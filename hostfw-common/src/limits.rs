@@ -26,11 +26,18 @@ pub const MAX_ENDPOINTS: u32 = 4096;
 /// tunnel.
 pub const MAX_FAILSAFES: u32 = 1 << 16;
 
-/// Unanswered flows kept, least recently used first to go.
-pub const HALF_OPEN_FLOWS: u32 = 1 << 16;
+/// Half-open flows kept, least recently used first to go, unless the agent is
+/// told otherwise or the machine has more or less memory.
+pub const HALF_OPEN_FLOWS: u32 = CONFIRMED_FLOWS / 4;
 
-/// Answered flows kept, least recently used first to go.
+/// Confirmed flows kept, likewise.
 pub const CONFIRMED_FLOWS: u32 = 1 << 18;
+
+/// The fewest confirmed flows that a machine of little memory keeps by default.
+pub const MIN_CONFIRMED_FLOWS: u32 = 1 << 16;
+
+/// The most confirmed flows that a machine of much memory keeps by default.
+pub const MAX_CONFIRMED_FLOWS: u32 = 1 << 20;
 
 /// Datagrams in fragments kept, least recently used first to go.
 pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;

@@ -44,6 +44,10 @@ pub const TRACE: &str = "TRACE";
 /// Constant of the programs: not 0 in test runs that use the two above.
 pub const TRIAL_MODE: &str = "TRIAL_MODE";
 
+/// Constants of the programs: how long flows may be silent
+/// ([`Timeouts`](crate::conntrack::Timeouts)).
+pub const TIMEOUTS: &str = "TIMEOUTS";
+
 /// The maps of which every generation has its own: arrays of two maps, of
 /// which slot `generation & 1` belongs to the generation.
 pub const PER_GENERATION: [&str; 8] = [

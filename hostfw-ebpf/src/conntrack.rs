@@ -1,10 +1,10 @@
 //! Flows: which packets follow an earlier decision.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
+use aya_ebpf::{Global, bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
 use hostfw_common::{
     conntrack::{
-        FLOW_DENIED, FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE, Flow, FlowKey,
-        FragmentKey, STAMP_INTERVAL_NS, timeout,
+        FLOW_ANSWERED, FLOW_DENIED, FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE,
+        Flow, FlowKey, FragmentKey, Idle, STAMP_INTERVAL_NS, timeout,
     },
     counter::Checkpoint,
     endpoint::Family,
@@ -18,6 +18,11 @@ use crate::{
     parse::{self, Headers, Parsed, protocol},
     trial,
 };
+
+/// See [`hostfw_common::names::TIMEOUTS`]. One by one, since a program wants
+/// only one of them.
+#[unsafe(no_mangle)]
+static TIMEOUTS: [Global<u64>; Idle::COUNT] = [const { Global::new(0) }; Idle::COUNT];
 
 /// What conntrack knows of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,13 @@ impl Tracked {
 pub(crate) fn now() -> u64 {
     // SAFETY: takes nothing, gives a number.
     unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// Whether a flow is not forgotten yet.
+#[inline(always)]
+fn is_alive(flow: &Flow, protocol: u8, confirmed: bool, now: u64) -> bool {
+    let timeout = TIMEOUTS[flow.idle(protocol, confirmed) as usize].load();
+    flow.is_alive(timeout, now)
 }
 
 mod tcp {
@@ -134,26 +146,21 @@ pub(crate) fn key(headers: &Headers, direction: Direction) -> Option<FlowKey> {
     } else {
         (headers.source_port, headers.destination_port)
     };
-    let protocol = headers.protocol;
-    let _pad = [0; 3];
-    Some(match direction {
-        Direction::Ingress => FlowKey {
-            remote: headers.source,
-            local: headers.destination,
-            remote_port: source_port,
-            local_port: destination_port,
-            protocol,
-            _pad,
-        },
-        Direction::Egress => FlowKey {
-            remote: headers.destination,
-            local: headers.source,
-            remote_port: destination_port,
-            local_port: source_port,
-            protocol,
-            _pad,
-        },
-    })
+    let (source, destination) = (
+        headers.source.wide_words(),
+        headers.destination.wide_words(),
+    );
+    let (remote, local, remote_port, local_port) = match direction {
+        Direction::Ingress => (source, destination, source_port, destination_port),
+        Direction::Egress => (destination, source, destination_port, source_port),
+    };
+    Some(FlowKey::compose(
+        remote,
+        local,
+        remote_port,
+        local_port,
+        headers.protocol,
+    ))
 }
 
 /// Whether the packet can be the first of its flow. All can but the answers to
@@ -228,24 +235,19 @@ pub(crate) fn quoted(
     packet: &impl Source,
     headers: &Headers,
     direction: Direction,
-    now: u64,
+    now: impl Fn() -> u64,
 ) -> Option<Tracked> {
-    quotes(headers).then(|| track_error(packet, headers, direction, now))
+    quotes(headers).then(|| track_error(packet, headers, direction, now()))
 }
 
 /// Looks a packet up, and brings its flow up to date. `quoted` as the function
 /// of that name says.
 #[inline(always)]
-pub(crate) fn track(
-    headers: &Headers,
-    quoted: Option<Tracked>,
-    direction: Direction,
-    now: u64,
-) -> Tracked {
+pub(crate) fn track(headers: &Headers, quoted: Option<Tracked>, direction: Direction) -> Tracked {
     match (trial::tracked(), quoted) {
         (Some(tracked), _) => given(tracked),
         (None, Some(tracked)) => tracked,
-        (None, None) => track_flow(headers, direction, now),
+        (None, None) => hostfw_track_flow(headers, direction),
     }
 }
 
@@ -258,10 +260,10 @@ pub(crate) fn known(
     direction: Direction,
     now: u64,
 ) -> Tracked {
-    match (trial::tracked(), quoted(packet, headers, direction, now)) {
+    match (trial::tracked(), quoted(packet, headers, direction, || now)) {
         (Some(tracked), _) => given(tracked),
         (None, Some(tracked)) => tracked,
-        (None, None) => known_flow(headers, direction, now),
+        (None, None) => hostfw_known_flow(headers, direction, now),
     }
 }
 
@@ -284,36 +286,57 @@ fn fits(headers: &Headers, from_opener: bool) -> bool {
     !headers.is_icmp() || can_open(headers) == from_opener
 }
 
-#[inline(always)]
-fn track_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
-    hostfw_track_flow(headers, direction, now)
-}
-
-/// [`track_flow`], global: see [`crate::judge`].
+/// [`look_up`], global: see [`crate::judge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn hostfw_track_flow(
+extern "C" fn hostfw_track_flow(headers: *const Headers, direction: Direction) -> Tracked {
+    // SAFETY: `track`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return Tracked::New;
+    };
+    look_up(headers, direction, now, true)
+}
+
+/// [`look_up`] that changes nothing, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_known_flow(
     headers: *const Headers,
     direction: Direction,
     now: u64,
 ) -> Tracked {
-    // SAFETY: `track_flow`, the only caller, hands in a reference.
+    // SAFETY: `known`, the only caller, hands in a reference.
     let Some(headers) = (unsafe { headers.as_ref() }) else {
         return Tracked::New;
     };
+    look_up(headers, direction, || now, false)
+}
+
+/// `now` is asked only if there is a flow: most packets of a flood have none.
+/// Netfilter programs have another clock than those at the wire.
+#[inline(always)]
+fn look_up(
+    headers: &Headers,
+    direction: Direction,
+    now: impl Fn() -> u64,
+    update: bool,
+) -> Tracked {
     if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
         return Tracked::Invalid;
     }
     let Some(key) = key(headers, direction) else {
         return Tracked::New;
     };
-    if let Some(flow) = CONFIRMED.get_ptr_mut(key) {
+    if let Some(flow) = CONFIRMED.get_ptr_mut(&key) {
+        let now = now();
         // SAFETY: the pointer stays valid for the run of the program; that
         // other CPUs write the same words at the same time costs at worst a
         // time stamp.
         let flow = unsafe { &mut *flow };
-        if !flow.is_alive(headers.protocol, true, now) {
-            let _ = CONFIRMED.remove(key);
+        if !is_alive(flow, headers.protocol, true, now) {
+            if update {
+                let _ = CONFIRMED.remove(&key);
+            }
             return Tracked::New;
         }
         // Somebody wants a new connection in the place of one that ends: for
@@ -328,90 +351,63 @@ extern "C" fn hostfw_track_flow(
         }
         let state = next_state(flow.state, headers, direction, from_opener);
         // Writing makes the line travel between CPUs: only when needed.
-        if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+        if update && (state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS) {
             flow.state = state;
             flow.last_seen = now;
         }
         return Tracked::Established;
     }
-    let Some(flow) = HALF_OPEN.get_ptr_mut(key) else {
+    let Some(flow) = HALF_OPEN.get_ptr_mut(&key) else {
         return Tracked::New;
     };
+    let now = now();
     // SAFETY: as above.
-    let flow = unsafe { &*flow };
-    if flow.opened_by == direction as u8
-        || !fits(headers, false)
-        || !flow.is_alive(headers.protocol, false, now)
+    let flow = unsafe { &mut *flow };
+    let from_opener = flow.opened_by == direction as u8;
+    let answered = flow.state & FLOW_ANSWERED != 0;
+    if from_opener && !answered
+        || answered && replaces(headers, flow)
+        || !fits(headers, from_opener)
+        || !is_alive(flow, headers.protocol, false, now)
     {
         return Tracked::New;
     }
     if flow.state & FLOW_DENIED != 0 {
         return Tracked::Denied;
     }
-    let confirmed = Flow {
-        last_seen: now,
-        opened_by: flow.opened_by,
-        state: next_state(flow.state, headers, direction, false),
-        _pad: [0; 6],
-    };
-    let _ = CONFIRMED.insert(key, confirmed, u64::from(BPF_ANY));
-    let _ = HALF_OPEN.remove(key);
-    Tracked::Established
-}
-
-#[inline(always)]
-fn known_flow(headers: &Headers, direction: Direction, now: u64) -> Tracked {
-    hostfw_known_flow(headers, direction, now)
-}
-
-/// [`known_flow`], global: see [`crate::judge`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hostfw_known_flow(
-    headers: *const Headers,
-    direction: Direction,
-    now: u64,
-) -> Tracked {
-    // SAFETY: `known_flow`, the only caller, hands in a reference.
-    let Some(headers) = (unsafe { headers.as_ref() }) else {
-        return Tracked::New;
-    };
-    if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
-        return Tracked::Invalid;
+    if !update {
+        return Tracked::Established;
     }
-    let Some(key) = key(headers, direction) else {
-        return Tracked::New;
+    let state = next_state(flow.state, headers, direction, from_opener);
+    // An opener outside may have forged its address, and then does not go on
+    // after the answer: it may send its SYN again at most.
+    let (proven, opener) = if from_opener {
+        (!is_syn(headers), direction)
+    } else {
+        (
+            matches!(direction, Direction::Ingress),
+            direction.opposite(),
+        )
     };
-    // SAFETY: read only, while the program runs.
-    let established = if let Some(flow) = unsafe { CONFIRMED.get(key) } {
-        // As in `track_flow`.
-        flow.is_alive(headers.protocol, true, now)
-            && !replaces(headers, flow)
-            && fits(headers, flow.opened_by == direction as u8)
-    // SAFETY: as above.
-    } else if let Some(flow) = unsafe { HALF_OPEN.get(key) } {
-        let answers = flow.opened_by != direction as u8
-            && fits(headers, false)
-            && flow.is_alive(headers.protocol, false, now);
-        if answers && flow.state & FLOW_DENIED != 0 {
-            return Tracked::Denied;
+    if proven {
+        let confirmed = Flow::new(now, opener, state & !FLOW_ANSWERED);
+        let _ = CONFIRMED.insert(&key, confirmed, u64::from(BPF_ANY));
+        let _ = HALF_OPEN.remove(&key);
+    } else {
+        let state = state | FLOW_ANSWERED;
+        if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
+            flow.state = state;
+            flow.last_seen = now;
         }
-        answers
-    } else {
-        false
-    };
-    if established {
-        Tracked::Established
-    } else {
-        Tracked::New
     }
+    Tracked::Established
 }
 
 /// An ICMP error belongs to the flow of the packet that it quotes, which went
 /// the other way: so it is for the one who sent that.
 #[inline(never)]
 fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, now: u64) -> Tracked {
-    let mut quoted = Headers::EMPTY;
+    let mut quoted = Headers::empty(packet.veil());
     match parse::parse_quoted(packet, headers, &mut quoted) {
         Parsed::Ip => {}
         Parsed::NotIp | Parsed::Truncated | Parsed::Malformed => return Tracked::Invalid,
@@ -425,16 +421,17 @@ fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, no
         return Tracked::Invalid;
     };
     // SAFETY: read only, while the program runs.
-    let confirmed = unsafe { CONFIRMED.get(key) };
-    if confirmed.is_some_and(|flow| flow.is_alive(quoted.protocol, true, now)) {
+    let confirmed = unsafe { CONFIRMED.get(&key) };
+    if confirmed.is_some_and(|flow| is_alive(flow, quoted.protocol, true, now)) {
         return Tracked::Related;
     }
     // SAFETY: as above.
-    let half_open = unsafe { HALF_OPEN.get(key) };
+    let half_open = unsafe { HALF_OPEN.get(&key) };
     match half_open {
         Some(flow)
-            if flow.opened_by == direction.opposite() as u8
-                && flow.is_alive(quoted.protocol, false, now) =>
+            if (flow.opened_by == direction.opposite() as u8
+                || flow.state & FLOW_ANSWERED != 0)
+                && is_alive(flow, quoted.protocol, false, now) =>
         {
             if flow.state & FLOW_DENIED == 0 {
                 Tracked::Related
@@ -489,22 +486,26 @@ extern "C" fn hostfw_record(
     }
     let denied = opening == Opening::Denied as u32;
     // SAFETY: read only, while the program runs.
-    if denied && unsafe { CONFIRMED.get(key) }.is_some_and(|flow| !replaces(headers, flow)) {
+    if denied && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow)) {
         // Untracked policy asks nobody whether there is a flow.
         return 0;
     }
     if is_syn(headers) {
         // Of a flow that ends, see `track_flow`: the new one is none of it.
-        let _ = CONFIRMED.remove(key);
+        let _ = CONFIRMED.remove(&key);
     }
     let opened_by = direction as u8;
     let state = next_state(0, headers, direction, true) | if denied { FLOW_DENIED } else { 0 };
-    if let Some(flow) = HALF_OPEN.get_ptr_mut(key) {
+    if let Some(flow) = HALF_OPEN.get_ptr_mut(&key) {
         // SAFETY: the pointer stays valid for the run of the program.
         let flow = unsafe { &mut *flow };
         if flow.opened_by == opened_by {
             // What was seen of an earlier flow says nothing of this one.
-            let anew = is_syn(headers) || !flow.is_alive(headers.protocol, false, now);
+            if denied && flow.state & FLOW_ANSWERED != 0 && !replaces(headers, flow) {
+                // As above.
+                return 0;
+            }
+            let anew = is_syn(headers) || !is_alive(flow, headers.protocol, false, now);
             let judged = if opening == Opening::Judged as u32 {
                 flow.state & FLOW_DENIED
             } else {
@@ -519,13 +520,8 @@ extern "C" fn hostfw_record(
             return 0;
         }
     }
-    let flow = Flow {
-        last_seen: now,
-        opened_by,
-        state,
-        _pad: [0; 6],
-    };
-    let _ = HALF_OPEN.insert(key, flow, u64::from(BPF_ANY));
+    let flow = Flow::new(now, direction, state);
+    let _ = HALF_OPEN.insert(&key, flow, u64::from(BPF_ANY));
     1
 }
 
@@ -564,10 +560,10 @@ extern "C" fn hostfw_denied(headers: *const Headers, direction: Direction, now: 
         return Denied::No as u32;
     };
     // SAFETY: read only, while the program runs.
-    let Some(flow) = (unsafe { HALF_OPEN.get(key) }) else {
+    let Some(flow) = (unsafe { HALF_OPEN.get(&key) }) else {
         return Denied::No as u32;
     };
-    if flow.state & FLOW_DENIED == 0 || !flow.is_alive(headers.protocol, false, now) {
+    if flow.state & FLOW_DENIED == 0 || !is_alive(flow, headers.protocol, false, now) {
         Denied::No as u32
     } else if flow.opened_by == direction as u8 {
         Denied::Opens as u32
@@ -580,15 +576,15 @@ extern "C" fn hostfw_denied(headers: *const Headers, direction: Direction, now: 
 #[inline(always)]
 pub(crate) fn forgive(headers: &Headers, direction: Direction) {
     if let Some(key) = key(headers, direction) {
-        let _ = HALF_OPEN.remove(key);
+        let _ = HALF_OPEN.remove(&key);
     }
 }
 
 #[inline(always)]
 fn fragment_key(headers: &Headers, checkpoint: Checkpoint) -> FragmentKey {
     FragmentKey {
-        source: headers.source,
-        destination: headers.destination,
+        source: *headers.source,
+        destination: *headers.destination,
         identification: headers.identification,
         protocol: match headers.family() {
             Family::V4 => headers.protocol,

@@ -50,10 +50,11 @@ pub(crate) fn is_neighbour_discovery(headers: &Headers) -> bool {
 /// Whether the packet is a tunnel's between two nodes. The headers are those
 /// on the wire.
 #[inline(always)]
-pub(crate) fn is_tunnel(generation: u64, headers: &Headers) -> bool {
+pub(crate) fn is_tunnel(endpoint: &Endpoint, generation: u64, headers: &Headers) -> bool {
     // No tunnel uses TCP: spares most packets the look-up.
     headers.protocol != protocol::TCP
         && is_listed(
+            endpoint,
             generation,
             headers,
             CLASS_TUNNEL,
@@ -61,6 +62,7 @@ pub(crate) fn is_tunnel(generation: u64, headers: &Headers) -> bool {
             Side::Destination,
         )
         && is_listed(
+            endpoint,
             generation,
             headers,
             CLASS_TUNNEL,
@@ -73,7 +75,8 @@ pub(crate) fn is_tunnel(generation: u64, headers: &Headers) -> bool {
 /// [`Reason::UntrackedDeny`], [`Reason::NoMatch`] or [`Reason::BrokenTable`].
 #[inline(always)]
 pub(crate) fn untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
-    if is_empty(endpoint, headers, origin.list) || leads_around_untracked(headers, origin) {
+    if is_empty(endpoint, headers, origin.list) || leads_around_untracked(endpoint, headers, origin)
+    {
         trial::step(origin, Reason::NoMatch, None);
         return Reason::NoMatch;
     }
@@ -90,16 +93,18 @@ pub(crate) fn untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin)
 /// There is no connection tracking here, so fail-safe ports need their answers
 /// let through, too.
 #[inline(always)]
-fn leads_around_untracked(headers: &Headers, origin: &Origin) -> bool {
+fn leads_around_untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> bool {
     let direction = origin.list.direction();
     let remote = remote(direction);
     is_listed(
+        endpoint,
         origin.generation,
         headers,
         direction as u8,
         remote,
         Side::Destination,
     ) || is_listed(
+        endpoint,
         origin.generation,
         headers,
         direction.opposite() as u8,
@@ -122,7 +127,7 @@ pub(crate) fn pre_dnat(
         Reason::Invalid
     } else if is_empty(endpoint, headers, origin.list) {
         Reason::NoMatch
-    } else if is_failsafe(headers, origin) {
+    } else if is_failsafe(endpoint, headers, origin) {
         Reason::Failsafe
     } else {
         return decide(endpoint, headers, origin);
@@ -158,7 +163,7 @@ fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin)
     if reason != Reason::NoMatch {
         return reason;
     }
-    if is_tunnel(origin.generation, wire) {
+    if is_tunnel(endpoint, origin.generation, wire) {
         return Reason::Tunnel;
     }
     origin.list = List::PreDnat;
@@ -203,7 +208,7 @@ pub(crate) fn normal(
         Reason::Workload
     } else if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
         Reason::Invalid
-    } else if is_failsafe(headers, origin) {
+    } else if is_failsafe(endpoint, headers, origin) {
         Reason::Failsafe
     } else {
         return decide(endpoint, headers, origin);
@@ -252,9 +257,10 @@ const fn remote(direction: Direction) -> Side {
 
 /// Whether the packet goes to a fail-safe port.
 #[inline(always)]
-fn is_failsafe(headers: &Headers, origin: &Origin) -> bool {
+fn is_failsafe(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> bool {
     let direction = origin.list.direction();
     is_listed(
+        endpoint,
         origin.generation,
         headers,
         direction as u8,
@@ -266,8 +272,28 @@ fn is_failsafe(headers: &Headers, origin: &Origin) -> bool {
 /// Whether the fail-safes of a class list the address of one end with the port
 /// of one end.
 #[inline(always)]
-fn is_listed(generation: u64, headers: &Headers, class: u8, address: Side, port: Side) -> bool {
-    hostfw_is_listed(generation, headers, class, address as u32, port as u32)
+fn is_listed(
+    endpoint: &Endpoint,
+    generation: u64,
+    headers: &Headers,
+    class: u8,
+    address: Side,
+    port: Side,
+) -> bool {
+    // For most packets that is all.
+    endpoint
+        .listed
+        .may_hold(class, headers.protocol, port_of(headers, port))
+        && hostfw_is_listed(generation, headers, class, address as u32, port as u32)
+}
+
+/// The port of one end.
+#[inline(always)]
+fn port_of(headers: &Headers, side: Side) -> [u8; 2] {
+    match side {
+        Side::Source => headers.source_port,
+        Side::Destination => headers.destination_port,
+    }
 }
 
 /// [`is_listed`], global: see [`hostfw_decide`]. Of a [`Side`] the compiler

@@ -31,7 +31,7 @@ use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
 use crate::{
-    packet::{MAX_OFFSET, Packet},
+    packet::{MAX_OFFSET, Packet, Source as _},
     parse::{Headers, VLAN_ID},
     wire::Hook,
 };
@@ -39,8 +39,8 @@ use crate::{
 /// Judges what comes in, natively in the driver or generically.
 #[xdp(frags)]
 fn hostfw_xdp(ctx: XdpContext) -> u32 {
-    let mut headers = Headers::EMPTY;
     let packet = Packet::new(ctx.data(), ctx.data_end());
+    let mut headers = Headers::empty(packet.veil());
     let hook = Hook {
         direction: Direction::Ingress,
         interface: ctx.ingress_ifindex() as u32,
@@ -75,8 +75,8 @@ fn hostfw_tc_out(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn tc(ctx: &TcContext, direction: Direction) -> i32 {
-    let mut headers = Headers::EMPTY;
     let packet = Packet::new(ctx.data(), ctx.data_end());
+    let mut headers = Headers::empty(packet.veil());
     // SAFETY: the context is the one that the kernel passed in.
     let (interface, ingress_interface, tagged, tag) = unsafe {
         let skb = ctx.skb.skb;

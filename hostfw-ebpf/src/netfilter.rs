@@ -41,6 +41,7 @@ use crate::{
     conntrack::{self, Denied, Opening, Tracked},
     judge,
     maps::generation,
+    packet::Veil,
     parse::{self, Fragment, Headers, Parsed, protocol},
     report::{self, Origin},
     socket_buffer::{Buffer, SocketBuffer},
@@ -111,6 +112,8 @@ pub(crate) struct Work {
     /// As it will go out to the wire.
     outgoing: Headers,
     origin: Origin,
+    /// Time of the packet.
+    now: u64,
     buffer: Buffer,
 }
 
@@ -157,12 +160,12 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
     if coming.is_none() && going.is_none() {
         return ACCEPT;
     }
-    work.headers = Headers::EMPTY;
+    work.headers = Headers::empty(Veil::new(work.hook.bytes));
+    // SAFETY: takes nothing, gives a number. The clock of the other hooks, but
+    // more exact: netfilter programs have no other.
+    work.now = unsafe { bpf_ktime_get_ns() };
     work.origin = Origin {
         generation,
-        // SAFETY: takes nothing, gives a number. The clock of the other hooks,
-        // but more exact: netfilter programs have no other.
-        now: unsafe { bpf_ktime_get_ns() },
         interface: work.hook.in_interface,
         endpoint: EndpointId { number: 0 },
         list: match checkpoint {
@@ -219,7 +222,7 @@ fn judge(
         Parsed::NotIp => return Reason::NotIp,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
     }
-    let (checkpoint, now) = (work.hook.checkpoint, work.origin.now);
+    let (checkpoint, now) = (work.hook.checkpoint, work.now);
     if matches!(work.headers.fragment(), Fragment::Later) {
         return if conntrack::follows_fragment(&work.headers, checkpoint, now) {
             Reason::Fragment
@@ -310,7 +313,7 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
 /// Whether the packet answers a flow whose forwarding policy would have denied.
 #[inline(always)]
 fn answers_denied(work: &Work) -> bool {
-    let (headers, now) = (&work.headers, work.origin.now);
+    let (headers, now) = (&work.headers, work.now);
     matches!(work.hook.checkpoint, Checkpoint::Forward)
         && conntrack::denied(headers, Direction::Ingress, now) == Denied::Answers
 }
@@ -323,8 +326,8 @@ fn goes_out(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> 
     let observes = judge::observes(endpoint);
     // What it was first seen with, before SNAT: the answers that pass all the same
     // make the flow on the wire an established one.
-    let again = observes
-        && conntrack::denied(&work.headers, Direction::Egress, work.origin.now) == Denied::Opens;
+    let again =
+        observes && conntrack::denied(&work.headers, Direction::Egress, work.now) == Denied::Opens;
     let invalid = match known(work, packet, Direction::Egress) {
         Tracked::Established if again => false,
         Tracked::Established => return Reason::Established,
@@ -356,7 +359,7 @@ fn known(work: &Work, packet: &SocketBuffer<'_>, direction: Direction) -> Tracke
     if work.hook.entry.is_related && conntrack::quotes(wire) {
         return Tracked::Related;
     }
-    conntrack::known(packet, wire, direction, work.origin.now)
+    conntrack::known(packet, wire, direction, work.now)
 }
 
 /// Finds out with which headers the packet came in from the wire.
@@ -366,7 +369,7 @@ fn on_the_wire(work: &mut Work) {
     *wire = *headers;
     if let Some(trial) = trial::given() {
         if trial.translated != 0 {
-            wire.destination = trial.wire_destination;
+            *wire.destination = trial.wire_destination;
             if !headers.is_icmp() {
                 wire.destination_port = trial.wire_destination_port;
             }

@@ -49,6 +49,12 @@ impl Veil {
     pub(crate) const fn draw(self, value: u32) -> u32 {
         value | self.0
     }
+
+    /// [`draw`](Self::draw) of 64 bits.
+    #[inline(always)]
+    pub(crate) const fn draw_wide(self, value: u64) -> u64 {
+        value | self.0 as u64
+    }
 }
 
 /// No header that is parsed begins behind this. The verifier wants a bound on

@@ -1,5 +1,7 @@
 //! From bytes to the headers that decide.
 
+use core::ops::{Deref, DerefMut};
+
 use hostfw_common::{conntrack::Address, endpoint::Family, limits::MAX_EXTENSION_HEADERS};
 
 use crate::packet::{MAX_OFFSET, Source, Veil};
@@ -48,12 +50,58 @@ pub(crate) enum Fragment {
     Later,
 }
 
+/// An address of a packet, where the programs can move it in two words: a word
+/// that is read in other pieces than it was written in stalls the processor.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct WideAddress(Address);
+
+impl WideAddress {
+    /// From two words as they lie in memory. The first one is often the same,
+    /// and the verifier is not to know it.
+    #[inline(always)]
+    fn new([high, low]: [u64; 2], veil: Veil) -> Self {
+        // SAFETY: both have 16 bytes, and any bytes are valid integers.
+        unsafe { core::mem::transmute::<[u64; 2], Self>([veil.draw_wide(high), low]) }
+    }
+
+    /// The address in words, as they lie in memory.
+    #[inline(always)]
+    pub(crate) const fn wide_words(self) -> [u64; 2] {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute::<Self, [u64; 2]>(self) }
+    }
+
+    /// Whether this is an IPv4 address, mapped.
+    #[inline(always)]
+    fn is_mapped(self) -> bool {
+        let [high, low] = self.wide_words();
+        high == 0 && low as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+    }
+}
+
+impl Deref for WideAddress {
+    type Target = Address;
+
+    #[inline(always)]
+    fn deref(&self) -> &Address {
+        &self.0
+    }
+}
+
+impl DerefMut for WideAddress {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Address {
+        &mut self.0
+    }
+}
+
 /// What decides about a packet.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct Headers {
-    pub(crate) source: Address,
-    pub(crate) destination: Address,
+    pub(crate) source: WideAddress,
+    pub(crate) destination: WideAddress,
     /// Identification of the datagram; only for fragments.
     pub(crate) identification: [u8; 4],
     /// Source port; for ICMP the identifier of a query. Otherwise 0.
@@ -70,22 +118,17 @@ pub(crate) struct Headers {
     pub(crate) family: u8,
     /// [`Fragment`] as a number.
     fragment: u8,
+    _pad: u8,
 }
 
 impl Headers {
-    pub(crate) const EMPTY: Self = Self {
-        source: Address { bytes: [0; 16] },
-        destination: Address { bytes: [0; 16] },
-        identification: [0; 4],
-        source_port: [0; 2],
-        destination_port: [0; 2],
-        transport: 0,
-        protocol: 0,
-        hop_limit: 0,
-        tcp_flags: 0,
-        family: Family::V4 as u8,
-        fragment: Fragment::Whole as u8,
-    };
+    /// Nothing but zeros: an IPv4 packet that is whole. Made of words that the
+    /// compiler does not know, for which it would call a function.
+    #[inline(always)]
+    pub(crate) fn empty(veil: Veil) -> Self {
+        // SAFETY: as large, of integers; any bytes are valid.
+        unsafe { core::mem::transmute::<[u64; 6], Self>([veil.draw_wide(0); 6]) }
+    }
 
     /// The address family.
     #[inline(always)]
@@ -109,22 +152,17 @@ impl Headers {
         }
     }
 
-    /// Makes the verifier forget by which way the headers were filled in.
+    /// Makes the verifier forget by which way the headers were filled in. Of
+    /// the rest it knows nothing anyway.
     #[inline(always)]
-    pub(crate) fn draw(&mut self, veil: Veil) {
+    fn draw(&mut self, veil: Veil) {
         let byte = |value: u8| veil.draw(u32::from(value)) as u8;
         let pair =
             |value: [u8; 2]| (veil.draw(u32::from(u16::from_ne_bytes(value))) as u16).to_ne_bytes();
-        for address in [&mut self.source, &mut self.destination] {
-            for chunk in address.bytes.as_chunks_mut::<4>().0 {
-                *chunk = veil.draw(u32::from_ne_bytes(*chunk)).to_ne_bytes();
-            }
-        }
         self.source_port = pair(self.source_port);
         self.destination_port = pair(self.destination_port);
         self.transport = veil.draw(u32::from(self.transport)) as u16;
         self.protocol = byte(self.protocol);
-        self.hop_limit = byte(self.hop_limit);
         self.tcp_flags = byte(self.tcp_flags);
         self.family = byte(self.family);
         self.fragment = byte(self.fragment);
@@ -216,27 +254,38 @@ const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 /// interface has none.
 #[inline(never)]
 pub(crate) fn parse(packet: &impl Source, link_header: bool, headers: &mut Headers) -> Parsed {
-    let parsed = parse_frame(packet, link_header, headers);
+    let parsed = match link(packet, link_header) {
+        Link::Ipv4(offset) => parse_ipv4(packet, offset, true, headers),
+        Link::Ipv6(offset) => parse_ipv6(packet, offset, true, headers),
+        Link::Other(parsed) => return parsed,
+    };
     headers.draw(packet.veil());
     parsed
 }
 
+/// What lies behind the link header, and where.
+enum Link {
+    Ipv4(usize),
+    Ipv6(usize),
+    Other(Parsed),
+}
+
 #[inline(always)]
-fn parse_frame(packet: &impl Source, link_header: bool, headers: &mut Headers) -> Parsed {
+fn link(packet: &impl Source, link_header: bool) -> Link {
     if !link_header {
         // Two bytes where one would do: of `start + 1 > end` the compiler makes
         // `end > start`, from which the verifier learns nothing.
         return match packet.read::<[u8; 2]>(0) {
-            None => Parsed::Truncated,
+            None => Link::Other(Parsed::Truncated),
             Some([first, _]) => match first >> 4 {
-                4 => parse_ipv4(packet, 0, true, headers),
-                6 => parse_ipv6(packet, 0, true, headers),
-                _ => Parsed::NotIp,
+                4 => Link::Ipv4(0),
+                6 => Link::Ipv6(0),
+                _ => Link::Other(Parsed::NotIp),
             },
         };
     }
     let Some(ethernet) = packet.read::<Ethernet>(0) else {
-        return Parsed::Truncated;
+        return Link::Other(Parsed::Truncated);
     };
     let mut ethertype = u16::from_be_bytes(ethernet.ethertype);
     let mut offset = size_of::<Ethernet>();
@@ -245,21 +294,21 @@ fn parse_frame(packet: &impl Source, link_header: bool, headers: &mut Headers) -
             break;
         }
         let Some([tag, inner]) = packet.read::<[[u8; 2]; 2]>(offset) else {
-            return Parsed::Truncated;
+            return Link::Other(Parsed::Truncated);
         };
         // The frame is the VLAN interface's, which has its own endpoint if
         // any; only a priority tag leaves it with this one.
         if u16::from_be_bytes(tag) & VLAN_ID != 0 {
-            return Parsed::NotIp;
+            return Link::Other(Parsed::NotIp);
         }
         ethertype = u16::from_be_bytes(inner);
         offset += 4;
     }
     match ethertype {
-        ETHERTYPE_IPV4 => parse_ipv4(packet, offset, true, headers),
-        ETHERTYPE_IPV6 => parse_ipv6(packet, offset, true, headers),
-        _ if is_tag(ethertype) => Parsed::Malformed,
-        _ => Parsed::NotIp,
+        ETHERTYPE_IPV4 => Link::Ipv4(offset),
+        ETHERTYPE_IPV6 => Link::Ipv6(offset),
+        _ if is_tag(ethertype) => Link::Other(Parsed::Malformed),
+        _ => Link::Other(Parsed::NotIp),
     }
 }
 
@@ -298,8 +347,8 @@ fn parse_ipv4(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
         return Parsed::Malformed;
     }
     headers.family = Family::V4 as u8;
-    headers.source = mapped(ip.source);
-    headers.destination = mapped(ip.destination);
+    headers.source = WideAddress::new(mapped(ip.source), packet.veil());
+    headers.destination = WideAddress::new(mapped(ip.destination), packet.veil());
     headers.protocol = ip.protocol;
     headers.hop_limit = ip.ttl;
     headers.transport = (offset + header_length) as u16;
@@ -337,8 +386,8 @@ fn parse_ipv6(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
         return Parsed::Malformed;
     }
     headers.family = Family::V6 as u8;
-    headers.source = address(ip.source);
-    headers.destination = address(ip.destination);
+    headers.source = WideAddress::new(address(ip.source), packet.veil());
+    headers.destination = WideAddress::new(address(ip.destination), packet.veil());
     // On no wire (draft-itojun-v6ops-v4mapped-harmful): to conntrack the packet
     // would be one of an IPv4 flow.
     if headers.source.is_mapped() || headers.destination.is_mapped() {
@@ -427,7 +476,7 @@ fn parse_ipv6(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
 /// `payload`: bytes behind the IP headers by the IP header's own account, which
 /// padding of the frame does not add to. `whole`: all of the transport header
 /// must be there, not only the eight bytes that an ICMP error quotes.
-#[inline(never)]
+#[inline(always)]
 fn parse_transport(
     packet: &impl Source,
     at: usize,
@@ -484,17 +533,16 @@ fn parse_transport(
     Parsed::Ip
 }
 
+/// An IPv4 address, mapped, in words as they lie in memory.
 #[inline(always)]
-fn mapped([high, low]: [u16; 2]) -> Address {
+fn mapped([high, low]: [u16; 2]) -> [u64; 2] {
     let [a, b] = high.to_ne_bytes();
     let [c, d] = low.to_ne_bytes();
-    Address::from_v4([a, b, c, d])
+    [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])]
 }
 
 #[inline(always)]
-fn address(words: [u16; 8]) -> Address {
-    Address {
-        // SAFETY: both are 16 bytes in the same order.
-        bytes: unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) },
-    }
+fn address(words: [u16; 8]) -> [u64; 2] {
+    // SAFETY: both are 16 bytes in the same order.
+    unsafe { core::mem::transmute::<[u16; 8], [u64; 2]>(words) }
 }

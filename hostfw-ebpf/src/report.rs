@@ -1,6 +1,6 @@
 //! What the programs tell user space: counters, and events one by one.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use hostfw_common::{
     counter::{self, Checkpoint, Outcome, StagedKey},
     endpoint::EndpointId,
@@ -41,7 +41,6 @@ pub(crate) fn count(observes: bool, checkpoint: Checkpoint, reason: Reason, byte
 #[repr(C)]
 pub(crate) struct Origin {
     pub(crate) generation: u64,
-    pub(crate) now: u64,
     pub(crate) interface: u32,
     pub(crate) endpoint: EndpointId,
     pub(crate) list: List,
@@ -125,13 +124,14 @@ fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
     // SAFETY: the reserved bytes are those of an event, and all of them are
     // written.
     unsafe {
-        (*event).time = origin.now;
+        // Exact, and to be had in all programs: events are rare.
+        (*event).time = bpf_ktime_get_ns();
         (*event).generation = origin.generation;
         (*event).interface = origin.interface;
         (*event).endpoint = origin.endpoint;
         (*event).rule = *rule;
-        (*event).source = headers.source;
-        (*event).destination = headers.destination;
+        (*event).source = *headers.source;
+        (*event).destination = *headers.destination;
         (*event).source_port = if headers.is_icmp() {
             [0; 2]
         } else {

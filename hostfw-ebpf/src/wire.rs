@@ -109,13 +109,12 @@ fn judge_governed(
         Parsed::Truncated | Parsed::Malformed if learning => return Reason::Learning,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
     }
-    let now = conntrack::now();
     if matches!(headers.fragment(), Fragment::Later) {
         return if hook.forwarded {
             Reason::Forwarded
         } else if learning {
             Reason::Learning
-        } else if conntrack::follows_fragment(headers, checkpoint, now) {
+        } else if conntrack::follows_fragment(headers, checkpoint, conntrack::now()) {
             Reason::Fragment
         } else {
             Reason::OrphanFragment
@@ -129,9 +128,8 @@ fn judge_governed(
     {
         packet = longer;
     }
-    let origin = Origin {
+    let mut origin = Origin {
         generation,
-        now,
         interface: hook.interface,
         endpoint: endpoint.id,
         list: match hook.direction {
@@ -140,16 +138,16 @@ fn judge_governed(
         },
         quiet: false,
     };
-    let quoted = conntrack::quoted(&packet, headers, hook.direction, now);
+    let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = hostfw_wire_stages(
         endpoint,
         headers,
-        &origin,
+        &raw mut origin,
         u32::from(hook.forwarded),
         quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
     );
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
-        conntrack::record_fragment(headers, checkpoint, now);
+        conntrack::record_fragment(headers, checkpoint, conntrack::now());
     }
     reason
 }
@@ -162,13 +160,13 @@ fn judge_governed(
 extern "C" fn hostfw_wire_stages(
     endpoint: *const Endpoint,
     headers: *const Headers,
-    origin: *const Origin,
+    origin: *mut Origin,
     forwarded: u32,
     quoted: u32,
 ) -> Reason {
     // SAFETY: `judge_governed`, the only caller, hands in references.
     let (Some(endpoint), Some(headers), Some(origin)) =
-        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
+        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_mut()) })
     else {
         return Reason::BrokenTable;
     };
@@ -185,16 +183,16 @@ extern "C" fn hostfw_wire_stages(
         let reason = judge::untracked(endpoint, headers, origin);
         if reason != Reason::NoMatch {
             if observes && !for_later && matches!(reason.verdict(), Verdict::Drop) {
-                conntrack::record(headers, direction, origin.now, Opening::Denied);
+                conntrack::record(headers, direction, conntrack::now(), Opening::Denied);
             }
             return reason;
         }
-        if judge::is_tunnel(origin.generation, headers) {
+        if judge::is_tunnel(endpoint, origin.generation, headers) {
             return Reason::Tunnel;
         }
     }
     let quoted = Tracked::from_number(quoted);
-    let invalid = match conntrack::track(headers, quoted, direction, origin.now) {
+    let invalid = match conntrack::track(headers, quoted, direction) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
@@ -210,18 +208,12 @@ extern "C" fn hostfw_wire_stages(
     } else {
         match direction {
             Direction::Ingress => {
-                let origin = Origin {
-                    list: List::PreDnat,
-                    ..*origin
-                };
-                judge::pre_dnat(endpoint, headers, invalid, &origin)
+                origin.list = List::PreDnat;
+                judge::pre_dnat(endpoint, headers, invalid, origin)
             }
             Direction::Egress => {
-                let origin = Origin {
-                    list: List::NormalOut,
-                    ..*origin
-                };
-                judge::normal(endpoint, headers, invalid, &origin)
+                origin.list = List::NormalOut;
+                judge::normal(endpoint, headers, invalid, origin)
             }
         }
     };
@@ -232,7 +224,7 @@ extern "C" fn hostfw_wire_stages(
         Verdict::Drop => return reason,
     };
     if !invalid && !for_later {
-        conntrack::record(headers, direction, origin.now, opening);
+        conntrack::record(headers, direction, conntrack::now(), opening);
     }
     reason
 }

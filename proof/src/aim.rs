@@ -103,25 +103,17 @@ impl<'a> Aim<'a> {
         match resource {
             Resource::GlobalNetworkPolicy(policy) => {
                 let spec = &policy.spec;
-                let (untracked, pre_dnat) =
-                    (spec.do_not_track == Some(true), spec.pre_dnat == Some(true));
-                let path = (spec.apply_on_forward != Some(true)).then_some(Path::Local);
-                for (direction, rules) in [
-                    (Direction::Ingress, &spec.ingress),
-                    (Direction::Egress, &spec.egress),
-                ] {
-                    let path = if untracked && direction == Direction::Egress {
-                        Some(Path::Local)
-                    } else {
-                        path
-                    };
-                    self.rules.extend(rules.iter().map(|rule| Target {
-                        rule,
-                        direction,
-                        path,
-                        wire: untracked || pre_dnat,
-                    }));
-                }
+                self.add_policy(
+                    [&spec.ingress, &spec.egress],
+                    [spec.do_not_track, spec.pre_dnat, spec.apply_on_forward],
+                );
+            }
+            Resource::StagedGlobalNetworkPolicy(policy) => {
+                let spec = &policy.spec;
+                self.add_policy(
+                    [&spec.ingress, &spec.egress],
+                    [spec.do_not_track, spec.pre_dnat, spec.apply_on_forward],
+                );
             }
             Resource::Profile(profile) => {
                 for (direction, rules) in [
@@ -185,7 +177,22 @@ impl<'a> Aim<'a> {
                     }
                 }
             }
-            Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
+            Resource::Tier(_) => {}
+        }
+    }
+
+    /// Rules for ingress and egress of a policy, enforced or staged, and
+    /// whether it is untracked, before DNAT, and for what is forwarded.
+    fn add_policy(&mut self, rules: [&'a [Rule]; 2], marks: [Option<bool>; 3]) {
+        let [untracked, pre_dnat, forward] = marks.map(|mark| mark == Some(true));
+        for (direction, rules) in Direction::ALL.into_iter().zip(rules) {
+            let local = !forward || untracked && direction == Direction::Egress;
+            self.rules.extend(rules.iter().map(|rule| Target {
+                rule,
+                direction,
+                path: local.then_some(Path::Local),
+                wire: untracked || pre_dnat,
+            }));
         }
     }
 
@@ -225,8 +232,8 @@ impl<'a> Aim<'a> {
                 draft.miss(self, random);
             }
             28..=33 => draft.aim_at_failsafe(self, direction, random),
-            34..=37 => draft.aim_at_tunnel(self, random),
-            38 => draft.aim_at_discovery(random),
+            34..=39 => draft.aim_at_tunnel(self, random),
+            40 => draft.aim_at_discovery(random),
             _ => {}
         }
         self.ask(draft, direction, path, wire, random)
@@ -368,13 +375,12 @@ impl Draft {
             .and_then(|fields| fields.kind.map(|kind| (kind, fields.code)));
         draft.settle(random);
         if draft.icmp.is_some()
-            && let Some((kind, code)) = wanted.or(unwanted.filter(|_| random.percent(40)))
+            && let Some((kind, code)) = wanted.or(unwanted.filter(|_| random.percent(60)))
         {
             let any = random.below(256) as u8;
-            draft.icmp = Some((
-                u8::try_from(kind).unwrap_or(0),
-                code.and_then(|code| u8::try_from(code).ok()).unwrap_or(any),
-            ));
+            let code = code.and_then(|code| u8::try_from(code).ok());
+            let code = code.filter(|_| random.percent(75)).unwrap_or(any);
+            draft.icmp = Some((u8::try_from(kind).unwrap_or(0), code));
         }
         draft
     }
@@ -474,7 +480,7 @@ impl Draft {
 
     fn aim_at_tunnel(&mut self, aim: &Aim<'_>, random: &mut Random) {
         let (protocol, port) = *random.one_of(&TUNNELS);
-        let v4 = self.v4();
+        let v4 = self.v4() && random.percent(60);
         let end = |random: &mut Random| {
             let of_family: Vec<IpAddr> = aim
                 .nodes
@@ -651,7 +657,7 @@ fn port_of(entity: &EntityRule, random: &mut Random) -> u16 {
     match wanted {
         Some(port) => port,
         None => match random.any_of(&avoided) {
-            Some(port) if random.percent(20) => *port,
+            Some(port) if random.percent(50) => *port,
             Some(_) | None => self::port(random),
         },
     }

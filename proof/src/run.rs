@@ -6,8 +6,6 @@ use anyhow::Context as _;
 use hostfw_agent::{
     judge::{Judge, JudgeError, Judges, Kernel},
     question::{Answer, Question},
-    reference::{Event, Explanation},
-    resource::Action,
 };
 
 use proptest::{
@@ -209,7 +207,8 @@ impl Bench {
                 self.coverage.answer(&case.scene, question, answer);
             }
             if self.packets.is_multiple_of(self.explain_one_of.max(1)) {
-                self.count_steps(&judges.reference().explain(question));
+                let explanation = judges.reference().explain(question);
+                self.coverage.steps(&case.scene, question, &explanation);
             }
         }
         Outcome::Agreement
@@ -250,30 +249,6 @@ impl Bench {
     fn refuse(&mut self, error: &JudgeError) -> Outcome {
         self.refused += 1;
         Outcome::Refused(error.to_string())
-    }
-
-    /// Counts what matched and did not decide, and what did not match.
-    fn count_steps(&mut self, explanation: &Explanation) {
-        for step in &explanation.steps {
-            let Event::Rule {
-                tier,
-                rule,
-                staged,
-                missed,
-                ..
-            } = &step.event
-            else {
-                continue;
-            };
-            match missed {
-                Some(mismatch) => self.coverage.missed(&mismatch.field),
-                None => self.coverage.met(
-                    rule.action,
-                    *staged,
-                    tier.is_none() && rule.action == Action::Pass,
-                ),
-            }
-        }
     }
 }
 

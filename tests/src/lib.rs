@@ -5,6 +5,7 @@
 //! so that what is seen is what an administrator would see.
 
 pub mod cluster;
+pub mod dhcp;
 pub mod echo;
 pub mod expectations;
 pub mod netns;

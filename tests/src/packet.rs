@@ -171,6 +171,12 @@ impl Packet {
         self.protocol
     }
 
+    /// TTL or hop limit.
+    #[must_use]
+    pub const fn hops(&self) -> u8 {
+        self.hop_limit
+    }
+
     /// Where in the bytes behind the IP header their checksum is.
     #[must_use]
     pub const fn checksum_at(&self) -> Option<usize> {

@@ -16,6 +16,22 @@ use crate::{
 /// The only file of the store.
 const FILE: &str = "resources.yaml";
 
+/// Runs a test on a new topology with an agent on node1, and finishes it as
+/// [`Policed::finish`] does. Outside of the sandbox nothing is done.
+///
+/// # Errors
+///
+/// What the test says, and what is not as it expects.
+pub fn on_node1(test: impl FnOnce(&Topology, &mut Policed<'_>) -> Result<()>) -> Result<()> {
+    let Some(binaries) = Binaries::or_skip() else {
+        return Ok(());
+    };
+    let topology = Topology::up()?;
+    let mut policed = Policed::start(&topology, &binaries)?;
+    test(&topology, &mut policed)?;
+    policed.finish()
+}
+
 /// A cluster, and what was found on it that should not be.
 #[derive(Debug)]
 pub struct Policed<'a> {

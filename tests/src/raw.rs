@@ -29,7 +29,8 @@ pub struct Message {
     pub from: Host,
     /// Who should get it.
     pub to: Host,
-    /// The packet; of its IP header only addresses and protocol are used.
+    /// The packet; of its IP header only addresses, protocol and hop limit are
+    /// used.
     pub packet: Packet,
 }
 
@@ -143,6 +144,11 @@ fn open(packet: &Packet) -> io::Result<Socket> {
 
 fn send(packet: &Packet) -> io::Result<()> {
     let socket = open(packet)?;
+    if packet.source().is_ipv4() {
+        socket.set_ttl_v4(packet.hops().into())?;
+    } else {
+        socket.set_unicast_hops_v6(packet.hops().into())?;
+    }
     let destination = SockAddr::from(SocketAddr::new(packet.destination(), 0));
     match socket.send_to(&packet.transport(), &destination) {
         // So IPv6 says that a program dropped it on its way out.

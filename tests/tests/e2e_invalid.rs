@@ -2,19 +2,18 @@
 
 use anyhow::Result;
 use hostfw_tests::{
-    cluster::Binaries,
     expectations::Expectation::{self, Closed, Open},
     packet::{
         Packet,
         flags::{ACK, FIN, PSH, SYN, URG},
     },
-    policed::Policed,
+    policed::on_node1,
     raw::{self, Message},
     resources::{endpoint, host_endpoint, policy, pre_dnat, resource},
     topology::{
         FAILSAFE_PORT, Family,
         Host::{self, Client, Node1, Pod1},
-        TCP_PORT, Topology, kube_proxy,
+        TCP_PORT, kube_proxy,
     },
 };
 
@@ -77,63 +76,51 @@ fn unchecked() -> String {
 
 #[test]
 fn they_are_dropped_before_failsafes_and_rules_of_normal_policy() -> Result<()> {
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    let mut ports = Ports(40_000);
-    let mut policed = Policed::start(&topology, &binaries)?;
-    policed.enforce("everything is allowed", &[endpoint(Node1, ""), allow_all()])?;
-    policed.expect_arrival(&ports.segments(Client, Node1, TCP_PORT, Closed))?;
-    policed.expect_arrival(&ports.segments(Client, Node1, FAILSAFE_PORT, Closed))?;
-    policed.expect_arrival(&unmatched_error(Client, Node1).map(|message| (message, Closed)))?;
-    policed.enforce(
-        "everything is allowed, and the check is off",
-        &[endpoint(Node1, ""), allow_all(), unchecked()],
-    )?;
-    policed.expect_arrival(&ports.segments(Client, Node1, TCP_PORT, Open))?;
-    policed.expect_arrival(&unmatched_error(Client, Node1).map(|message| (message, Open)))?;
-    policed.finish()
+    on_node1(|_, policed| {
+        let mut ports = Ports(40_000);
+        policed.enforce("everything is allowed", &[endpoint(Node1, ""), allow_all()])?;
+        policed.expect_arrival(&ports.segments(Client, Node1, TCP_PORT, Closed))?;
+        policed.expect_arrival(&ports.segments(Client, Node1, FAILSAFE_PORT, Closed))?;
+        policed.expect_arrival(&unmatched_error(Client, Node1).map(|message| (message, Closed)))?;
+        policed.enforce(
+            "everything is allowed, and the check is off",
+            &[endpoint(Node1, ""), allow_all(), unchecked()],
+        )?;
+        policed.expect_arrival(&ports.segments(Client, Node1, TCP_PORT, Open))?;
+        policed.expect_arrival(&unmatched_error(Client, Node1).map(|message| (message, Open)))
+    })
 }
 
 #[test]
 fn they_are_not_forwarded_even_where_no_policy_governs() -> Result<()> {
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    for family in Family::ALL {
-        kube_proxy::forward_invalid(topology.namespace(Node1), family)?;
-    }
-    let mut ports = Ports(41_000);
-    let mut policed = Policed::start(&topology, &binaries)?;
-    policed.enforce("an endpoint alone", &[endpoint(Node1, "")])?;
-    policed.expect_arrival(&ports.segments(Client, Pod1, TCP_PORT, Closed))?;
-    policed.expect_arrival(&ports.segments(Pod1, Client, TCP_PORT, Closed))?;
-    policed.enforce("the check is off", &[endpoint(Node1, ""), unchecked()])?;
-    policed.expect_arrival(&ports.segments(Client, Pod1, TCP_PORT, Open))?;
-    policed.expect_arrival(&ports.segments(Pod1, Client, TCP_PORT, Open))?;
-    policed.finish()
+    on_node1(|topology, policed| {
+        for family in Family::ALL {
+            kube_proxy::forward_invalid(topology.namespace(Node1), family)?;
+        }
+        let mut ports = Ports(41_000);
+        policed.enforce("an endpoint alone", &[endpoint(Node1, "")])?;
+        policed.expect_arrival(&ports.segments(Client, Pod1, TCP_PORT, Closed))?;
+        policed.expect_arrival(&ports.segments(Pod1, Client, TCP_PORT, Closed))?;
+        policed.enforce("the check is off", &[endpoint(Node1, ""), unchecked()])?;
+        policed.expect_arrival(&ports.segments(Client, Pod1, TCP_PORT, Open))?;
+        policed.expect_arrival(&ports.segments(Pod1, Client, TCP_PORT, Open))
+    })
 }
 
 /// On a workload's interface normal policy does not judge what is for the
 /// host itself: so only pre-DNAT policy can drop it.
 #[test]
 fn before_dnat_they_are_dropped_only_if_there_is_policy_before_dnat() -> Result<()> {
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    let mut ports = Ports(42_000);
-    let mut policed = Policed::start(&topology, &binaries)?;
-    let all = host_endpoint("node1-all", Node1, "*", "");
-    policed.enforce("an endpoint for all interfaces", std::slice::from_ref(&all))?;
-    policed.expect_arrival(&ports.segments(Pod1, Node1, TCP_PORT, Open))?;
-    let other = pre_dnat(
-        "other",
-        "ingress: [{action: Deny, protocol: UDP, destination: {ports: [9]}}]",
-    );
-    policed.enforce("and pre-DNAT policy for something else", &[all, other])?;
-    policed.expect_arrival(&ports.segments(Pod1, Node1, TCP_PORT, Closed))?;
-    policed.finish()
+    on_node1(|_, policed| {
+        let mut ports = Ports(42_000);
+        let all = host_endpoint("node1-all", Node1, "*", "");
+        policed.enforce("an endpoint for all interfaces", std::slice::from_ref(&all))?;
+        policed.expect_arrival(&ports.segments(Pod1, Node1, TCP_PORT, Open))?;
+        let other = pre_dnat(
+            "other",
+            "ingress: [{action: Deny, protocol: UDP, destination: {ports: [9]}}]",
+        );
+        policed.enforce("and pre-DNAT policy for something else", &[all, other])?;
+        policed.expect_arrival(&ports.segments(Pod1, Node1, TCP_PORT, Closed))
+    })
 }

@@ -8,13 +8,13 @@ use hostfw_tests::{
     cluster::Binaries,
     expectations::Expectation::{self, Closed, Open},
     packet::Packet,
-    policed::Policed,
+    policed::{Policed, on_node1},
     probe::{
         Action::{BigUdp, Ping, Tcp, Udp},
         Target::Host as To,
     },
     raw::{self, Message},
-    resources::{endpoint, pre_dnat, resource, untracked},
+    resources::{endpoint, forward, pre_dnat, resource, untracked},
     topology::{
         Family,
         Host::{self, Client, Node1, Node2, Pod1, Pod2},
@@ -107,41 +107,58 @@ fn real_vxlan_over_ipv6_passes_between_known_nodes() -> Result<()> {
 
 #[test]
 fn ipip_and_wireguard_made_by_hand_pass_between_known_nodes() -> Result<()> {
-    let Some(binaries) = Binaries::or_skip() else {
-        return Ok(());
-    };
-    let topology = Topology::up()?;
-    let mut policed = Policed::start(&topology, &binaries)?;
-    let resources = [
-        with_addresses(Node1),
-        // Known, but with no agent: what it sends and gets is node1's to judge.
-        with_addresses(Node2),
-        pre_dnat("none", "ingress: [{action: Deny}]"),
-    ];
-    policed.enforce("everything is denied", &resources)?;
-    let mut expected = Vec::new();
-    for (from, to, known) in [
-        (Node2, Node1, Open),
-        (Node1, Node2, Open),
-        (Client, Node1, Closed),
-        (Node1, Client, Closed),
-    ] {
-        expected.extend(outer_packets(from, to, known));
-    }
-    policed.expect_arrival(&expected)?;
-    let disabled = resource(
-        "FelixConfiguration",
-        "default",
-        "wireguardListeningPort: 51000, wireguardListeningPortV6: 51000",
-    );
-    policed.enforce(
-        "everything is denied, WireGuard has another port",
-        &[&resources[..], &[disabled]].concat(),
-    )?;
-    let [v4, _] = raw::udp(Node2, Node1, WIREGUARD_PORT, WIREGUARD_PORT);
-    let [_, v6] = raw::udp(Node2, Node1, WIREGUARD_PORT_V6, WIREGUARD_PORT_V6);
-    policed.expect_arrival(&[(v4, Closed), (v6, Closed)])?;
-    policed.finish()
+    on_node1(|_, policed| {
+        let resources = [
+            with_addresses(Node1),
+            // Known, but with no agent: what it sends and gets is node1's to judge.
+            with_addresses(Node2),
+            pre_dnat("none", "ingress: [{action: Deny}]"),
+        ];
+        policed.enforce("everything is denied", &resources)?;
+        let mut expected = Vec::new();
+        for (from, to, known) in [
+            (Node2, Node1, Open),
+            (Node1, Node2, Open),
+            (Client, Node1, Closed),
+            (Node1, Client, Closed),
+        ] {
+            expected.extend(outer_packets(from, to, known));
+        }
+        policed.expect_arrival(&expected)?;
+        let disabled = resource(
+            "FelixConfiguration",
+            "default",
+            "wireguardListeningPort: 51000, wireguardListeningPortV6: 51000",
+        );
+        policed.enforce(
+            "everything is denied, WireGuard has another port",
+            &[&resources[..], &[disabled]].concat(),
+        )?;
+        let [v4, _] = raw::udp(Node2, Node1, WIREGUARD_PORT, WIREGUARD_PORT);
+        let [_, v6] = raw::udp(Node2, Node1, WIREGUARD_PORT_V6, WIREGUARD_PORT_V6);
+        policed.expect_arrival(&[(v4, Closed), (v6, Closed)])
+    })
+}
+
+#[test]
+fn forwarded_tunnels_made_by_hand_lead_around_pre_dnat_policy_and_no_other() -> Result<()> {
+    on_node1(|_, policed| {
+        // Their ends are known, and node1 is neither of them.
+        let known = [
+            with_addresses(Node1),
+            with_addresses(Client),
+            with_addresses(Pod1),
+        ];
+        let denied = pre_dnat("none", "ingress: [{action: Deny}]");
+        let resources = [&known[..], &[denied.clone()]].concat();
+        policed.enforce("pre-DNAT Deny of all", &resources)?;
+        policed.expect_arrival(&outer_packets(Client, Pod1, Open))?;
+        policed.expect_arrival(&outer_packets(Node2, Pod1, Closed))?;
+        let forward = forward("none", "ingress: [{action: Deny}]");
+        let resources = [&known[..], &[denied, forward]].concat();
+        policed.enforce("and forward Deny of all", &resources)?;
+        policed.expect_arrival(&outer_packets(Client, Pod1, Closed))
+    })
 }
 
 /// What tunnels would send; Geneve, which nothing configures, is none.

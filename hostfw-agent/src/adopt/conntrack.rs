@@ -1,7 +1,7 @@
 //! The kernel's conntrack table, through ctnetlink (linux/netfilter/
 //! nfnetlink_conntrack.h). Values in its attributes are big-endian.
 
-use std::io;
+use std::{collections::HashMap, io};
 
 use hostfw_common::{
     conntrack::{Address, FLOW_ADOPTED, FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FlowKey},
@@ -56,6 +56,38 @@ pub(super) fn dump() -> io::Result<Vec<Known>> {
     Ok(entries)
 }
 
+/// Who is on the node's side of a flow, behind NAT: an address and a port, 0
+/// without ports; network byte order.
+pub(super) type Inside = (Address, [u8; 2]);
+
+/// For each flow of the table, by the keys that it may have on the wire, who
+/// is on the node's side of it.
+pub(super) fn insides() -> io::Result<HashMap<FlowKey, Inside>> {
+    let mut found = HashMap::new();
+    Request::new(GET, libc::NLM_F_DUMP, &[libc::AF_UNSPEC as u8, 0, 0, 0])
+        .send(libc::NETLINK_NETFILTER, |message| {
+            found.extend(inside(&message.payload).into_iter().flatten())
+        })?;
+    Ok(found)
+}
+
+/// The two keys that an entry's flow may have, with who is inside then: the
+/// one who answers, if it was opened outside, else the one who asks.
+fn inside(message: &[u8]) -> Option<[(FlowKey, Inside); 2]> {
+    let (original, reply) = tuples(message.get(NFGENMSG..)?)?;
+    let end = |tuple: &Tuple| {
+        let port = match tuple.ports {
+            Ports::Transport { source, .. } => source,
+            Ports::Icmp { .. } | Ports::None => [0; 2],
+        };
+        (tuple.source, port)
+    };
+    Some([
+        (opened_outside(&original).0, end(&reply)),
+        (opened_here(&original, &reply).0, end(&original)),
+    ])
+}
+
 /// One direction of an entry.
 struct Tuple {
     source: Address,
@@ -81,8 +113,7 @@ enum Ports {
 /// not understood.
 fn parse(message: &[u8]) -> Option<Known> {
     let entry = message.get(NFGENMSG..)?;
-    let original = tuple(attribute(entry, CTA_TUPLE_ORIG)?)?;
-    let reply = tuple(attribute(entry, CTA_TUPLE_REPLY)?)?;
+    let (original, reply) = tuples(entry)?;
     let status = attribute(entry, CTA_STATUS)
         .and_then(|status| Some(u32::from_be_bytes(status.try_into().ok()?)))
         .unwrap_or(0);
@@ -152,6 +183,13 @@ fn opened_here(original: &Tuple, reply: &Tuple) -> (FlowKey, Direction) {
         ..FlowKey::default()
     };
     (key, Direction::Egress)
+}
+
+/// The original direction, and that of replies.
+fn tuples(entry: &[u8]) -> Option<(Tuple, Tuple)> {
+    let original = tuple(attribute(entry, CTA_TUPLE_ORIG)?)?;
+    let reply = tuple(attribute(entry, CTA_TUPLE_REPLY)?)?;
+    Some((original, reply))
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {

@@ -8,6 +8,7 @@
 mod conntrack;
 mod flow;
 mod known;
+mod route;
 mod sockets;
 
 use aya::{
@@ -19,7 +20,7 @@ use hostfw_common::{
     names::{CONFIRMED, HALF_OPEN},
 };
 
-pub use self::known::{KnownFlow, ip};
+pub use self::known::{FlowReader, Kernel, KnownFlow, Surroundings, ip};
 
 use self::flow::Known;
 use crate::{

@@ -6,6 +6,7 @@
 //! by link update: no packet goes unjudged.
 
 mod error;
+mod flow_tables;
 mod hook;
 mod interface;
 mod links;
@@ -28,14 +29,14 @@ use aya::{
     programs::Program,
 };
 use hostfw_common::{
-    conntrack::{Flow, FlowKey},
+    conntrack::{Flow, FlowKey, Timeouts},
     counter::{Checkpoint, Counter, Outcome, StagedKey, slot},
-    limits,
     names::{COUNTERS, EVENTS, STAGED},
     verdict::{Direction, Reason},
 };
 
 pub use error::DataplaneError;
+pub use flow_tables::{FlowTables, FlowTimeout, FlowTimeoutError};
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
 pub use netfilter::{BtfError, NetfilterChoice, NetfilterError};
 pub use remove::{Removed, remove_all};
@@ -60,10 +61,11 @@ pub struct Options {
     /// What the programs log: 0 nothing, then as [`aya_log::Level`] numbers
     /// them, 1 errors to 5 everything.
     pub log_level: u8,
-    /// Unanswered flows kept. Has no effect on a map that is pinned already.
-    pub half_open: u32,
-    /// Answered flows kept. Has no effect on a map that is pinned already.
-    pub confirmed: u32,
+    /// How many flows are kept. Has no effect on maps that are pinned already:
+    /// these keep their sizes, and with them their flows.
+    pub tables: FlowTables,
+    /// How long flows may be silent.
+    pub timeouts: Timeouts,
 }
 
 impl Options {
@@ -76,8 +78,8 @@ impl Options {
             tc: TcChoice::Auto,
             netfilter: NetfilterChoice::Auto,
             log_level: 0,
-            half_open: limits::HALF_OPEN_FLOWS,
-            confirmed: limits::CONFIRMED_FLOWS,
+            tables: FlowTables::for_this_machine(),
+            timeouts: Timeouts::DEFAULT,
         }
     }
 }
@@ -181,6 +183,16 @@ impl Dataplane {
     /// If maps cannot be made or filled. The former image is in force then.
     pub fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
         Ok(self.generations.switch(image)?)
+    }
+
+    /// Where a lasting map is pinned.
+    pub(crate) fn map_pin(&self, name: &str) -> PathBuf {
+        self.pins.maps().join(name)
+    }
+
+    /// How long flows may be silent.
+    pub(crate) const fn timeouts(&self) -> Timeouts {
+        self.options.timeouts
     }
 
     /// Packets and bytes by checkpoint and reason, all CPUs together, since the

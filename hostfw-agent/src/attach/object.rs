@@ -12,7 +12,7 @@ use hostfw_common::{
     counter::{Counter, StagedKey},
     names::{
         ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, LAYOUT, PER_GENERATION,
-        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, STAGED, TRIAL_MODE,
+        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, STAGED, TIMEOUTS, TRIAL_MODE,
     },
 };
 
@@ -67,14 +67,21 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
         }
     }
     let mut ebpf = loader
-        .map_max_entries(HALF_OPEN, options.half_open)
-        .map_max_entries(CONFIRMED, options.confirmed)
+        .map_max_entries(HALF_OPEN, options.tables.half_open)
+        .map_max_entries(CONFIRMED, options.tables.confirmed)
         .override_global(aya_log::LEVEL, &options.log_level, false)
         .override_global(LAYOUT, &layout, true)
         .override_global(TRIAL_MODE, &trial, true)
+        .override_global(TIMEOUTS, &options.timeouts, true)
         .load(OBJECT)
         .map_err(|error| DataplaneError::Load(Box::new(error)))?;
     check_pinned(&ebpf, &definitions)?;
+    for (name, wanted) in [
+        (HALF_OPEN, options.tables.half_open),
+        (CONFIRMED, options.tables.confirmed),
+    ] {
+        tell_size(&ebpf, name, wanted)?;
+    }
     // Before any map is taken from `ebpf`: the instructions name maps by
     // descriptors, which must be open until the kernel has read them.
     for name in [PROGRAM_XDP, PROGRAM_TC_INGRESS, PROGRAM_TC_EGRESS] {
@@ -191,6 +198,23 @@ fn check_pinned(ebpf: &Ebpf, definitions: &aya_obj::Object) -> Result<(), MapsEr
                     found,
                 });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Says so if a table of flows was pinned with another size than is wanted now:
+/// it keeps that, for the flows in it go on.
+fn tell_size(ebpf: &Ebpf, name: &'static str, wanted: u32) -> Result<(), MapsError> {
+    if let Some(fd) = ebpf.map(name).and_then(map_fd) {
+        let kept = bpf::map_info(fd).map_err(MapsError::bpf(name))?.max_entries;
+        if kept != wanted {
+            tracing::warn!(
+                map = name,
+                kept,
+                wanted,
+                "the flows that are known stay in a table of the old size; --detach gives it up"
+            );
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use hostfw_common::{
 };
 
 use super::{
-    DataplaneError, NetfilterError, Options,
+    DataplaneError, FlowTables, NetfilterError, Options,
     netfilter::{Place, Programs},
     object::{self, Loaded, Purpose},
 };
@@ -57,8 +57,10 @@ impl TrialPrograms {
         super::raise_memlock();
         // Trials look at few flows, and the pin root is not used.
         let options = Options {
-            half_open: 64,
-            confirmed: 64,
+            tables: FlowTables {
+                half_open: 64,
+                confirmed: 64,
+            },
             ..Options::new("")
         };
         let Loaded {

@@ -14,7 +14,9 @@ use std::{
 use anyhow::bail;
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use hostfw_agent::{
-    attach::{self, Dataplane, IngressChoice, NetfilterChoice, Options, TcChoice},
+    attach::{
+        self, Dataplane, FlowTables, FlowTimeout, IngressChoice, NetfilterChoice, Options, TcChoice,
+    },
     interfaces,
     observe::{
         events::{self, NameBook},
@@ -24,6 +26,7 @@ use hostfw_agent::{
     reconcile::{self, Reconciler, Settings},
     source::follow::Follower,
 };
+use hostfw_common::conntrack::Timeouts;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -110,6 +113,35 @@ struct Arguments {
     /// Judge, count and report everything, and drop nothing
     #[arg(long, env = "HOSTFW_OBSERVE_ONLY")]
     observe_only: bool,
+
+    /// Confirmed flows to keep room for [default: by memory, 65536 to 1048576]
+    #[arg(
+        long,
+        env = "HOSTFW_CONFIRMED_FLOWS",
+        value_name = "FLOWS",
+        value_parser = clap::value_parser!(u32).range(1024..=1 << 24)
+    )]
+    confirmed_flows: Option<u32>,
+
+    /// Half-open flows to keep room for [default: by memory, 16384 to 262144]
+    #[arg(
+        long,
+        env = "HOSTFW_HALF_OPEN_FLOWS",
+        value_name = "FLOWS",
+        value_parser = clap::value_parser!(u32).range(1024..=1 << 24)
+    )]
+    half_open_flows: Option<u32>,
+
+    /// Seconds of silence after which flows are forgotten (repeatable):
+    /// tcp-half-open, tcp-established, tcp-fin, tcp-reset, udp-half-open,
+    /// udp-confirmed, icmp, sctp-confirmed or generic
+    #[arg(
+        long,
+        env = "HOSTFW_FLOW_TIMEOUT",
+        value_name = "KIND=SECONDS",
+        value_delimiter = ','
+    )]
+    flow_timeout: Vec<FlowTimeout>,
 
     /// Form of the log, which goes to standard error
     #[arg(long, env = "HOSTFW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -216,11 +248,21 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // First of all: both find out whether another agent is at work, the socket
     // without leaving anything behind if so.
     let socket = ControlSocket::bind(&arguments.socket)?;
+    let defaults = FlowTables::for_this_machine();
+    let mut timeouts = Timeouts::DEFAULT;
+    for timeout in &arguments.flow_timeout {
+        timeout.set(&mut timeouts);
+    }
     let mut dataplane = Dataplane::open(&Options {
         ingress: arguments.ingress,
         tc: arguments.tc,
         netfilter: arguments.netfilter,
         log_level: arguments.bpf_log as u8,
+        tables: FlowTables {
+            half_open: arguments.half_open_flows.unwrap_or(defaults.half_open),
+            confirmed: arguments.confirmed_flows.unwrap_or(defaults.confirmed),
+        },
+        timeouts,
         ..Options::new(&arguments.pin_root)
     })?;
     let mut terminate = signal(SignalKind::terminate())?;

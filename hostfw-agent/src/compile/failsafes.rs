@@ -2,7 +2,7 @@
 
 use hostfw_common::{
     endpoint::Family,
-    failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
+    failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6, ListedPorts},
     verdict::Direction,
 };
 
@@ -68,7 +68,23 @@ pub(super) fn add(image: &mut Image, selection: &Selection) -> Result<(), Compil
             policy: None,
         });
     }
+    let listed = listed(image);
+    for endpoint in image.endpoints.values_mut() {
+        endpoint.listed = listed;
+    }
     Ok(())
+}
+
+/// What the tries list, for any address.
+fn listed(image: &Image) -> ListedPorts {
+    let mut listed = ListedPorts::default();
+    for (_, key) in image.failsafes_v4.keys() {
+        listed.add(key.class, key.protocol, key.port);
+    }
+    for (_, key) in image.failsafes_v6.keys() {
+        listed.add(key.class, key.protocol, key.port);
+    }
+    listed
 }
 
 /// What is matched exactly.

@@ -124,7 +124,12 @@ impl<'a> Compiler<'a> {
         for list in List::ALL {
             tables[list as usize] = self.tables(&object, list, governed.list(list))?;
         }
-        let endpoint = Endpoint { id, flags, tables };
+        let endpoint = Endpoint {
+            id,
+            flags,
+            tables,
+            ..Endpoint::default()
+        };
         self.image
             .endpoints
             .insert(governed.interface.index, endpoint);

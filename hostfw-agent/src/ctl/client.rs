@@ -15,6 +15,9 @@ use crate::observe::{
 
 /// How long the agent may take for an answer. It answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Flows it must read first, and there may be a million: as long as it lets a
+/// client wait.
+const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(30);
 
 /// Longest answer: thousands of objects and endpoints fit.
 const MAX_ANSWER: u64 = 256 << 20;
@@ -71,7 +74,10 @@ fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> Result<T, Client
 
 fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(match request {
+        Request::Flows => PATIENCE_FOR_FLOWS,
+        Request::Status | Request::Enforced => PATIENCE,
+    }))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');

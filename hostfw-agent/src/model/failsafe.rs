@@ -24,6 +24,9 @@ pub struct FelixSettings {
     pub excluded_interfaces: Option<Vec<InterfaceNames>>,
     /// `vxlanPort`: UDP port of VXLAN; `None` if absent.
     pub vxlan_port: Option<u16>,
+    /// `genevePort`: UDP port of Geneve; `None` if absent: there is no Geneve
+    /// then.
+    pub geneve_port: Option<u16>,
     /// `wireguardListeningPort`: UDP port of WireGuard over IPv4; `None` if
     /// absent.
     pub wireguard_port: Option<u16>,

@@ -27,12 +27,18 @@ pub struct Enforced {
     pub resources: Vec<Value>,
 }
 
+/// Most flows that are told: an answer of some 50 MB.
+pub const MOST_FLOWS: usize = 200_000;
+
 /// The flows that a node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flows {
-    /// In no particular order.
+    /// Confirmed ones first; at most [`MOST_FLOWS`].
     pub flows: Vec<FlowStatus>,
+    /// How many more there are.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// A flow that was allowed, by its tuple on the wire.
@@ -54,25 +60,54 @@ pub struct FlowStatus {
     pub opened_by_remote: bool,
     /// Whether both sides have sent: then its packets pass without policy.
     pub confirmed: bool,
+    /// Index of the interface that leads to the other side, by the routing
+    /// table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<u32>,
+    /// Who is on the node's side, if the kernel's conntrack table tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
 }
 
+/// Who is on the node's side of a flow, behind NAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inside {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; 0 without ports.
+    pub port: u16,
+    /// Whether it is the node itself; else the flow is forwarded.
+    pub here: bool,
+}
+
+/// A flow's protocol, and address and port of the other side and of the node's
+/// side.
+pub type FlowTuple = (u8, (IpAddr, u16), (IpAddr, u16));
+
 impl FlowStatus {
-    /// Whether a packet with this tuple, going this way, is one of the flow's.
+    /// The flow's tuple on the wire.
     #[must_use]
-    pub fn holds(
-        &self,
-        direction: Direction,
-        protocol: u8,
-        (source, source_port): (IpAddr, u16),
-        (destination, destination_port): (IpAddr, u16),
-    ) -> bool {
-        let (remote, local) = match direction {
-            Direction::Ingress => ((source, source_port), (destination, destination_port)),
-            Direction::Egress => ((destination, destination_port), (source, source_port)),
-        };
-        self.protocol == protocol
-            && (self.remote, self.remote_port) == remote
-            && (self.local, self.local_port) == local
+    pub const fn tuple(&self) -> FlowTuple {
+        (
+            self.protocol,
+            (self.remote, self.remote_port),
+            (self.local, self.local_port),
+        )
+    }
+}
+
+/// The tuple of the flow that a packet going this way is one of.
+#[must_use]
+pub const fn tuple_of(
+    direction: Direction,
+    protocol: u8,
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
+) -> FlowTuple {
+    match direction {
+        Direction::Ingress => (protocol, source, destination),
+        Direction::Egress => (protocol, destination, source),
     }
 }
 
@@ -81,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_directions_of_a_flow_and_nothing_else() {
+    fn both_directions_have_the_flows_tuple_and_others_do_not() {
         let flow = FlowStatus {
             protocol: 6,
             remote: "192.0.2.1".parse().unwrap(),
@@ -90,13 +125,18 @@ mod tests {
             local_port: 443,
             opened_by_remote: true,
             confirmed: true,
+            interface: None,
+            inside: None,
         };
         let remote = (flow.remote, flow.remote_port);
         let local = (flow.local, flow.local_port);
-        assert!(flow.holds(Direction::Ingress, 6, remote, local));
-        assert!(flow.holds(Direction::Egress, 6, local, remote));
-        assert!(!flow.holds(Direction::Egress, 6, remote, local));
-        assert!(!flow.holds(Direction::Ingress, 17, remote, local));
-        assert!(!flow.holds(Direction::Ingress, 6, (flow.remote, 1), local));
+        let is = |direction, protocol, source, destination| {
+            tuple_of(direction, protocol, source, destination) == flow.tuple()
+        };
+        assert!(is(Direction::Ingress, 6, remote, local));
+        assert!(is(Direction::Egress, 6, local, remote));
+        assert!(!is(Direction::Egress, 6, remote, local));
+        assert!(!is(Direction::Ingress, 17, remote, local));
+        assert!(!is(Direction::Ingress, 6, (flow.remote, 1), local));
     }
 }

@@ -10,7 +10,7 @@ use hostfw_common::{
 use crate::{
     compile::image::Image,
     model::Interface,
-    observe::{live::FlowStatus, status::HookStatus},
+    observe::{live::Flows, status::HookStatus},
 };
 
 /// The programs and maps in the kernel. A trait so that what is done in which
@@ -132,13 +132,17 @@ pub trait Dataplane {
     /// If it could not be.
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Self::Error>;
 
-    /// The flows that policy has allowed, whether or not they are confirmed.
+    /// What reads the flows that policy has allowed, whether or not they are
+    /// confirmed: there may be a million, so not the loop does it.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell.
-    fn flows(&self) -> Result<Vec<FlowStatus>, Self::Error>;
+    fn flows(&self) -> Result<ReadFlows, Self::Error>;
 }
+
+/// Reads flows, which takes a while; or tells why it cannot.
+pub type ReadFlows = Box<dyn FnOnce() -> Result<Flows, String> + Send>;
 
 /// Where the programs of an interface are attached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use hostfw_common::{
     verdict::Reason,
 };
 
-use super::dataplane::{Dataplane, Hooks};
+use super::dataplane::{Dataplane, Hooks, ReadFlows};
 use crate::{
     compile::image::Image,
     model::Interface,
-    observe::{live::FlowStatus, status::HookStatus},
+    observe::{live::Flows, status::HookStatus},
 };
 
 /// What was asked of the kernel side.
@@ -194,8 +194,8 @@ impl Dataplane for Fake {
         Ok(0)
     }
 
-    fn flows(&self) -> Result<Vec<FlowStatus>, Refused> {
-        Ok(Vec::new())
+    fn flows(&self) -> Result<ReadFlows, Refused> {
+        Ok(Box::new(|| Ok(Flows::default())))
     }
 
     fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {

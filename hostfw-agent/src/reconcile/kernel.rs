@@ -8,13 +8,16 @@ use hostfw_common::{
     verdict::{Direction, Reason},
 };
 
-use super::{Dataplane, Hooks};
+use super::{Dataplane, Hooks, ReadFlows};
 use crate::{
-    adopt::{KnownFlow, ip},
+    adopt::{Kernel, KnownFlow, Surroundings, ip},
     attach::{self, DataplaneError, Hook},
     compile::image::Image,
     model::Interface,
-    observe::{live::FlowStatus, status::HookStatus},
+    observe::{
+        live::{FlowStatus, Flows, Inside, MOST_FLOWS},
+        status::HookStatus,
+    },
 };
 
 impl Dataplane for attach::Dataplane {
@@ -94,14 +97,24 @@ impl Dataplane for attach::Dataplane {
         self.forget_staged(key)
     }
 
-    fn flows(&self) -> Result<Vec<FlowStatus>, DataplaneError> {
-        let allowed = self.flows()?.into_iter();
-        let allowed = allowed.filter(|known| known.flow.state & FLOW_DENIED == 0);
-        Ok(allowed.map(flow_status).collect())
+    fn flows(&self) -> Result<ReadFlows, DataplaneError> {
+        let reader = self.flow_reader()?;
+        Ok(Box::new(move || {
+            let mut known = reader.read().map_err(|error| error.to_string())?;
+            known.retain(|known| known.flow.state & FLOW_DENIED == 0);
+            let mut kernel = Kernel::read();
+            let flows = known.iter().take(MOST_FLOWS);
+            Ok(Flows {
+                flows: flows
+                    .map(|known| flow_status(*known, kernel.surroundings(&known.key)))
+                    .collect(),
+                left_out: known.len().saturating_sub(MOST_FLOWS),
+            })
+        }))
     }
 }
 
-fn flow_status(known: KnownFlow) -> FlowStatus {
+fn flow_status(known: KnownFlow, surroundings: Surroundings) -> FlowStatus {
     let KnownFlow {
         key,
         flow,
@@ -115,6 +128,12 @@ fn flow_status(known: KnownFlow) -> FlowStatus {
         local_port: u16::from_be_bytes(key.local_port),
         opened_by_remote: flow.opened_by == Direction::Ingress as u8,
         confirmed,
+        interface: surroundings.interface,
+        inside: surroundings.inside.map(|(address, port)| Inside {
+            address,
+            port,
+            here: surroundings.here,
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ mod dataplane;
 mod enforce;
 #[cfg(test)]
 mod fake;
+mod flows;
 mod keep;
 mod kernel;
 mod plan;
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
+    flows::FlowClients,
     staged::StagedCounts,
 };
 use crate::{
@@ -40,9 +42,9 @@ use crate::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
-        live::{Enforced, Flows},
+        live::Enforced,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
-        socket::{Refusal, Reply, Request},
+        socket::{Question, Reply, Request},
         status::{EndpointStatus, Status},
     },
     select::{Selection, select},
@@ -53,7 +55,7 @@ use crate::{
     },
 };
 
-pub use dataplane::{Dataplane, Hooks};
+pub use dataplane::{Dataplane, Hooks, ReadFlows};
 pub use run::run;
 
 /// What the agent is told once.
@@ -97,6 +99,7 @@ pub struct Reconciler<D> {
     interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
     staged: StagedCounts,
+    flow_clients: FlowClients,
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -137,6 +140,7 @@ impl<D: Dataplane> Reconciler<D> {
             interfaces: Vec::new(),
             not_adopted: BTreeMap::new(),
             staged: StagedCounts::default(),
+            flow_clients: FlowClients::default(),
         }
     }
 
@@ -377,8 +381,8 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// What a client of the control socket wants to know.
-    fn answer(&self, request: Request) -> Reply {
-        match request {
+    fn answer(&self, question: Question) {
+        let reply = match question.request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Enforced => Reply::Enforced(Enforced {
                 node: self.settings.node.clone(),
@@ -393,12 +397,12 @@ impl<D: Dataplane> Reconciler<D> {
                     .collect(),
             }),
             Request::Flows => match self.enforcer.dataplane().flows() {
-                Ok(flows) => Reply::Flows(Flows { flows }),
-                Err(error) => Reply::Refusal(Refusal {
-                    error: format!("cannot read the flows: {error}"),
-                }),
+                Ok(read) => return self.flow_clients.serve(read, question.reply),
+                Err(error) => flows::refusal(&error),
             },
-        }
+        };
+        // Fails if the client went away meanwhile.
+        let _ = question.reply.send(reply);
     }
 
     /// The state of the node, with counters as they are now.

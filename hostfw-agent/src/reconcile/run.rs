@@ -44,9 +44,7 @@ pub async fn run<D: Dataplane>(
                     next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
                 }
                 reconciler.being_written = store.being_written();
-                // Fails if the client went away meanwhile.
-                let answer = reconciler.answer(question.request);
-                let _ = question.reply.send(answer);
+                reconciler.answer(question);
                 continue;
             }
             () = store.changed() => failures = 0,

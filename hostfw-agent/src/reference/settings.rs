@@ -21,10 +21,10 @@ const OUTBOUND: (&[u16], &[u16]) = (&[179, 2379, 2380, 5473, 6443, 6666, 6667], 
 
 /// A port that no policy closes.
 #[derive(Clone, Copy, Debug)]
-struct Failsafe {
+pub(super) struct Failsafe {
     protocol: u8,
     port: u16,
-    net: Option<IpNet>,
+    pub(super) net: Option<IpNet>,
 }
 
 /// Fail-safe ports of one direction.
@@ -72,14 +72,14 @@ impl Failsafes {
             .map(Self)
     }
 
-    /// Whether the port is open to the peer.
-    pub(super) fn open(&self, packet: &Packet, port: u16, peer: End) -> bool {
-        packet.has_ports()
-            && self.0.iter().any(|entry| {
-                entry.protocol == packet.protocol
-                    && entry.port == port
-                    && entry.net.is_none_or(|net| net.contains(&peer.address))
-            })
+    /// The entry by which the port is open to the peer.
+    pub(super) fn open(&self, packet: &Packet, port: u16, peer: End) -> Option<&Failsafe> {
+        self.0.iter().find(|entry| {
+            packet.has_ports()
+                && entry.protocol == packet.protocol
+                && entry.port == port
+                && entry.net.is_none_or(|net| net.contains(&peer.address))
+        })
     }
 }
 
@@ -93,6 +93,7 @@ pub(super) struct Settings {
     workload_prefixes: Vec<String>,
     excluded: Vec<String>,
     vxlan: u16,
+    geneve: Option<u16>,
     /// IPv4, IPv6.
     wireguard: [u16; 2],
 }
@@ -128,6 +129,7 @@ impl Settings {
             workload_prefixes: names("interfacePrefix", "cali"),
             excluded: names("interfaceExclude", "kube-ipvs0"),
             vxlan: port("vxlanPort", 4789),
+            geneve: Some(port("genevePort", 0)).filter(|port| *port != 0),
             wireguard: [
                 port("wireguardListeningPort", 51820),
                 port("wireguardListeningPortV6", 51821),
@@ -175,7 +177,11 @@ impl Settings {
         let family = packet.family();
         let tunnel = match packet.protocol {
             IPIP => family == Family::V4,
-            UDP => port == self.vxlan || port == self.wireguard[family as usize],
+            UDP => {
+                port == self.vxlan
+                    || port == self.wireguard[family as usize]
+                    || Some(port) == self.geneve
+            }
             _ => false,
         };
         tunnel

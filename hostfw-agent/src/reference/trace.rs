@@ -1,6 +1,7 @@
 //! What was looked at on a packet's way.
 
-use hostfw_common::stage::Stage;
+use hostfw_common::{stage::Stage, verdict::Direction};
+use ipnet::IpNet;
 
 use super::{criterion::Mismatch, packet::Packet, rule::Rule};
 use crate::{
@@ -56,8 +57,15 @@ pub enum Event {
         /// It denies; otherwise the next tier is looked at.
         denies: bool,
     },
-    /// A fail-safe port matched.
-    Failsafe,
+    /// A fail-safe port led around the stage, or let the packet through.
+    Failsafe {
+        /// Whether it is one of the inbound or of the outbound ones.
+        list: Direction,
+        /// The other side's net, if it is limited to one.
+        net: Option<IpNet>,
+    },
+    /// The packet is a tunnel's between nodes, which leads around the stage.
+    Tunnel,
     /// Connection tracking finds the packet impossible.
     Invalid,
 }

@@ -144,6 +144,7 @@ pub(super) fn walk(reference: &Reference, question: &Question, trace: &mut Trace
             // Somebody else's: it passes pre-DNAT policy, and no more.
             Path::Forward => {
                 if let Some(list) = progress.next(Stage::PreDnat) {
+                    judge.trace.note(list.stage(), || Event::Tunnel);
                     progress.no_match(list);
                 }
             }
@@ -192,16 +193,23 @@ impl Judge<'_> {
         let (to, from) = (packet.destination, packet.source);
         let failsafe = match list.direction() {
             Direction::Ingress => {
-                settings.inbound.open(packet, to.port, from)
-                    || settings.outbound.open(packet, from.port, from)
+                let reply = || settings.outbound.open(packet, from.port, from);
+                let own = settings.inbound.open(packet, to.port, from);
+                own.map(|entry| (Direction::Ingress, entry))
+                    .or_else(|| Some((Direction::Egress, reply()?)))
             }
             Direction::Egress => {
-                settings.outbound.open(packet, to.port, to)
-                    || settings.inbound.open(packet, from.port, to)
+                let reply = || settings.inbound.open(packet, from.port, to);
+                let own = settings.outbound.open(packet, to.port, to);
+                own.map(|entry| (Direction::Egress, entry))
+                    .or_else(|| Some((Direction::Ingress, reply()?)))
             }
         };
-        if failsafe {
-            self.trace.note(list.stage(), || Event::Failsafe);
+        if let Some((of, entry)) = failsafe {
+            self.trace.note(list.stage(), || Event::Failsafe {
+                list: of,
+                net: entry.net,
+            });
             return None;
         }
         self.tiers(list, packet)
@@ -216,8 +224,7 @@ impl Judge<'_> {
         if self.invalid && enforced {
             return Some(self.drop_invalid(list));
         }
-        if self.is_failsafe(list.direction(), packet) {
-            self.trace.note(list.stage(), || Event::Failsafe);
+        if self.is_failsafe(list, packet) {
             return None;
         }
         self.tiers(list, packet)
@@ -236,8 +243,7 @@ impl Judge<'_> {
         if self.invalid {
             return self.drop_invalid(list);
         }
-        if self.is_failsafe(list.direction(), packet) {
-            self.trace.note(list.stage(), || Event::Failsafe);
+        if self.is_failsafe(list, packet) {
             return Decision::by(Why::Failsafe, true);
         }
         self.tiers(list, packet)
@@ -252,13 +258,21 @@ impl Judge<'_> {
 
     /// Whether the destination's port is a fail-safe one, of this host for what
     /// comes in, of the others for what goes out.
-    fn is_failsafe(&self, direction: Direction, packet: &Packet) -> bool {
+    fn is_failsafe(&mut self, list: List, packet: &Packet) -> bool {
         let settings = &self.reference.settings;
         let port = packet.destination.port;
-        match direction {
+        let direction = list.direction();
+        let entry = match direction {
             Direction::Ingress => settings.inbound.open(packet, port, packet.source),
             Direction::Egress => settings.outbound.open(packet, port, packet.destination),
+        };
+        if let Some(entry) = entry {
+            self.trace.note(list.stage(), || Event::Failsafe {
+                list: direction,
+                net: entry.net,
+            });
         }
+        entry.is_some()
     }
 
     fn tiers(&mut self, list: List, packet: &Packet) -> Option<Decision> {

@@ -28,6 +28,10 @@ pub struct FelixConfigurationSpec {
     /// UDP port of VXLAN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vxlan_port: Option<i64>,
+    /// UDP port of Geneve; absent means that there are no such tunnels. No field
+    /// of Calico's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geneve_port: Option<i64>,
     /// UDP port of WireGuard over IPv4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wireguard_listening_port: Option<i64>,
@@ -90,6 +94,7 @@ impl<'de> de::Visitor<'de> for SpecVisitor {
                 }
                 "logPrefix" => spec.log_prefix = map.next_value()?,
                 "vxlanPort" => spec.vxlan_port = map.next_value()?,
+                "genevePort" => spec.geneve_port = map.next_value()?,
                 "wireguardListeningPort" => spec.wireguard_listening_port = map.next_value()?,
                 "wireguardListeningPortV6" => {
                     spec.wireguard_listening_port_v6 = map.next_value()?;

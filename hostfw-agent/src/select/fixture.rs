@@ -100,6 +100,7 @@ pub(super) fn settings(node: Option<&str>) -> FelixSettings {
         workload_prefixes: None,
         excluded_interfaces: None,
         vxlan_port: None,
+        geneve_port: None,
         wireguard_port: None,
         wireguard_port_v6: None,
         log_prefix: None,

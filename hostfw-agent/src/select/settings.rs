@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) failsafe_outbound: Vec<Failsafe>,
     pub(super) disable_invalid_check: bool,
     pub(super) vxlan_port: u16,
+    /// `None`: there are no such tunnels.
+    pub(super) geneve_port: Option<u16>,
     pub(super) wireguard_port: u16,
     pub(super) wireguard_port_v6: u16,
     pub(super) log_prefix: String,
@@ -55,6 +57,7 @@ impl Settings {
             vxlan_port: layers()
                 .find_map(|s| s.vxlan_port)
                 .unwrap_or(DEFAULT_VXLAN_PORT),
+            geneve_port: layers().find_map(|s| s.geneve_port),
             wireguard_port: layers()
                 .find_map(|s| s.wireguard_port)
                 .unwrap_or(DEFAULT_WIREGUARD_PORT),

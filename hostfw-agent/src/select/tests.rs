@@ -190,6 +190,7 @@ fn settings_of_the_node_reach_the_selection() {
         disable_invalid_check: Some(true),
         workload_prefixes: Some(vec!["eth".into()]),
         vxlan_port: Some(8472),
+        geneve_port: Some(6081),
         log_prefix: Some("node1".into()),
         ..settings(Some("node1"))
     });
@@ -204,8 +205,8 @@ fn settings_of_the_node_reach_the_selection() {
     assert_eq!(
         selection.tunnels.protocols,
         [
-            vec![(4, 0), (17, 8472), (17, 51820)],
-            vec![(17, 8472), (17, 51821)]
+            vec![(4, 0), (17, 8472), (17, 51820), (17, 6081)],
+            vec![(17, 8472), (17, 51821), (17, 6081)]
         ]
     );
     assert_eq!(selection.governed, []);

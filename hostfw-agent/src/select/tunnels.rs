@@ -8,20 +8,24 @@ const IPIP: u8 = 4;
 const UDP: u8 = 17;
 
 /// The tunnels that Calico can build, whether it does or not: VXLAN and
-/// `WireGuard` over both versions, IPIP over IPv4.
+/// `WireGuard` over both versions, IPIP over IPv4. And Geneve, if it has a port.
 pub(super) fn tunnels(settings: &Settings, nodes: BTreeSet<IpAddr>) -> Tunnels {
-    Tunnels {
-        protocols: [
-            vec![
-                (IPIP, 0),
-                (UDP, settings.vxlan_port),
-                (UDP, settings.wireguard_port),
-            ],
-            vec![
-                (UDP, settings.vxlan_port),
-                (UDP, settings.wireguard_port_v6),
-            ],
+    let mut protocols = [
+        vec![
+            (IPIP, 0),
+            (UDP, settings.vxlan_port),
+            (UDP, settings.wireguard_port),
         ],
+        vec![
+            (UDP, settings.vxlan_port),
+            (UDP, settings.wireguard_port_v6),
+        ],
+    ];
+    for list in &mut protocols {
+        list.extend(settings.geneve_port.map(|port| (UDP, port)));
+    }
+    Tunnels {
+        protocols,
         nodes: nodes.into_iter().collect(),
     }
 }

@@ -43,8 +43,8 @@ pub(super) fn convert(
                 format!("spec.{}", plain(field)),
                 "one of the fields of FelixConfiguration, as failsafeInboundHostPorts, \
                  failsafeOutboundHostPorts, interfacePrefix, interfaceExclude, \
-                 disableConntrackInvalidCheck, logPrefix, vxlanPort, wireguardListeningPort or \
-                 wireguardListeningPortV6",
+                 disableConntrackInvalidCheck, logPrefix, vxlanPort, genevePort, \
+                 wireguardListeningPort or wireguardListeningPortV6",
                 format!("the unknown field {}", quote(field)),
             );
         }
@@ -66,6 +66,7 @@ pub(super) fn convert(
         workload_prefixes: prefixes(&spec.interface_prefix, findings),
         excluded_interfaces: names(&spec.interface_exclude, findings),
         vxlan_port: port("spec.vxlanPort", spec.vxlan_port, findings),
+        geneve_port: port("spec.genevePort", spec.geneve_port, findings),
         wireguard_port: port(
             "spec.wireguardListeningPort",
             spec.wireguard_listening_port,

@@ -43,28 +43,40 @@ pub(super) fn staged(
 
 /// What takes a policy away says nothing but which.
 fn check_empty(spec: &GlobalNetworkPolicySpec, findings: &mut Findings) {
-    let text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let text = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or_default();
+        (!text.is_empty()).then(|| quote(text))
+    };
+    let list = |length: usize, one: &str, more: &str| match length {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        many => Some(format!("{many} {more}")),
+    };
+    let switch = |on: Option<bool>| (on == Some(true)).then(|| "true".to_owned());
     for (field, given) in [
-        ("order", spec.order.is_some()),
+        ("order", spec.order.map(|order| order.to_string())),
         ("selector", text(&spec.selector)),
         ("namespaceSelector", text(&spec.namespace_selector)),
         (
             "serviceAccountSelector",
             text(&spec.service_account_selector),
         ),
-        ("types", !spec.types.is_empty()),
-        ("ingress", !spec.ingress.is_empty()),
-        ("egress", !spec.egress.is_empty()),
-        ("preDNAT", spec.pre_dnat == Some(true)),
-        ("doNotTrack", spec.do_not_track == Some(true)),
-        ("applyOnForward", spec.apply_on_forward == Some(true)),
-        ("performanceHints", !spec.performance_hints.is_empty()),
+        ("types", list(spec.types.len(), "type", "types")),
+        ("ingress", list(spec.ingress.len(), "rule", "rules")),
+        ("egress", list(spec.egress.len(), "rule", "rules")),
+        ("preDNAT", switch(spec.pre_dnat)),
+        ("doNotTrack", switch(spec.do_not_track)),
+        ("applyOnForward", switch(spec.apply_on_forward)),
+        (
+            "performanceHints",
+            list(spec.performance_hints.len(), "hint", "hints"),
+        ),
     ] {
-        if given {
+        if let Some(found) = given {
             findings.invalid(
                 format!("spec.{field}"),
                 "nothing but tier, for stagedAction is Delete",
-                "a value",
+                found,
             );
         }
     }

@@ -174,6 +174,10 @@ fn packets_as_lines_are_answered_line_by_line() {
         format!("\"stage\":\"{stage}\",\"tier\":\"default\",\"policy\":null,\"rule\":null")
     };
     let none = "no-match";
+    // Decided by the last stage.
+    let last = |verdict: &str, what: &str, reason: &str, stage: &str| {
+        by(verdict, what, reason, &stages([none, none, verdict], stage))
+    };
     let out_local = "[{\"stage\":\"untracked\",\"outcome\":\"no-match\"},{\"stage\":\"normal\",\
                      \"outcome\":\"deny\"}]";
     let out_forward = "[{\"stage\":\"forward\",\"outcome\":\"no-match\"}]";
@@ -208,30 +212,10 @@ fn packets_as_lines_are_answered_line_by_line() {
             "failsafe",
             &stages([none, none, "allow"], "normal"),
         ),
-        by(
-            "allow",
-            &rule("forward", "inside", 2),
-            "rule",
-            &stages([none, none, "allow"], "forward"),
-        ),
-        by(
-            "deny",
-            &tier("forward"),
-            "tier-default",
-            &stages([none, none, "deny"], "forward"),
-        ),
-        by(
-            "allow",
-            &rule("normal", "inside", 1),
-            "rule",
-            &stages([none, none, "allow"], "normal"),
-        ),
-        by(
-            "deny",
-            &tier("normal"),
-            "tier-default",
-            &stages([none, none, "deny"], "normal"),
-        ),
+        last("allow", &rule("forward", "inside", 2), "rule", "forward"),
+        last("deny", &tier("forward"), "tier-default", "forward"),
+        last("allow", &rule("normal", "inside", 1), "rule", "normal"),
+        last("deny", &tier("normal"), "tier-default", "normal"),
         by("deny", &bare("\"normal\""), "endpoint-default", out_local),
         by("allow", &bare("null"), "no-match", out_forward),
         by(

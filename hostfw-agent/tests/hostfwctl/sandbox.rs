@@ -88,23 +88,25 @@ impl Sandbox {
     /// Answers every question with what the function makes, until the test
     /// ends.
     pub(crate) fn agent(&self, mut status: impl FnMut() -> Status + Send + 'static) {
-        let listener = UnixListener::bind(self.path("agent.sock")).expect("socket");
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.expect("connection");
-                let mut line = String::new();
-                BufReader::new(&stream)
-                    .read_line(&mut line)
-                    .expect("request");
-                assert_eq!(line, "{\"request\":\"status\"}\n");
-                let answer = serde_json::to_vec(&status()).expect("JSON");
-                stream.write_all(&answer).expect("answer");
-            }
+        self.serve(move |question| {
+            assert_eq!(question, "{\"request\":\"status\"}\n");
+            serde_json::to_vec(&status()).expect("JSON")
         });
     }
 
     /// Answers questions for flows and for what is enforced.
     pub(crate) fn agent_says(&self, flows: &'static str, enforced: &'static str) {
+        self.serve(move |question| {
+            let answer = match question {
+                "{\"request\":\"flows\"}\n" => flows,
+                "{\"request\":\"enforced\"}\n" => enforced,
+                other => panic!("{other}"),
+            };
+            answer.into()
+        });
+    }
+
+    fn serve(&self, mut answer: impl FnMut(&str) -> Vec<u8> + Send + 'static) {
         let listener = UnixListener::bind(self.path("agent.sock")).expect("socket");
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -113,12 +115,7 @@ impl Sandbox {
                 BufReader::new(&stream)
                     .read_line(&mut line)
                     .expect("request");
-                let answer = match &*line {
-                    "{\"request\":\"flows\"}\n" => flows,
-                    "{\"request\":\"enforced\"}\n" => enforced,
-                    other => panic!("{other}"),
-                };
-                stream.write_all(answer.as_bytes()).expect("answer");
+                stream.write_all(&answer(&line)).expect("answer");
             }
         });
     }

@@ -89,8 +89,8 @@ fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEnd
         node: Some(node.to_owned()),
         interface: interface.map(str::to_owned),
         expected_ips,
-        profiles: if random.percent(60) {
-            let mut profiles = random.subset(40, &PROFILES);
+        profiles: if random.percent(65) {
+            let mut profiles = random.subset(45, &PROFILES);
             if random.percent(30) {
                 profiles.reverse();
             }
@@ -270,6 +270,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
         }),
         log_prefix: random.some(10, |_| "hostfw %t %n".to_owned()),
         vxlan_port: random.some(10, |_| 8472),
+        geneve_port: random.some(10, |_| 6081),
         wireguard_listening_port: random.some(10, |_| 53),
         wireguard_listening_port_v6: random.some(10, |_| 51820),
         disable_conntrack_invalid_check: random.some(30, |random| random.percent(70)),
@@ -279,7 +280,7 @@ fn felix(random: &mut Random) -> FelixConfigurationSpec {
 
 fn failsafes(random: &mut Random) -> Vec<ProtoPort> {
     random.several(&(0..=4), |random| ProtoPort {
-        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP"])).to_owned(),
+        protocol: (*random.one_of(&["TCP", "TCP", "UDP", "SCTP", "SCTP"])).to_owned(),
         port: (*random.one_of(&PORTS)).into(),
         net: random.some(50, |random| {
             let pool: &[&str] = if random.percent(60) {

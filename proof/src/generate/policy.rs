@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hostfw_agent::resource::{
-    GlobalNetworkPolicySpec, Object, PolicyType, Resource, StagedGlobalNetworkPolicySpec,
+    Action, GlobalNetworkPolicySpec, Object, PolicyType, Resource, StagedGlobalNetworkPolicySpec,
 };
 use hostfw_common::verdict::Direction;
 
@@ -40,7 +40,7 @@ pub(super) fn policies(random: &mut Random) -> Vec<Resource> {
     let mut taken = BTreeSet::new();
     let mut policies = Vec::new();
     for _ in 0..count {
-        let staged = random.percent(14);
+        let staged = random.percent(20);
         let name = *random.one_of(&NAMES);
         if !taken.insert((name, staged)) {
             continue;
@@ -67,8 +67,17 @@ fn stage(random: &mut Random, spec: GlobalNetworkPolicySpec) -> StagedGlobalNetw
         Some("Set"),
         Some("Learn"),
         Some("Ignore"),
+        Some("Set"),
+        Some("Learn"),
         Some("Delete"),
     ]);
+    let mut spec = spec;
+    for rule in spec.ingress.iter_mut().chain(&mut spec.egress) {
+        // Else the first rule that decides would mostly be the first of all.
+        if random.percent(35) && rule.http.is_none() {
+            rule.action = *random.one_of(&[Action::Log, Action::Pass]);
+        }
+    }
     let tier = spec.tier.clone();
     let spec = if action == Some("Delete") {
         // It may hold nothing else.
@@ -79,21 +88,12 @@ fn stage(random: &mut Random, spec: GlobalNetworkPolicySpec) -> StagedGlobalNetw
     } else {
         spec
     };
-    StagedGlobalNetworkPolicySpec {
-        tier: spec.tier,
-        order: spec.order,
-        selector: spec.selector,
-        namespace_selector: spec.namespace_selector,
-        service_account_selector: spec.service_account_selector,
-        types: spec.types,
-        ingress: spec.ingress,
-        egress: spec.egress,
-        pre_dnat: spec.pre_dnat,
-        do_not_track: spec.do_not_track,
-        apply_on_forward: spec.apply_on_forward,
-        performance_hints: spec.performance_hints,
-        staged_action: action.map(str::to_owned),
+    // The same fields, and one more.
+    let mut value = serde_json::to_value(spec).expect("a spec is a value");
+    if let Some(action) = action {
+        value["stagedAction"] = action.into();
     }
+    serde_json::from_value(value).expect("the value is a spec")
 }
 
 fn policy(random: &mut Random, most: usize) -> (GlobalNetworkPolicySpec, usize) {

@@ -38,6 +38,12 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
         Action::Log,
         Action::Pass,
     ]);
+    // They are met less often than those of policies.
+    let action = if place.profile && random.percent(40) {
+        *random.one_of(&[Action::Log, Action::Pass, Action::Deny, Action::Deny])
+    } else {
+        action
+    };
     let version = if random.percent(60) {
         Version::V4
     } else {
@@ -68,7 +74,7 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
         protocol,
         not_protocol,
         icmp: if is_icmp {
-            random.some(55, |random| message(random, true))
+            random.some(70, |random| message(random, true))
         } else {
             None
         },
@@ -143,8 +149,8 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             entity.not_ports = random.few(14, port);
         }
         Ports::Named => {
-            entity.ports = random.few(4, named);
-            entity.not_ports = random.few(3, named);
+            entity.ports = random.few(13, named);
+            entity.not_ports = random.few(4, named);
         }
         Ports::None => {}
     }
@@ -155,9 +161,10 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
             selector::selector(random)
         }
     };
-    entity.selector = random.some(10, expression);
-    entity.not_selector = random.some(8, expression);
-    if random.percent(3) {
+    entity.selector = random.some(12, expression);
+    let percent = if entity.selector.is_some() { 45 } else { 8 };
+    entity.not_selector = random.some(percent, expression);
+    if random.percent(6) {
         entity.namespace_selector = Some(
             (*random.one_of(&[
                 "all()",

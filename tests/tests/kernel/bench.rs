@@ -9,7 +9,7 @@ use std::{
 };
 
 use hostfw_agent::{
-    attach::{Dataplane, Options},
+    attach::{Dataplane, FlowTables, Options},
     compile::image::Image,
     model::Interface,
 };
@@ -89,8 +89,10 @@ impl Root {
 
     pub(super) fn options(&self) -> Options {
         Options {
-            half_open: 1024,
-            confirmed: 1024,
+            tables: FlowTables {
+                half_open: 1024,
+                confirmed: 1024,
+            },
             ..Options::new(&self.0)
         }
     }

@@ -195,6 +195,21 @@ spec: {interfaceName: eth0, node: node2, expectedIPs: [10.240.0.12, 'fd00:10:240
         assert_eq!(lab.judge(hook, &packet), expected, "{packet:?}");
         assert_eq!(lab.flow_counts(), (0, 0));
     }
+    // Geneve is one if it has a port.
+    let geneve = udp("10.240.0.12:40000", "10.240.0.11:6081");
+    let geneve_v6 = udp("[fd00:10:240::12]:40000", "[fd00:10:240::11]:6081");
+    assert_eq!(lab.judge(Hook::Xdp, &geneve), RuleDeny);
+    let felix = "
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {genevePort: 6081}
+---
+";
+    lab.enforce(&[endpoints, felix, &deny].concat());
+    for packet in [geneve, geneve_v6] {
+        assert_eq!(lab.judge(Hook::Xdp, &packet), Tunnel);
+    }
     // Untracked policy comes first.
     lab.enforce(&[endpoints, &untracked("{action: Deny}", ""), &deny].concat());
     let tunnel = udp("10.240.0.12:40000", "10.240.0.11:4789");

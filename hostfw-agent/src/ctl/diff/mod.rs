@@ -1,5 +1,6 @@
 //! `diff`: what a change would do to traffic.
 
+mod mentioned;
 mod traffic;
 
 use std::{
@@ -112,11 +113,8 @@ impl Diff {
             .filter(|change| change.before.allowed != change.after.allowed)
             .collect();
         self.write(&traffic, &changes, flows.len(), &mut streams.output)?;
-        if traffic.sampled {
-            writeln!(
-                streams.warnings,
-                "Warning: the resources speak of more addresses and ports than were tried"
-            )?;
+        for sampled in &traffic.sampled {
+            writeln!(streams.warnings, "Warning: {sampled}")?;
         }
         for warning in news(&before, &after) {
             writeln!(streams.warnings, "Warning: {warning}")?;
@@ -134,7 +132,16 @@ impl Diff {
             return Ok(Vec::new());
         }
         match client::flows(socket) {
-            Ok(flows) => Ok(flows.flows),
+            Ok(flows) => {
+                if flows.left_out > 0 {
+                    writeln!(
+                        streams.warnings,
+                        "Warning: {} of the node's flows are not tried: there are too many",
+                        flows.left_out
+                    )?;
+                }
+                Ok(flows.flows)
+            }
             Err(error @ ClientError::Answer { .. }) => {
                 writeln!(streams.warnings, "Warning: flows are not tried: {error}")?;
                 Ok(Vec::new())
@@ -221,13 +228,17 @@ impl Change<'_> {
             (address, 0) => format!("{address}"),
             (address, port) => std::net::SocketAddr::new(address, port).to_string(),
         };
+        let wire = side(self.question.destination, self.question.destination_port);
         vec![
             from(self.origin).to_owned(),
             interface.clone(),
             format!("{} {}", way(*direction), path_name(*path)),
             protocol_name(*protocol),
             side(self.question.source, self.question.source_port),
-            side(self.question.destination, self.question.destination_port),
+            match self.question.translated {
+                Some((address, port)) => format!("{wire}->{}", side(address, port)),
+                None => wire,
+            },
             decided(&self.before, *direction),
             decided(&self.after, *direction),
         ]
@@ -254,6 +265,8 @@ impl Change<'_> {
             "sourcePort": self.question.source_port,
             "destination": self.question.destination,
             "destinationPort": self.question.destination_port,
+            "translatedDestination": self.question.translated.map(|(address, _)| address),
+            "translatedDestinationPort": self.question.translated.map(|(_, port)| port),
             "before": answer(&self.before),
             "after": answer(&self.after),
         })

@@ -1,31 +1,36 @@
 //! The packets that a change is tried on: flows that the node knows, and every
 //! port that the resources speak of, from every side that they tell apart.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use hostfw_common::verdict::Direction;
-use ipnet::IpNet;
 
+use super::mentioned::Mentioned;
 use crate::{
-    model::{Failsafe, Interface},
-    observe::live::FlowStatus,
+    model::Interface,
+    observe::live::{FlowStatus, Inside},
     question::{Path, Question, State},
-    resource::{EntityRule, FelixConfigurationSpec, NumberOrText, ProtoPort, Resource, Rule},
+    resource::Resource,
 };
 
 /// The most addresses and ports that a change is tried on; beyond them, a
 /// sample. Each is tried with each, on every interface.
 const MOST_REMOTES: usize = 64;
-const MOST_SERVICES: usize = 256;
+const MOST_SERVICES: usize = 1024;
+/// The most packets for what the resources speak of, and for flows; beyond
+/// them, a sample.
+const MOST_PACKETS: usize = 200_000;
+/// Packets times rules: each packet is judged twice, by the reference, which
+/// looks at rule after rule. Some ten seconds.
+const MOST_WORK: usize = 100_000_000;
+/// However many rules there are, so many packets are tried.
+const LEAST_PACKETS: usize = 5_000;
 
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
+pub(super) const ICMP: u8 = 1;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,11 +41,29 @@ pub(super) enum Origin {
     Resources,
 }
 
-/// The packets, and whether some were left out.
+/// Something of which there is too much: a part of it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sampled {
+    what: &'static str,
+    all: usize,
+    tried: usize,
+}
+
+impl fmt::Display for Sampled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, all, tried } = self;
+        write!(
+            f,
+            "of {all} {what}, {tried} were tried: a change may be missed"
+        )
+    }
+}
+
+/// The packets, and what was left out.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     pub(super) questions: Vec<(Origin, Question)>,
-    pub(super) sampled: bool,
+    pub(super) sampled: Vec<Sampled>,
 }
 
 impl Traffic {
@@ -50,101 +73,187 @@ impl Traffic {
         interfaces: &[Interface],
         flows: &[FlowStatus],
     ) -> Self {
-        let mut traffic = Self::default();
-        for interface in interfaces {
-            for flow in flows {
-                traffic.add_flow(flow, interface);
-            }
-        }
         let mut mentioned = Mentioned::default();
         mentioned.read(resources);
-        let remotes = traffic.sample(mentioned.remotes(), MOST_REMOTES);
-        let services = traffic.sample(mentioned.services, MOST_SERVICES);
-        for interface in interfaces {
-            for local in &interface.addresses {
-                for remote in remotes
-                    .iter()
-                    .filter(|remote| same_family(**remote, *local))
-                {
-                    for service in &services {
-                        traffic.add_service(&interface.name, *local, *remote, *service);
-                    }
-                }
-            }
-        }
+        let most = (MOST_WORK / mentioned.rules.max(1)).clamp(LEAST_PACKETS, MOST_PACKETS);
+        Self::within(most, &mentioned, interfaces, flows)
+    }
+
+    /// At most so many packets for flows, and so many for the rest.
+    fn within(
+        most: usize,
+        mentioned: &Mentioned,
+        interfaces: &[Interface],
+        flows: &[FlowStatus],
+    ) -> Self {
+        let mut traffic = Self::default();
+        let leads = |flow: &FlowStatus, interface: &Interface| {
+            flow.interface.is_none_or(|index| index == interface.index)
+        };
+        let flows: Vec<(&FlowStatus, Vec<&Interface>)> = flows
+            .iter()
+            .map(|flow| (flow, interfaces.iter().filter(|i| leads(flow, i)).collect()))
+            .collect();
+        let tries = flows.iter().map(|(_, interfaces)| interfaces.len()).sum();
+        traffic.add(Origin::Flow, ("flows", flows.len()), (tries, most), |n| {
+            let (flow, interfaces) = &flows[n];
+            interfaces.iter().flat_map(|i| of_flow(flow, i)).collect()
+        });
+
+        let remotes = traffic.sample("addresses", mentioned.remotes(), MOST_REMOTES);
+        let services = traffic.sample("ports", mentioned.services.clone(), MOST_SERVICES);
+        let pairs: Vec<(&str, IpAddr, IpAddr)> = interfaces
+            .iter()
+            .flat_map(|interface| {
+                let remotes = &remotes;
+                interface.addresses.iter().flat_map(move |&local| {
+                    let fitting = remotes
+                        .iter()
+                        .filter(move |remote| same_family(**remote, local));
+                    fitting.map(move |&remote| (interface.name.as_str(), local, remote))
+                })
+            })
+            .collect();
+        let all = pairs.len() * services.len() * WAYS;
+        traffic.add(Origin::Resources, ("packets", all), (all, most), |number| {
+            let (number, way) = (number / WAYS, number % WAYS);
+            let (interface, local, remote) = pairs[number / services.len()];
+            let service = services[number % services.len()];
+            vec![of_service(interface, local, remote, service, way)]
+        });
         traffic
     }
 
-    fn sample<T: Clone>(&mut self, all: BTreeSet<T>, most: usize) -> Vec<T> {
-        let step = all.len().div_ceil(most).max(1);
-        self.sampled |= step > 1;
-        all.into_iter().step_by(step).collect()
-    }
-
-    /// The flow's first packet, as if it came now.
-    fn add_flow(&mut self, flow: &FlowStatus, interface: &Interface) {
-        let direction = if flow.opened_by_remote {
-            Direction::Ingress
-        } else {
-            Direction::Egress
-        };
-        let remote = (flow.remote, flow.remote_port);
-        let local = (flow.local, flow.local_port);
-        let held = interface.addresses.contains(&flow.local);
-        let paths: &[Path] = match (held, direction) {
-            // A NodePort's flow is forwarded, although it is for this address.
-            (true, Direction::Ingress) => &[Path::Local, Path::Forward],
-            (true, Direction::Egress) => &[Path::Local],
-            (false, _) => &[Path::Forward],
-        };
-        for &path in paths {
-            self.questions.push((
-                Origin::Flow,
-                question(
-                    &interface.name,
-                    direction,
-                    path,
-                    flow.protocol,
-                    remote,
-                    local,
-                ),
-            ));
+    /// Adds the packets for each of the things: their number is given, and how
+    /// many packets they make. If that is more than `most`, for some of them.
+    fn add(
+        &mut self,
+        origin: Origin,
+        (what, all): (&'static str, usize),
+        (packets, most): (usize, usize),
+        make: impl Fn(usize) -> Vec<Question>,
+    ) {
+        let one_of = packets.div_ceil(most.max(1)).max(1);
+        let mut tried = 0;
+        for number in (0..all).filter(|number| scattered(*number).is_multiple_of(one_of)) {
+            tried += 1;
+            let made = make(number).into_iter();
+            self.questions
+                .extend(made.map(|question| (origin, question)));
+        }
+        if one_of > 1 {
+            self.sampled.push(Sampled { what, all, tried });
         }
     }
 
-    fn add_service(
-        &mut self,
-        interface: &str,
-        local: IpAddr,
-        remote: IpAddr,
-        (protocol, port): (u8, u16),
-    ) {
-        const CLIENT: u16 = 40_000;
-        let protocol = match (protocol, local) {
-            (ICMP, IpAddr::V6(_)) => ICMPV6,
-            (protocol, _) => protocol,
-        };
-        let client = if protocol == ICMP || protocol == ICMPV6 {
-            0
-        } else {
-            CLIENT
-        };
-        let mut add = |direction, path, remote, local| {
-            self.questions.push((
-                Origin::Resources,
-                question(interface, direction, path, protocol, remote, local),
-            ));
-        };
-        let inbound = ((remote, client), (local, port));
-        add(Direction::Ingress, Path::Local, inbound.0, inbound.1);
-        add(Direction::Ingress, Path::Forward, inbound.0, inbound.1);
-        add(
-            Direction::Egress,
-            Path::Local,
-            (remote, port),
-            (local, client),
-        );
+    fn sample<T: Clone>(&mut self, what: &'static str, all: BTreeSet<T>, most: usize) -> Vec<T> {
+        let step = all.len().div_ceil(most).max(1);
+        let count = all.len();
+        let sample: Vec<T> = all.into_iter().step_by(step).collect();
+        if step > 1 {
+            self.sampled.push(Sampled {
+                what,
+                all: count,
+                tried: sample.len(),
+            });
+        }
+        sample
     }
+}
+
+/// A number that looks like chance, so that a sample of regular things is not
+/// regular: the finaliser of splitmix64.
+const fn scattered(number: usize) -> usize {
+    let mut z = (number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as usize
+}
+
+/// The flow's first packet, as if it came now through the interface.
+fn of_flow(flow: &FlowStatus, interface: &Interface) -> Vec<Question> {
+    let direction = if flow.opened_by_remote {
+        Direction::Ingress
+    } else {
+        Direction::Egress
+    };
+    let remote = (flow.remote, flow.remote_port);
+    let local = (flow.local, flow.local_port);
+    let ask = |path, local| {
+        let name = &interface.name;
+        question(name, direction, path, flow.protocol, remote, local)
+    };
+    match (flow.inside, direction) {
+        // It is judged before DNAT at some stages, and behind it at others.
+        (Some(inside), Direction::Ingress) => vec![Question {
+            translated: translation(flow, inside),
+            ..ask(path_to(inside), local)
+        }],
+        // The host's own packets are judged behind SNAT, others' before it.
+        (Some(inside), Direction::Egress) => vec![match path_to(inside) {
+            Path::Local => ask(Path::Local, local),
+            Path::Forward => ask(Path::Forward, (inside.address, inside.port)),
+        }],
+        // Without what the kernel knows: a NodePort's flow is forwarded,
+        // although it is for this address.
+        (None, Direction::Ingress) if interface.addresses.contains(&flow.local) => {
+            vec![ask(Path::Local, local), ask(Path::Forward, local)]
+        }
+        (None, Direction::Egress) if interface.addresses.contains(&flow.local) => {
+            vec![ask(Path::Local, local)]
+        }
+        (None, _) => vec![ask(Path::Forward, local)],
+    }
+}
+
+const fn path_to(inside: Inside) -> Path {
+    if inside.here {
+        Path::Local
+    } else {
+        Path::Forward
+    }
+}
+
+/// What DNAT makes of the flow's destination, if it changes it.
+fn translation(flow: &FlowStatus, inside: Inside) -> Option<(IpAddr, u16)> {
+    let has_ports = inside.port != 0;
+    let port = if has_ports {
+        inside.port
+    } else {
+        flow.local_port
+    };
+    let translated = (inside.address, port);
+    (translated != (flow.local, flow.local_port)).then_some(translated)
+}
+
+/// In for a process, in to be forwarded, out of a process.
+const WAYS: usize = 3;
+
+/// A packet that asks for a service of the node, or of another's.
+fn of_service(
+    interface: &str,
+    local: IpAddr,
+    remote: IpAddr,
+    (protocol, port): (u8, u16),
+    way: usize,
+) -> Question {
+    const CLIENT: u16 = 40_000;
+    let protocol = match (protocol, local) {
+        (ICMP, IpAddr::V6(_)) => ICMPV6,
+        (protocol, _) => protocol,
+    };
+    let client = if protocol == ICMP || protocol == ICMPV6 {
+        0
+    } else {
+        CLIENT
+    };
+    let (direction, path, ports) = match way {
+        0 => (Direction::Ingress, Path::Local, (client, port)),
+        1 => (Direction::Ingress, Path::Forward, (client, port)),
+        _ => (Direction::Egress, Path::Local, (port, client)),
+    };
+    let (remote, local) = ((remote, ports.0), (local, ports.1));
+    question(interface, direction, path, protocol, remote, local)
 }
 
 /// A packet between the two sides, of which `remote` is the other's.
@@ -184,169 +293,6 @@ fn question(
 
 const fn same_family(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
-}
-
-/// What resources speak of.
-#[derive(Debug, Default)]
-struct Mentioned {
-    nets: BTreeSet<IpNet>,
-    /// Protocol and port.
-    services: BTreeSet<(u8, u16)>,
-}
-
-impl Mentioned {
-    fn read(&mut self, resources: &[&Resource]) {
-        // What no rule speaks of: a port, and a ping.
-        self.services.extend([(TCP, 61_234), (ICMP, 0)]);
-        for direction in Direction::ALL {
-            for failsafe in Failsafe::defaults(direction) {
-                self.services.insert((failsafe.protocol, failsafe.port));
-            }
-        }
-        for resource in resources {
-            self.read_one(resource);
-        }
-    }
-
-    fn read_one(&mut self, resource: &Resource) {
-        match resource {
-            Resource::GlobalNetworkPolicy(policy) => {
-                self.rules(&policy.spec.ingress);
-                self.rules(&policy.spec.egress);
-            }
-            Resource::Profile(profile) => {
-                self.rules(&profile.spec.ingress);
-                self.rules(&profile.spec.egress);
-            }
-            Resource::HostEndpoint(endpoint) => {
-                for port in &endpoint.spec.ports {
-                    self.services(&[&port.protocol], i64_port(port.port));
-                }
-                self.nets(&endpoint.spec.expected_ips);
-            }
-            Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) => {
-                self.nets(&set.spec.nets);
-            }
-            Resource::FelixConfiguration(felix) => self.failsafes(&felix.spec),
-            Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
-        }
-    }
-
-    fn failsafes(&mut self, spec: &FelixConfigurationSpec) {
-        let lists = [
-            &spec.failsafe_inbound_host_ports,
-            &spec.failsafe_outbound_host_ports,
-        ];
-        for ProtoPort {
-            protocol,
-            port,
-            net,
-        } in lists.into_iter().flatten().flatten()
-        {
-            let protocol = NumberOrText::Text(protocol.to_ascii_uppercase());
-            self.services(&[&protocol], i64_port(*port));
-            self.nets(net.as_slice());
-        }
-    }
-
-    fn rules(&mut self, rules: &[Rule]) {
-        for rule in rules {
-            let protocols: Vec<_> = rule.protocol.iter().collect();
-            for EntityRule {
-                nets,
-                not_nets,
-                ports,
-                not_ports,
-                ..
-            } in [&rule.source, &rule.destination]
-            {
-                self.nets(nets);
-                self.nets(not_nets);
-                for port in ports.iter().chain(not_ports) {
-                    for port in bounds(port) {
-                        self.services(&protocols, Some(port));
-                    }
-                }
-            }
-        }
-    }
-
-    fn services(&mut self, protocols: &[&NumberOrText], port: Option<u16>) {
-        let Some(port) = port else {
-            return;
-        };
-        let named = protocols.iter().filter_map(|protocol| number(protocol));
-        let before = self.services.len();
-        self.services.extend(named.map(|protocol| (protocol, port)));
-        if protocols.is_empty() || self.services.len() == before {
-            self.services.extend([(TCP, port), (UDP, port)]);
-        }
-    }
-
-    fn nets(&mut self, texts: &[String]) {
-        self.nets.extend(texts.iter().filter_map(|text| {
-            let net = text.parse::<IpNet>();
-            net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .ok()
-        }));
-    }
-
-    /// An address of each net, and a stranger of each family.
-    fn remotes(&self) -> BTreeSet<IpAddr> {
-        // Documentation addresses (RFC 5737, RFC 3849): the first that no net
-        // holds stands for everybody else.
-        let strangers_v4 = [[203, 0, 113, 77], [198, 51, 100, 77], [192, 0, 2, 77]];
-        let strangers_v6 = [0x77, 0xffff_0077].map(|low: u128| (0x2001_0db8 << 96) | low);
-        let v4 = strangers_v4.map(|bytes| IpAddr::from(Ipv4Addr::from(bytes)));
-        let v6 = strangers_v6.map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits)));
-        let narrow = |net: &&IpNet| net.prefix_len() > 0;
-        let unknown = |address: &&IpAddr| {
-            !self
-                .nets
-                .iter()
-                .filter(narrow)
-                .any(|n| n.contains(*address))
-        };
-        let stranger = |candidates: &[IpAddr]| {
-            let found = candidates.iter().find(unknown);
-            found.or(candidates.first()).copied()
-        };
-        let mut remotes: BTreeSet<IpAddr> = [stranger(&v4), stranger(&v6)]
-            .into_iter()
-            .flatten()
-            .collect();
-        for net in self.nets.iter().filter(narrow) {
-            remotes.insert(net.hosts().next().unwrap_or_else(|| net.addr()));
-        }
-        remotes
-    }
-}
-
-fn written(value: &NumberOrText) -> String {
-    match value {
-        NumberOrText::Number(number) => number.to_string(),
-        NumberOrText::Text(text) => text.clone(),
-    }
-}
-
-fn i64_port(port: i64) -> Option<u16> {
-    u16::try_from(port).ok()
-}
-
-/// The ends of a range of ports, or the port; nothing for a name.
-fn bounds(port: &NumberOrText) -> Vec<u16> {
-    let text = written(port);
-    let parts: Option<Vec<u16>> = text.split(':').map(|part| part.parse().ok()).collect();
-    parts.unwrap_or_default()
-}
-
-fn number(protocol: &NumberOrText) -> Option<u8> {
-    let names = BTreeMap::from([("TCP", TCP), ("UDP", UDP), ("SCTP", SCTP)]);
-    let text = written(protocol);
-    names
-        .get(text.as_str())
-        .copied()
-        .or_else(|| text.parse().ok())
 }
 
 #[cfg(test)]
@@ -404,7 +350,7 @@ spec:
             }
         }
         assert!(!asks(&traffic, UDP, "198.51.100.1", 30_000));
-        assert!(!traffic.sampled);
+        assert_eq!(traffic.sampled, []);
     }
 
     #[test]
@@ -417,6 +363,8 @@ spec:
             local_port: 31_852,
             opened_by_remote: true,
             confirmed: true,
+            interface: None,
+            inside: None,
         };
         let paths = |local| -> Vec<Path> {
             let traffic = traffic("", &[flow(local)]);
@@ -441,8 +389,119 @@ spec:
             nets.join(", ")
         );
         let traffic = traffic(&set, &[]);
-        assert!(traffic.sampled);
+        let told: Vec<String> = traffic.sampled.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["of 502 addresses, 63 were tried: a change may be missed"]
+        );
         let sources: BTreeSet<IpAddr> = traffic.questions.iter().map(|(_, q)| q.source).collect();
         assert!(sources.len() <= MOST_REMOTES + 2, "{}", sources.len());
+    }
+
+    fn eth0() -> Interface {
+        Interface {
+            index: 2,
+            name: "eth0".to_owned(),
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            link_header: true,
+            loopback: false,
+            up: true,
+            master: None,
+        }
+    }
+
+    fn flow(opened_by_remote: bool, inside: &str, port: u16, here: bool) -> FlowStatus {
+        FlowStatus {
+            protocol: TCP,
+            remote: "192.0.2.9".parse().unwrap(),
+            remote_port: 1234,
+            local: "10.0.0.1".parse().unwrap(),
+            local_port: 31_852,
+            opened_by_remote,
+            confirmed: true,
+            interface: Some(2),
+            inside: Some(Inside {
+                address: inside.parse().unwrap(),
+                port,
+                here,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_flow_that_the_kernel_translates_takes_one_path() {
+        let ask = |flow| {
+            let asked = of_flow(&flow, &eth0());
+            let [question] = &asked[..] else {
+                panic!("{asked:?}");
+            };
+            question.clone()
+        };
+        let pod: IpAddr = "10.48.0.7".parse().unwrap();
+        let node_port = ask(flow(true, "10.48.0.7", 80, false));
+        assert_eq!(
+            (node_port.path, node_port.translated),
+            (Path::Forward, Some((pod, 80)))
+        );
+        assert_eq!(node_port.destination_port, 31_852);
+
+        let own = ask(flow(true, "10.0.0.1", 31_852, true));
+        assert_eq!((own.path, own.translated), (Path::Local, None));
+
+        let masqueraded = ask(flow(false, "10.48.0.7", 40_000, false));
+        assert_eq!(masqueraded.path, Path::Forward);
+        assert_eq!((masqueraded.source, masqueraded.source_port), (pod, 40_000));
+        let sent = ask(flow(false, "10.0.0.1", 31_852, true));
+        assert_eq!((sent.path, sent.source_port), (Path::Local, 31_852));
+    }
+
+    #[test]
+    fn a_flow_is_tried_where_routing_leads_it() {
+        let other = Interface {
+            index: 3,
+            name: "eth1".to_owned(),
+            ..eth0()
+        };
+        let mut known = flow(true, "10.0.0.1", 31_852, true);
+        let tried = |flow: &FlowStatus| {
+            let flows = std::slice::from_ref(flow);
+            let all = Traffic::new(&[], &[eth0(), other.clone()], flows).questions;
+            let all = all.into_iter();
+            let of_flows = all.filter(|(origin, _)| *origin == Origin::Flow);
+            of_flows
+                .map(|(_, question)| question.interface)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tried(&known), ["eth0"]);
+        known.interface = Some(3);
+        assert_eq!(tried(&known), ["eth1"]);
+        known.interface = None;
+        assert_eq!(tried(&known), ["eth0", "eth1"]);
+    }
+
+    #[test]
+    fn too_many_packets_are_sampled_in_all_ways_and_that_is_told() {
+        let mut mentioned = Mentioned::default();
+        mentioned.services = (0..500).map(|port| (TCP, port)).collect();
+        let flows = vec![flow(true, "10.0.0.1", 31_852, true); 1000];
+        let traffic = Traffic::within(90, &mentioned, &[eth0()], &flows);
+        let told: Vec<&str> = traffic.sampled.iter().map(|s| s.what).collect();
+        assert_eq!(told, ["flows", "packets"]);
+        let count = |path, direction| {
+            let tried = traffic.questions.iter().filter(|(origin, question)| {
+                *origin == Origin::Resources
+                    && (question.path, question.direction) == (path, direction)
+            });
+            tried.count()
+        };
+        for way in [
+            (Path::Local, Direction::Ingress),
+            (Path::Forward, Direction::Ingress),
+            (Path::Local, Direction::Egress),
+        ] {
+            assert!(count(way.0, way.1) > 0, "{way:?}");
+        }
+        assert!(traffic.questions.len() < 400, "{}", traffic.questions.len());
+        assert!(traffic.questions.len() > 60, "{}", traffic.questions.len());
     }
 }

@@ -6,6 +6,7 @@ mod packet;
 mod show;
 
 use std::{
+    collections::HashMap,
     fmt, fs,
     io::{self, Read as _, Write},
     path::{Path, PathBuf},
@@ -29,7 +30,7 @@ use crate::{
     judge::{Judge, JudgeError, KernelError},
     lint,
     model::Interface,
-    observe::live::{FlowStatus, Flows},
+    observe::live::{FlowStatus, FlowTuple, tuple_of},
     question::{Answer, Question, Why},
     reference::Reference,
     resource::{Resource, Rule},
@@ -242,12 +243,27 @@ struct Scene {
     live: Option<Live>,
 }
 
-/// What is known of a live node beside what it enforces.
+/// What a live node adds.
 struct Live {
     generation: u64,
     /// What is denied passes all the same.
     observe_only: bool,
-    flows: Flows,
+    flows: HashMap<FlowTuple, FlowStatus>,
+    /// Flows that the agent did not tell: too many.
+    left_out: usize,
+}
+
+impl Live {
+    /// The flow that the packet is one of. ICMP messages are told apart by
+    /// more than a question holds.
+    fn flow(&self, question: &Question) -> Option<&FlowStatus> {
+        self.flows.get(&tuple_of(
+            question.direction,
+            question.protocol,
+            (question.source, question.source_port),
+            (question.destination, question.destination_port),
+        ))
+    }
 }
 
 impl Explain {
@@ -276,18 +292,23 @@ impl Explain {
             }
         }
         let mut bench = Bench::new(self.judge, &scene.resources, &scene.node, &scene.interfaces)?;
-        if let Some(live) = &scene.live
-            && self.output == Format::Text
-        {
-            writeln!(
-                streams.output,
-                "node {}, generation {}",
-                scene.node, live.generation
-            )?;
-            if live.observe_only {
+        if let Some(live) = &scene.live {
+            if self.output == Format::Text {
+                let (node, generation) = (&scene.node, live.generation);
+                writeln!(streams.output, "node {node}, generation {generation}")?;
+                if live.observe_only {
+                    writeln!(
+                        streams.output,
+                        "observe only: the node enforces nothing, what is denied here passes"
+                    )?;
+                }
+            }
+            if live.left_out > 0 {
                 writeln!(
-                    streams.output,
-                    "observe only: the node enforces nothing, what is denied here passes"
+                    streams.warnings,
+                    "Warning: of the node's flows, {} are not told: a packet may belong to one \
+                     although none is named",
+                    live.left_out
                 )?;
             }
         }
@@ -332,7 +353,7 @@ impl Explain {
             answer,
             explanation: &reference.explain(question),
             rule: rule(resources, answer, question.direction),
-            live: live.map(|live| (live, flow(&live.flows, question))),
+            live: live.map(|live| (live, live.flow(question))),
             verbose: self.verbose,
         };
         match self.output {
@@ -446,7 +467,14 @@ impl Explain {
             live: Some(Live {
                 generation: enforced.generation,
                 observe_only: enforced.observe_only,
-                flows,
+                flows: flows
+                    .flows
+                    .into_iter()
+                    // A confirmed flow comes ahead of a half-open one.
+                    .rev()
+                    .map(|flow| (flow.tuple(), flow))
+                    .collect(),
+                left_out: flows.left_out,
             }),
         })
     }
@@ -477,17 +505,6 @@ fn disagreement(packet: usize, opinions: &[Opinion]) -> Option<Disagreement> {
             .map(|opinion| (opinion.judge, Line::new(&opinion.answer).to_string()))
             .collect(),
     })
-}
-
-/// The flow that the packet is one of. ICMP messages are told apart by more
-/// than a question holds.
-fn flow<'a>(flows: &'a Flows, question: &Question) -> Option<&'a FlowStatus> {
-    let source = (question.source, question.source_port);
-    let destination = (question.destination, question.destination_port);
-    flows
-        .flows
-        .iter()
-        .find(|flow| flow.holds(question.direction, question.protocol, source, destination))
 }
 
 /// The rule that decided, as it is written.

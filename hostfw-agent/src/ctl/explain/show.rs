@@ -322,7 +322,13 @@ fn step_text(step: &Step) -> String {
             tier,
             denies: false,
         } => format!("{stage}: end of tier {tier}: go on"),
-        Event::Failsafe => format!("{stage}: a fail-safe port"),
+        Event::Failsafe { list, .. } => {
+            format!(
+                "{stage}: a fail-safe port of the {} list",
+                failsafe_list(*list)
+            )
+        }
+        Event::Tunnel => format!("{stage}: a tunnel between nodes goes around it"),
         Event::Invalid => format!("{stage}: connection tracking finds the packet invalid"),
     }
 }
@@ -361,7 +367,20 @@ fn step_json(step: &Step) -> Value {
             "tier": tier,
             "denies": denies,
         }),
-        Event::Failsafe => json!({"stage": stage, "what": "failsafe"}),
+        Event::Failsafe { list, net } => json!({
+            "stage": stage,
+            "what": "failsafe",
+            "list": failsafe_list(*list),
+            "net": net,
+        }),
+        Event::Tunnel => json!({"stage": stage, "what": "tunnel"}),
         Event::Invalid => json!({"stage": stage, "what": "invalid"}),
+    }
+}
+
+const fn failsafe_list(list: Direction) -> &'static str {
+    match list {
+        Direction::Ingress => "inbound",
+        Direction::Egress => "outbound",
     }
 }

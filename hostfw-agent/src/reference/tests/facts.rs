@@ -325,6 +325,13 @@ fn tunnels_between_nodes_pass_ahead_of_pre_dnat_and_normal_policy() {
         "untracked=no-match preDNAT=no-match forward=skipped"
     );
 
+    // Geneve is none unless it has a port.
+    let geneve = tunnel(17, 6081, "10.240.0.12", NODE);
+    judged_by(&node(&objects), &geneve, false, Why::Rule);
+    let port = object("FelixConfiguration", "default", "genevePort: 6081");
+    let configured = node(&[&objects[..], &[&port]].concat());
+    judged_by(&configured, &geneve, true, Why::Tunnel);
+
     let ports = object("FelixConfiguration", "default", "vxlanPort: 4790");
     let moved = node(&[&objects[..], &[&ports]].concat());
     judged_by(

@@ -9,7 +9,7 @@ fn settings_of_felix() {
         "failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: SCTP, port: 1, net: \
          10.0.0.0/8}], failsafeOutboundHostPorts: [], interfacePrefix: 'cali,t?p*', \
          interfaceExclude: 'kube-ipvs0,/^veth/', disableConntrackInvalidCheck: true, logPrefix: \
-         'fw %t', vxlanPort: 8472, wireguardListeningPort: 1, wireguardListeningPortV6: 65535",
+         'fw %t', vxlanPort: 8472, genevePort: 6081, wireguardListeningPort: 1, wireguardListeningPortV6: 65535",
     ));
     assert_eq!(all.node, None);
     assert_eq!(
@@ -42,6 +42,7 @@ fn settings_of_felix() {
     );
     assert_eq!(all.log_prefix.as_deref(), Some("fw %t"));
     assert_eq!(all.vxlan_port, Some(8472));
+    assert_eq!(all.geneve_port, Some(6081));
     assert_eq!(all.wireguard_port, Some(1));
     assert_eq!(all.wireguard_port_v6, Some(65535));
     let none = settings(&resource("FelixConfiguration", "node.node1.example", ""));
@@ -55,6 +56,7 @@ fn settings_of_felix() {
             workload_prefixes: None,
             excluded_interfaces: None,
             vxlan_port: None,
+            geneve_port: None,
             wireguard_port: None,
             wireguard_port_v6: None,
             log_prefix: None,
@@ -75,6 +77,10 @@ fn settings_of_felix() {
 fn settings_that_are_refused() {
     for (spec, expected) in [
         (
+            "genevePort: 65536",
+            "spec.genevePort: expected a port from 1 to 65535, found 65536",
+        ),
+        (
             "vxlanPort: 0",
             "spec.vxlanPort: expected a port from 1 to 65535, found 0",
         ),
@@ -91,7 +97,7 @@ fn settings_that_are_refused() {
             "spec.failsafeInboundHostPort: expected one of the fields of FelixConfiguration, as \
              failsafeInboundHostPorts, failsafeOutboundHostPorts, interfacePrefix, \
              interfaceExclude, disableConntrackInvalidCheck, logPrefix, vxlanPort, \
-             wireguardListeningPort or wireguardListeningPortV6, found the unknown field \
+             genevePort, wireguardListeningPort or wireguardListeningPortV6, found the unknown field \
              \"failsafeInboundHostPort\"",
         ),
         (

@@ -30,22 +30,22 @@ fn what_takes_a_policy_away_says_nothing_but_which() {
     valid(&staged(
         "stagedAction: Delete, tier: t, selector: '', preDNAT: false, types: [], ingress: []",
     ));
-    for (field, value) in [
-        ("order", "0"),
-        ("selector", "all()"),
-        ("namespaceSelector", "has(a)"),
-        ("serviceAccountSelector", "has(a)"),
-        ("types", "[Ingress]"),
-        ("ingress", "[{action: Allow}]"),
-        ("egress", "[{action: Allow}]"),
-        ("applyOnForward", "true"),
-        ("performanceHints", "[AssumeNeededOnEveryNode]"),
+    for (field, value, found) in [
+        ("order", "0", "0"),
+        ("selector", "all()", "\"all()\""),
+        ("namespaceSelector", "has(a)", "\"has(a)\""),
+        ("serviceAccountSelector", "has(a)", "\"has(a)\""),
+        ("types", "[Ingress]", "1 type"),
+        ("ingress", "[{action: Allow}, {action: Deny}]", "2 rules"),
+        ("egress", "[{action: Allow}]", "1 rule"),
+        ("applyOnForward", "true", "true"),
+        ("performanceHints", "[AssumeNeededOnEveryNode]", "1 hint"),
     ] {
         refused(
             &staged(&format!("stagedAction: Delete, {field}: {value}")),
             &[&format!(
-                "spec.{field}: expected nothing but tier, for stagedAction is Delete, found a \
-                 value"
+                "spec.{field}: expected nothing but tier, for stagedAction is Delete, found \
+                 {found}"
             )],
         );
     }
@@ -58,7 +58,7 @@ fn what_takes_a_policy_away_says_nothing_but_which() {
                 &*Box::leak(
                     format!(
                         "spec.{field}: expected nothing but tier, for stagedAction is Delete, \
-                         found a value"
+                         found true"
                     )
                     .into_boxed_str(),
                 )
