@@ -150,7 +150,7 @@ fn forwarded_tunnels_made_by_hand_lead_around_pre_dnat_policy_and_no_other() -> 
             with_addresses(Pod1),
         ];
         let denied = pre_dnat("none", "ingress: [{action: Deny}]");
-        let resources = [&known[..], &[denied.clone()]].concat();
+        let resources = [&known[..], std::slice::from_ref(&denied)].concat();
         policed.enforce("pre-DNAT Deny of all", &resources)?;
         policed.expect_arrival(&outer_packets(Client, Pod1, Open))?;
         policed.expect_arrival(&outer_packets(Node2, Pod1, Closed))?;

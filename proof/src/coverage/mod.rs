@@ -124,11 +124,11 @@ impl Coverage {
 
     /// Counts by what the endpoint governs the interface.
     fn endpoint(&mut self, scene: &Scene, question: &Question, name: &str) {
-        let spec = scene.resources.iter().find_map(|resource| match resource {
-            Resource::HostEndpoint(endpoint) if endpoint.metadata.name == name => {
-                Some(&endpoint.spec)
-            }
-            _ => None,
+        let spec = scene.resources.iter().find_map(|resource| {
+            let Resource::HostEndpoint(endpoint) = resource else {
+                return None;
+            };
+            (endpoint.metadata.name == name).then_some(&endpoint.spec)
         });
         let how = match spec.and_then(|spec| spec.interface.as_deref()) {
             Some("*") if question.interface == "lo" => "by *, of lo",
@@ -168,20 +168,21 @@ fn end_of_tier(
     (name, stage): (&str, Stage),
     denies: bool,
 ) -> &'static str {
-    let tier = scene.resources.iter().find_map(|resource| match resource {
-        Resource::Tier(tier) if tier.metadata.name == name => Some(&tier.spec),
-        _ => None,
+    let tier = scene.resources.iter().find_map(|resource| {
+        let Resource::Tier(tier) = resource else {
+            return None;
+        };
+        (tier.metadata.name == name).then_some(&tier.spec)
     });
     let fixed = ["default", "kube-admin", "kube-baseline"].contains(&name);
     let passes = name.starts_with("kube-")
         || tier.is_some_and(|tier| tier.default_action.as_deref() == Some("Pass"));
-    let mut policies = before.iter().filter_map(|step| match &step.event {
-        Event::Rule {
-            tier: Some(tier),
-            staged,
-            ..
-        } if tier == name && step.stage == stage => Some(*staged),
-        _ => None,
+    let mut policies = before.iter().filter_map(|step| {
+        let Event::Rule { tier, staged, .. } = &step.event else {
+            return None;
+        };
+        let of_tier = step.stage == stage && tier.as_deref() == Some(name);
+        of_tier.then_some(*staged)
     });
     match (denies, passes, stage) {
         (true, ..) if tier.is_none() && !fixed => "Deny of a tier that does not exist",

@@ -64,6 +64,36 @@ fn answers_pass_although_egress_is_denied() {
 }
 
 #[test]
+fn a_flow_from_outside_is_confirmed_when_its_opener_goes_on() {
+    let Some(mut lab) = lab("forged") else {
+        return;
+    };
+    lab.enforce(&allow_31852());
+    // The sender may be forged: the answer goes to somebody else.
+    for answer in [SYN | ACK, RST | ACK] {
+        lab.forget();
+        assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow);
+        for _ in 0..2 {
+            assert_eq!(lab.judge(Hook::TcOut, &outgoing(answer)), Established);
+            assert_eq!(lab.flow_counts(), (1, 0));
+        }
+    }
+    lab.forget();
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), RuleAllow);
+    assert_eq!(lab.judge(Hook::TcOut, &outgoing(SYN | ACK)), Established);
+    // That it asks again proves nothing.
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN)), Established);
+    assert_eq!(lab.flow_counts(), (1, 0));
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(ACK)), Established);
+    assert_eq!(lab.flow_counts(), (0, 1));
+    // Nobody forges what the node has asked.
+    lab.forget();
+    assert_eq!(lab.judge(Hook::TcForward, &outgoing(SYN)), Forwarded);
+    assert_eq!(lab.judge(Hook::Xdp, &incoming(SYN | ACK)), Established);
+    assert_eq!(lab.flow_counts(), (0, 1));
+}
+
+#[test]
 fn an_unanswered_flow_is_judged_anew_by_each_packet() {
     let Some(mut lab) = lab("half-open") else {
         return;

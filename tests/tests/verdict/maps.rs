@@ -78,6 +78,7 @@ fn every_pinned_map_shows_its_fields() {
     lab.judge(Hook::Xdp, &Packet::tcp(from, to, SYN));
     lab.judge(Hook::Xdp, &Packet::udp(from, to).fragment(0, true, 1));
     lab.judge(Hook::TcOut, &Packet::udp(to, from));
+    lab.judge(Hook::Xdp, &Packet::udp(from, to));
 
     let maps = lab.pins().join("maps");
     let generation = lab.pins().join("generation");
