@@ -108,8 +108,9 @@ pub const fn slot(outcome: Outcome, checkpoint: Checkpoint, reason: Reason) -> u
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C)]
 pub struct StagedKey {
-    /// The generation whose numbers `endpoint` and `policy` are.
-    pub generation: u64,
+    /// The lower half of the number of the generation whose numbers `endpoint`
+    /// and `policy` are: the programs have no room on the stack for all of it.
+    pub generation: u32,
     /// The endpoint.
     pub endpoint: EndpointId,
     /// The staged policy.
@@ -121,8 +122,6 @@ pub struct StagedKey {
     /// The rule's [`Action`](crate::policy::Action), one of the staged ones, as a
     /// number.
     pub action: u8,
-    /// Zero.
-    pub _pad: [u8; 4],
 }
 
-boundary!(Counter = 16, StagedKey = 24);
+boundary!(Counter = 16, StagedKey = 16);

@@ -132,7 +132,7 @@ pub(crate) fn pre_dnat(
     } else {
         return decide(endpoint, headers, origin);
     };
-    told(endpoint, headers, origin, reason, None)
+    told(headers, origin, reason, None)
 }
 
 /// What the stages ahead of DNAT say of a packet that a later hook sees, asked
@@ -188,7 +188,7 @@ pub(crate) fn forward(
     origin: &Origin,
 ) -> Reason {
     if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
-        return told(endpoint, headers, origin, Reason::Invalid, None);
+        return told(headers, origin, Reason::Invalid, None);
     }
     decide(endpoint, headers, origin)
 }
@@ -213,20 +213,14 @@ pub(crate) fn normal(
     } else {
         return decide(endpoint, headers, origin);
     };
-    told(endpoint, headers, origin, reason, None)
+    told(headers, origin, reason, None)
 }
 
 /// Tells what a stage made of a packet, and gives it back.
 #[inline(always)]
-fn told(
-    endpoint: &Endpoint,
-    headers: &Headers,
-    origin: &Origin,
-    reason: Reason,
-    rule: Option<&RuleEntry>,
-) -> Reason {
+fn told(headers: &Headers, origin: &Origin, reason: Reason, rule: Option<&RuleEntry>) -> Reason {
     trial::step(origin, reason, rule);
-    if observes(endpoint) && !origin.quiet && matches!(reason.verdict(), Verdict::Drop) {
+    if origin.observes && !origin.quiet && matches!(reason.verdict(), Verdict::Drop) {
         report::denied(origin, headers, reason, rule);
     }
     reason
@@ -414,5 +408,5 @@ extern "C" fn hostfw_decide(
         Classified::NoMatch => (Reason::NoMatch, None),
         Classified::Broken => (Reason::BrokenTable, None),
     };
-    told(endpoint, headers, origin, reason, rule)
+    told(headers, origin, reason, rule)
 }

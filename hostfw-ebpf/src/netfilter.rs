@@ -173,6 +173,7 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
             Checkpoint::Forward | Checkpoint::WireIn | Checkpoint::WireOut => List::ForwardIn,
         },
         quiet: false,
+        observes: observes(coming, going),
     };
     let reason = judge(work, packet, coming, going);
     let bytes = u64::from(work.hook.bytes);

@@ -46,16 +46,15 @@ pub(crate) struct Origin {
     pub(crate) list: List,
     /// An earlier hook has judged the same and told of it.
     pub(crate) quiet: bool,
+    /// Nothing is enforced.
+    pub(crate) observes: bool,
 }
 
 /// Reports that a rule matched that has something to tell: one with action Log
 /// or of a staged policy, whose packets are counted, too.
 #[inline(always)]
 pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
-    if rule.action != Action::Log as u8 {
-        count_staged(origin, rule);
-    }
-    event(origin, headers, rule, NO_REASON);
+    hostfw_report(origin, headers, rule, NO_REASON);
 }
 
 /// Reports that the packet would have been dropped if policy were enforced; the
@@ -63,18 +62,18 @@ pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
 #[inline(always)]
 pub(crate) fn denied(origin: &Origin, headers: &Headers, reason: Reason, rule: Option<&RuleEntry>) {
     let rule = rule.map_or(core::ptr::null(), core::ptr::from_ref);
-    hostfw_report_denied(origin, headers, rule, reason as u32);
+    hostfw_report(origin, headers, rule, reason as u8);
 }
 
-/// [`denied`], global: see [`crate::judge`]. Its callers have no room on the
-/// stack for it.
+/// [`rule`] and [`denied`], global: see [`crate::judge`]. Their callers have no
+/// room on the stack for it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn hostfw_report_denied(
+extern "C" fn hostfw_report(
     origin: *const Origin,
     headers: *const Headers,
     rule: *const RuleEntry,
-    reason: u32,
+    reason: u8,
 ) -> u32 {
     const NONE: RuleEntry = RuleEntry {
         policy: PolicyId { number: 0 },
@@ -84,32 +83,37 @@ extern "C" fn hostfw_report_denied(
         next: 0,
         _pad: 0,
     };
-    // SAFETY: `denied`, the only caller, hands in references, and null for no
-    // rule.
+    // SAFETY: the two callers hand in references, and null for no rule.
     let (origin, headers, rule) = unsafe { (origin.as_ref(), headers.as_ref(), rule.as_ref()) };
     if let (Some(origin), Some(headers)) = (origin, headers) {
-        event(origin, headers, rule.unwrap_or(&NONE), reason as u8);
+        let rule = rule.unwrap_or(&NONE);
+        if reason == NO_REASON && rule.action != Action::Log as u8 {
+            count_staged(origin, rule);
+        }
+        event(origin, headers, rule, reason);
     }
     0
 }
 
+/// What a count begins with. Not on the stack, which has no room for it.
+static FIRST: u64 = 1;
+
 #[inline(always)]
 fn count_staged(origin: &Origin, rule: &RuleEntry) {
     let key = StagedKey {
-        generation: origin.generation,
+        generation: origin.generation as u32,
         endpoint: origin.endpoint,
         policy: rule.policy,
         index: rule.index,
         list: origin.list as u8,
         action: rule.action,
-        _pad: [0; 4],
     };
     if let Some(packets) = STAGED.get_ptr_mut(key) {
         // SAFETY: as in `count`.
         unsafe { *packets += 1 };
     } else {
         // Another CPU may be first: then this packet is lost to the count.
-        let _ = STAGED.insert(key, 1, u64::from(BPF_NOEXIST));
+        let _ = STAGED.insert(key, &FIRST, u64::from(BPF_NOEXIST));
     }
 }
 

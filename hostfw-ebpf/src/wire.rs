@@ -137,6 +137,7 @@ fn judge_governed(
             Direction::Egress => List::UntrackedOut,
         },
         quiet: false,
+        observes: judge::observes(endpoint),
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = hostfw_wire_stages(

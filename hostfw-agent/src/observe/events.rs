@@ -78,7 +78,7 @@ impl NameBook {
         let (_, names) = pages
             .generations
             .iter()
-            .find(|(generation, _)| *generation == key.generation)?;
+            .find(|(generation, _)| *generation as u32 == key.generation)?;
         let list = *List::ALL.get(usize::from(key.list))?;
         Some(StagedStatus {
             endpoint: names.endpoint(key.endpoint)?.name.clone(),

@@ -28,6 +28,7 @@ impl StagedCounts {
         in_force: u64,
         names: &NameBook,
     ) -> Vec<StagedKey> {
+        let in_force = in_force as u32;
         let past = counts.iter().filter(|(key, _)| key.generation != in_force);
         past.map(|(key, packets)| {
             if let Some(status) = names.describe_staged(key, *packets) {
