@@ -1,34 +1,53 @@
-//! The few raw system calls that aya has no word for: programs written as
-//! instructions, and test runs with their duration.
+//! The raw system calls that aya has no word for: maps and links of programs
+//! written as instructions, and test runs with their duration.
 
 use std::{
+    ffi::CString,
     io, mem,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
+use hostfw_tests::bpf::{call, call_for_fd, number};
+
 /// include/uapi/linux/bpf.h
-const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
-const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+
+/// `enum bpf_map_type`
+pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
+pub(crate) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 
 /// `enum xdp_action`
 pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 
+/// linux/pkt_cls.h: go on as if there were no program.
+pub(crate) const TC_ACT_UNSPEC: i32 = -1;
+
 #[repr(C)]
 #[derive(Default)]
-struct ProgLoad {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -63,96 +82,203 @@ struct XdpMd {
     egress_ifindex: u32,
 }
 
-/// Calls bpf(2) with an attribute of one of the types above.
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
-    // SAFETY: the kernel reads and writes `size_of::<T>()` bytes of `attr`,
-    // which is laid out as it wants; callers keep alive what it points to.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, mem::size_of::<T>()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+/// What kind of program a test run is of: what it is told besides the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Context {
+    /// An XDP program, as if the packet came in through the interface.
+    Xdp(u32),
+    /// A TC program of the interface; the packet is the host's own.
+    TcOut(u32),
+}
+
+impl Context {
+    fn bytes(self, packet: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Xdp(ifindex) => {
+                let md = XdpMd {
+                    data_end: packet.len() as u32,
+                    ingress_ifindex: ifindex,
+                    ..XdpMd::default()
+                };
+                [
+                    md.data,
+                    md.data_end,
+                    md.data_meta,
+                    md.ingress_ifindex,
+                    md.rx_queue_index,
+                    md.egress_ifindex,
+                ]
+                .map(u32::to_ne_bytes)
+                .concat()
+            }
+            Self::TcOut(ifindex) => {
+                // struct __sk_buff; ingress_ifindex, at 36, stays 0.
+                const IFINDEX: usize = 40;
+                let mut bytes = vec![0; 192];
+                bytes[IFINDEX..][..4].copy_from_slice(&ifindex.to_ne_bytes());
+                bytes
+            }
+        }
     }
-    Ok(result as i32)
 }
 
-/// An XDP program that does nothing but return this action.
-pub(crate) fn constant_xdp(action: u32) -> io::Result<OwnedFd> {
-    // r0 = action (BPF_ALU64 | BPF_MOV | BPF_K); BPF_JMP | BPF_EXIT
-    let program = [0xb7 | u64::from(action) << 32, 0x95];
-    let license = c"Dual MIT/GPL";
-    let mut attr = ProgLoad {
-        prog_type: BPF_PROG_TYPE_XDP,
-        insn_cnt: 2,
-        insns: program.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-        ..ProgLoad::default()
+/// A new map.
+pub(crate) fn create_map(
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = MapCreate {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags: 0,
     };
-    let fd = bpf(BPF_PROG_LOAD, &mut attr)?;
-    // SAFETY: new, and ours alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: laid out as the command's; no pointers.
+    unsafe { call_for_fd(BPF_MAP_CREATE, &mut attr) }
 }
 
-/// Runs an XDP program on a packet, as if it came in through the interface.
-/// Returns its action and the nanoseconds that one run took.
+/// Sets the entry with this number. The value is as large as the map's.
+pub(crate) fn set(map: impl AsFd, index: u32, value: &[u8]) -> io::Result<()> {
+    let mut attr = MapElement {
+        map_fd: number(map),
+        key: &raw const index as u64,
+        value: value.as_ptr() as u64,
+        ..MapElement::default()
+    };
+    // SAFETY: key and value live until the call returns; the caller gives a
+    // value of the map's size.
+    unsafe { call(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// Runs a program on a packet so many times. Returns its last answer and the
+/// nanoseconds that one run took.
 pub(crate) fn test_run(
-    program: BorrowedFd<'_>,
+    program: impl AsFd,
     packet: &[u8],
-    ifindex: u32,
+    context: Context,
     repeat: u32,
 ) -> io::Result<(u32, u32)> {
-    let ctx = context(packet, ifindex);
+    let context = context.bytes(packet);
     let mut out = vec![0u8; packet.len() + 64];
     let mut attr = TestRun {
-        prog_fd: program.as_raw_fd() as u32,
+        prog_fd: number(program),
         data_size_in: packet.len() as u32,
         data_in: packet.as_ptr() as u64,
         data_size_out: out.len() as u32,
         data_out: out.as_mut_ptr() as u64,
         repeat,
-        ctx_size_in: mem::size_of::<XdpMd>() as u32,
-        ctx_in: &raw const ctx as u64,
+        ctx_size_in: context.len() as u32,
+        ctx_in: context.as_ptr() as u64,
         ..TestRun::default()
     };
-    bpf(BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: buffers are as large as said and live until the call returns.
+    unsafe { call(BPF_PROG_TEST_RUN, &mut attr) }?;
     Ok((attr.retval, attr.duration))
 }
 
 /// Runs an XDP program on real frames: what it returns is done with them.
 pub(crate) fn live_run(
-    program: BorrowedFd<'_>,
+    program: impl AsFd,
     packet: &[u8],
     ifindex: u32,
     frames: u32,
 ) -> io::Result<()> {
-    let ctx = context(packet, ifindex);
+    let context = Context::Xdp(ifindex).bytes(packet);
     let mut attr = TestRun {
-        prog_fd: program.as_raw_fd() as u32,
+        prog_fd: number(program),
         data_size_in: packet.len() as u32,
         data_in: packet.as_ptr() as u64,
         repeat: frames,
-        ctx_size_in: mem::size_of::<XdpMd>() as u32,
-        ctx_in: &raw const ctx as u64,
+        ctx_size_in: context.len() as u32,
+        ctx_in: context.as_ptr() as u64,
         flags: BPF_F_TEST_XDP_LIVE_FRAMES,
         ..TestRun::default()
     };
-    bpf(BPF_PROG_TEST_RUN, &mut attr).map(drop)
+    // SAFETY: buffers are as large as said and live until the call returns.
+    unsafe { call(BPF_PROG_TEST_RUN, &mut attr) }.map(drop)
 }
 
-fn context(packet: &[u8], ifindex: u32) -> XdpMd {
-    XdpMd {
-        data_end: packet.len() as u32,
-        ingress_ifindex: ifindex,
-        ..XdpMd::default()
+/// A loaded program, by its number.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct ById {
+        id: u32,
+        next_id: u32,
+        open_flags: u32,
     }
+    let mut attr = ById {
+        id,
+        next_id: 0,
+        open_flags: 0,
+    };
+    // SAFETY: laid out as the command's; no pointers.
+    unsafe { call_for_fd(BPF_PROG_GET_FD_BY_ID, &mut attr) }
 }
 
-/// Keeps this thread, and those that it starts, on one CPU.
-pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+/// A netfilter program at a hook of this network namespace, until dropped.
+pub(crate) fn attach_netfilter(
+    program: impl AsFd,
+    family: u32,
+    hook: u32,
+    priority: i32,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct LinkCreate {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+        family: u32,
+        hook: u32,
+        priority: i32,
+        netfilter_flags: u32,
+    }
+    let mut attr = LinkCreate {
+        prog_fd: number(program),
+        target_fd: 0,
+        attach_type: hostfw_tests::bpf::ATTACH_NETFILTER,
+        flags: 0,
+        family,
+        hook,
+        priority,
+        netfilter_flags: 0,
+    };
+    // SAFETY: laid out as the command's; no pointers.
+    unsafe { call_for_fd(BPF_LINK_CREATE, &mut attr) }
+}
+
+#[repr(C)]
+struct Object {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Pins a program, for others to attach.
+pub(crate) fn pin(program: impl AsFd, path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
+    let mut attr = Object {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: number(program),
+        file_flags: 0,
+    };
+    // SAFETY: a terminated string that lives until the call returns.
+    unsafe { call(BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Keeps this thread, and those that it starts, on one CPU; `None`: on any.
+pub(crate) fn pin_to_cpu(cpu: Option<usize>) -> io::Result<()> {
     // SAFETY: a set of bits, for which zero is a valid value; CPU_SET stays
     // within it for any CPU below 1024.
     let set = unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        match cpu {
+            Some(cpu) => libc::CPU_SET(cpu, &mut set),
+            None => (0..1024).for_each(|cpu| libc::CPU_SET(cpu, &mut set)),
+        }
         set
     };
     // SAFETY: 0 is the calling thread, and the set is as large as said.
@@ -160,22 +286,4 @@ pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// Pins a program, for `ip` to attach.
-pub(crate) fn pin(program: BorrowedFd<'_>, path: &str) -> io::Result<()> {
-    const BPF_OBJ_PIN: libc::c_long = 6;
-    #[repr(C)]
-    struct Pin {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let path = std::ffi::CString::new(path)?;
-    let mut attr = Pin {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: program.as_raw_fd() as u32,
-        file_flags: 0,
-    };
-    bpf(BPF_OBJ_PIN, &mut attr).map(drop)
 }

@@ -1,138 +1,109 @@
-//! Two interfaces back to back: `hf0` here, which is protected, and `hf1` in a
-//! namespace of its own, which sends.
+//! Two interfaces back to back, each in a namespace of its own: `hf0`, which is
+//! protected, and `hf1`, which sends.
 
-use std::{io, process::Command};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use hostfw_agent::model::Interface;
+use hostfw_bench::shapes::NODE;
 use hostfw_tests::netns::{self, Namespace};
 
+use crate::template::{MAC_HERE, MAC_THERE, NODE_V6};
+
 pub(crate) const HERE: &str = "hf0";
-const THERE: &str = "hf1";
-pub(crate) const ADDRESS_HERE: [u8; 4] = [10, 9, 0, 1];
+pub(crate) const THERE: &str = "hf1";
+
+/// Index of `hf0`, in the host's namespace; the same in each, so that one
+/// compiled image serves all.
+pub(crate) const INDEX_HERE: u32 = 100;
+/// Index of `hf1`, in the sender's namespace.
+pub(crate) const INDEX_THERE: u32 = 101;
 
 /// Both interfaces, up.
 pub(crate) struct Wire {
+    /// What is protected.
+    pub(crate) host: Namespace,
+    /// Who sends.
     pub(crate) sender: Namespace,
-    /// Index of `hf0`.
-    pub(crate) here: u32,
-    /// Index of `hf1`, in the sender's namespace.
-    pub(crate) there: u32,
-    mac_here: [u8; 6],
 }
 
 impl Wire {
-    pub(crate) fn up() -> Result<Self> {
-        let sender = Namespace::create("sender")?;
-        ip(&format!(
-            "link add {HERE} type veth peer name {THERE} netns sender"
+    /// Makes both namespaces, whose names end in `name`.
+    pub(crate) fn up(name: &str) -> Result<Self> {
+        let host = Namespace::create(&format!("host-{name}"))?;
+        let sender = Namespace::create(&format!("sender-{name}"))?;
+        host.ip(&format!(
+            "link add {HERE} index {INDEX_HERE} address {} type veth peer name {THERE} index {INDEX_THERE} address {} netns {}\n\
+             addr add 10.9.0.1/24 dev {HERE}\n\
+             addr add fd00:9::1/64 dev {HERE} nodad\n\
+             link set {HERE} up\n",
+            mac(MAC_HERE),
+            mac(MAC_THERE),
+            sender.name()
         ))?;
-        ip(&format!("addr add 10.9.0.1/24 dev {HERE}"))?;
-        ip(&format!("link set {HERE} up"))?;
         sender.ip(&format!(
             "addr add 10.9.0.2/24 dev {THERE}\nlink set {THERE} up\n"
         ))?;
+        // Spoofed sources are to come as far as the firewall, wherever it is.
+        host.ip(&format!("route add default via 10.9.0.2 dev {HERE}\n"))?;
+        host.sysctl(&[
+            ("ipv4/conf/all/rp_filter", "0"),
+            (&format!("ipv4/conf/{HERE}/rp_filter"), "0"),
+        ])?;
         // With GRO the receiving side polls: what a veth needs to be given
         // frames instead of socket buffers, and what real cards do.
-        enable_gro(HERE).context("switching GRO on")?;
+        host.run(|| enable_gro(HERE))?.context("switching GRO on")?;
         sender
             .run(|| enable_gro(THERE))?
             .context("switching GRO on")?;
-        let link = link()?;
-        let here = if_index(HERE)?;
-        let mac = link["address"].as_str().context("hardware address")?;
-        let mut mac_here = [0; 6];
-        for (byte, text) in mac_here.iter_mut().zip(mac.split(':')) {
-            *byte = u8::from_str_radix(text, 16).context("hardware address")?;
-        }
-        let there = sender.run(|| if_index(THERE))??;
-        Ok(Self {
-            sender,
-            here,
-            there,
-            mac_here,
-        })
-    }
-
-    /// `hf0`, as the agent would describe it.
-    pub(crate) fn interface(&self) -> Interface {
-        Interface {
-            index: self.here,
-            name: HERE.to_owned(),
-            addresses: vec![ADDRESS_HERE.into()],
-            link_header: true,
-            loopback: false,
-            up: true,
-            master: None,
-        }
-    }
-
-    /// A UDP packet of 64 bytes to `hf0`'s address, from an address that no
-    /// rule names.
-    pub(crate) fn packet(&self) -> Vec<u8> {
-        let mut packet = Vec::with_capacity(64);
-        packet.extend(self.mac_here);
-        packet.extend([2, 0, 0, 0, 0, 1]);
-        packet.extend([0x08, 0x00]);
-        let length: u16 = 64 - 14;
-        let mut header = vec![0x45, 0];
-        header.extend(length.to_be_bytes());
-        header.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        header.extend([198, 51, 100, 7]);
-        header.extend(ADDRESS_HERE);
-        let sum = checksum(&header).to_be_bytes();
-        header[10..12].copy_from_slice(&sum);
-        packet.extend(header);
-        // Ports, length, and no checksum (RFC 768).
-        packet.extend(40_000u16.to_be_bytes());
-        packet.extend(9u16.to_be_bytes());
-        packet.extend((length - 20).to_be_bytes());
-        packet.extend([0, 0]);
-        packet.resize(64, 0);
-        packet
+        Ok(Self { host, sender })
     }
 
     /// Packets that `hf0` has been given so far.
     pub(crate) fn received(&self) -> Result<u64> {
-        link()?["stats64"]["rx"]["packets"]
+        // /sys shows the interfaces of the namespace that it was mounted in.
+        let text = netns::run(
+            self.host
+                .command("ip")
+                .args(["-json", "-stats", "link", "show", HERE]),
+            None,
+        )?;
+        let links: serde_json::Value = serde_json::from_str(&text).context("output of ip")?;
+        links[0]["stats64"]["rx"]["packets"]
             .as_u64()
             .context("a number of packets")
     }
-}
 
-/// `hf0` as `ip` describes it: /sys shows the interfaces of the namespace that
-/// it was mounted in.
-fn link() -> Result<serde_json::Value> {
-    let text = netns::run(
-        Command::new("ip").args(["-json", "-stats", "link", "show", HERE]),
-        None,
-    )?;
-    let links: serde_json::Value = serde_json::from_str(&text).context("output of ip")?;
-    Ok(links[0].clone())
-}
-
-fn checksum(header: &[u8]) -> u16 {
-    let mut sum: u32 = header
-        .chunks(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+    /// Attaches a pinned program to `hf0` at native XDP.
+    pub(crate) fn attach_native(&self, pin: &str) -> Result<()> {
+        netns::run(
+            self.host
+                .command("ip")
+                .args(["link", "set", HERE, "xdpdrv", "pinned", pin]),
+            None,
+        )
+        .map(drop)
     }
-    !(sum as u16)
 }
 
-fn ip(arguments: &str) -> Result<()> {
-    netns::run(Command::new("ip").args(arguments.split_whitespace()), None).map(drop)
-}
-
-fn if_index(name: &str) -> io::Result<u32> {
-    let name = std::ffi::CString::new(name)?;
-    // SAFETY: a terminated string.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
+/// `hf0`, as the agent would describe it.
+pub(crate) fn interface() -> Interface {
+    Interface {
+        index: INDEX_HERE,
+        name: HERE.to_owned(),
+        addresses: vec![
+            std::net::Ipv4Addr::from(NODE).into(),
+            std::net::Ipv6Addr::from(NODE_V6).into(),
+        ],
+        link_header: true,
+        loopback: false,
+        up: true,
+        master: None,
     }
+}
+
+fn mac(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Of the calling thread's namespace.
@@ -163,20 +134,4 @@ fn enable_gro(name: &str) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_with_its_checksum_sums_to_nothing() {
-        // RFC 1071's way to check.
-        let mut header = vec![
-            0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-        ];
-        let sum = checksum(&header).to_be_bytes();
-        header[10..12].copy_from_slice(&sum);
-        assert_eq!(checksum(&header), 0);
-    }
 }

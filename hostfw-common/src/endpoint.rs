@@ -1,6 +1,6 @@
 //! What governs an interface.
 
-use crate::{boundary, failsafe::ListedPorts, policy::PolicyTable, stage::List};
+use crate::{boundary, failsafe::ListedPorts, policy::ListId, stage::List};
 
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -10,7 +10,7 @@ pub struct EndpointId {
     pub number: u32,
 }
 
-/// The address family of a packet. The numbers index the tables of an
+/// The address family of a packet. The numbers index the lists of an
 /// [`Endpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -57,8 +57,8 @@ pub struct Endpoint {
     /// What the fail-safes and tunnels of the generation list. The same for
     /// all endpoints; here, where a packet's look-up leads anyway.
     pub listed: ListedPorts,
-    /// The tables by [`List`], then [`Family`].
-    pub tables: [[PolicyTable; 2]; List::COUNT],
+    /// The lists of rules by [`List`], then [`Family`].
+    pub lists: [[ListId; 2]; List::COUNT],
 }
 
-boundary!(EndpointId = 4, Endpoint = 296);
+boundary!(EndpointId = 4, Endpoint = 128);

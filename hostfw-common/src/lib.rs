@@ -10,7 +10,7 @@
 //! is in the byte order of the host.
 //!
 //! Start with [`endpoint`] (what governs an interface), then [`policy`] (how a
-//! list of rules becomes tables), then [`conntrack`].
+//! list of rules becomes tables) with [`index`], then [`conntrack`].
 
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
@@ -20,6 +20,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod failsafe;
+pub mod index;
 pub mod layout;
 pub mod limits;
 pub mod names;

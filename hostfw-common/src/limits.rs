@@ -1,20 +1,26 @@
 //! Capacities that both sides obey. A policy set that exceeds one is refused
 //! as a whole, naming the limit.
 
-/// Words of 64 rules in a [`Row`](crate::policy::Row). The summary is a single
-/// word with a bit for each of them, so this cannot exceed 64.
-pub const ROW_WORDS: usize = 64;
+/// Words of 64 rules in a row: what the four words at the head of a
+/// [record](crate::index::RECORD_WORDS) have bits for.
+pub const ROW_WORDS: usize = 256;
 
 /// Rule entries that one endpoint can have for one stage, direction and address
 /// family. A rule takes one, with named ports more; the default of a tier takes
 /// one.
 pub const MAX_RULES: u32 = (ROW_WORDS * 64) as u32;
 
+/// Distinct lists of rules of a generation, the empty one included.
+pub const MAX_LISTS: u32 = 1 << 16;
+
 /// Entries of each per-generation prefix trie, over all endpoints.
 pub const MAX_PREFIXES: u32 = 1 << 20;
 
-/// Distinct rows of a generation. 520 bytes each.
-pub const MAX_ROWS: u32 = 1 << 17;
+/// Lines of [`ROWS`](crate::names::ROWS): 64 bytes each.
+pub const MAX_ROW_LINES: u32 = 1 << 20;
+
+/// Lines of [`INDEX`](crate::names::INDEX): 64 bytes each.
+pub const MAX_INDEX_LINES: u32 = 1 << 20;
 
 /// Rule entries of a generation, over all endpoints, stages and families.
 pub const MAX_RULE_ENTRIES: u32 = 1 << 20;
@@ -59,3 +65,7 @@ pub const MAX_LOGS_PER_PACKET: u32 = 8;
 /// undecodable. The figure is ours: more than traffic has that means well, and
 /// few enough for the verifier, which follows each.
 pub const MAX_EXTENSION_HEADERS: u32 = 8;
+
+/// Verdicts that each CPU remembers, by the classes that led to them. A power
+/// of two.
+pub const REMEMBERED: u32 = 1 << 10;

@@ -7,13 +7,18 @@
 pub const ACTIVE: &str = "ACTIVE";
 /// Interface index to [`Endpoint`](crate::endpoint::Endpoint).
 pub const ENDPOINTS: &str = "ENDPOINTS";
-/// IPv4 prefixes of rules to rows.
+/// Number of a list to [`PolicyTable`](crate::policy::PolicyTable).
+pub const LISTS: &str = "LISTS";
+/// IPv4 prefixes of rules to classes.
 pub const PREFIXES_V4: &str = "PREFIXES_V4";
-/// IPv6 prefixes of rules to rows.
+/// IPv6 prefixes of rules to classes.
 pub const PREFIXES_V6: &str = "PREFIXES_V6";
-/// Protocols with ports or ICMP types to rows.
+/// Protocols with ports or ICMP types to classes.
 pub const SERVICES: &str = "SERVICES";
-/// Rows of bits, one bit for each rule.
+/// What [`PREFIXES_V4`] and [`SERVICES`] say, for the programs to read fast:
+/// see [`index`](crate::index).
+pub const INDEX: &str = "INDEX";
+/// Records of classes and lists with rows of bits, one bit for each rule.
 pub const ROWS: &str = "ROWS";
 /// What a rule does and where it came from.
 pub const RULES: &str = "RULES";
@@ -41,6 +46,10 @@ pub const TRIAL: &str = "TRIAL";
 /// Array, one entry: the way of the last packet of a test run
 /// ([`Trace`](crate::trial::Trace)).
 pub const TRACE: &str = "TRACE";
+/// Constant of the programs: 0 if they are to remember no verdicts. 1 unless
+/// set.
+pub const REMEMBER: &str = "REMEMBER";
+
 /// Constant of the programs: not 0 in test runs that use the two above.
 pub const TRIAL_MODE: &str = "TRIAL_MODE";
 
@@ -50,11 +59,13 @@ pub const TIMEOUTS: &str = "TIMEOUTS";
 
 /// The maps of which every generation has its own: arrays of two maps, of
 /// which slot `generation & 1` belongs to the generation.
-pub const PER_GENERATION: [&str; 8] = [
+pub const PER_GENERATION: [&str; 10] = [
     ENDPOINTS,
+    LISTS,
     PREFIXES_V4,
     PREFIXES_V6,
     SERVICES,
+    INDEX,
     ROWS,
     RULES,
     FAILSAFES_V4,

@@ -1,13 +1,38 @@
 //! How an ordered list of rules becomes tables.
 //!
-//! A packet is looked up in four dimensions: source address, destination
+//! A packet is classified in four dimensions: source address, destination
 //! address, service (protocol with destination port or ICMP type and code) and
-//! source port. Every dimension is a longest-prefix-match trie (see
-//! [`prefix`](crate::prefix)) whose value is the number of a [`Row`]: a bit for
-//! each rule, set if the rule accepts the packet in that dimension. The first
-//! bit that is set in all four rows is the first rule that matches.
+//! source port. Its class in each has a row of bits: a bit for each rule, rule
+//! `n` being bit `n % 64` of word `n / 64`, set if the rule accepts the packet
+//! in that dimension. The first bit that is set in all four rows is the first
+//! rule that matches.
+//!
+//! Most rules ask nothing in some dimension, and most packets have nothing
+//! special in some. So every dimension has a *base row*, with the bits of the
+//! rules that ask nothing there or only say what does not match; the record of
+//! a class ([`index`](crate::index)) says where its row differs, and which rule
+//! is the first to match if all else is as in the base rows.
+//!
+//! The record of a list is in [`ROWS`](crate::names::ROWS) at
+//! [`PolicyTable::rows`]. Behind it come the four base rows, whole, each of
+//! [`PolicyTable::lines`] lines, in the order of [`Dim`].
+//!
+//! # Search
+//!
+//! Let `best` be the lowest of the list's first rule and those of the four
+//! classes. If no class clears a bit of its base row, all rows hold their base
+//! rows, so `best` does match. A rule that is nearer matches by bits that at
+//! least two classes have beyond their base rows, for the rules that one class
+//! adds are in its record. So only words that differ in two dimensions or more,
+//! below that of `best` or up to it, can hold one. Otherwise the words that may
+//! hold a match are those that differ in any dimension, and those where the
+//! base rows have a bit in common: the list's record names them.
 
-use crate::{boundary, limits::ROW_WORDS, verdict::Direction};
+use crate::{
+    boundary,
+    index::{Dimension, LINE_BITS},
+    verdict::Direction,
+};
 
 /// Number of a policy within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -17,8 +42,7 @@ pub struct PolicyId {
     pub number: u32,
 }
 
-/// Number of a table: the part of a trie that belongs to one dimension of one
-/// list of rules.
+/// Number of a table: the part of a trie that belongs to one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
 pub struct TableId {
@@ -26,8 +50,49 @@ pub struct TableId {
     pub number: u32,
 }
 
-/// Some rule of the list has action Log: the packet is looked at a second time
-/// to report them.
+/// A dimension by its number: its place in [`PolicyTable::dimensions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Dim {
+    /// Source address.
+    Source = 0,
+    /// Destination address.
+    Destination = 1,
+    /// Protocol with destination port, or with ICMP type and code.
+    Service = 2,
+    /// Source port.
+    SourcePort = 3,
+}
+
+impl Dim {
+    /// All dimensions, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Source,
+        Self::Destination,
+        Self::Service,
+        Self::SourcePort,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// Number of a list of rules within a generation: its place in
+/// [`LISTS`](crate::names::LISTS). 0 is the list without rules and without
+/// default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct ListId {
+    /// The number.
+    pub number: u32,
+}
+
+impl ListId {
+    /// The list that says nothing.
+    pub const EMPTY: Self = Self { number: 0 };
+}
+
+/// Some entry of the list reports: its action is Log, or it is of a staged
+/// policy. What is found once is not to be remembered.
 pub const TABLE_HAS_LOG: u16 = 1 << 0;
 /// What no rule decides is denied, not passed on.
 pub const TABLE_DEFAULT_DENY: u16 = 1 << 1;
@@ -35,22 +100,22 @@ pub const TABLE_DEFAULT_DENY: u16 = 1 << 1;
 /// is searched again from there ([`RuleEntry::next`]).
 pub const TABLE_HAS_JUMP: u16 = 1 << 2;
 
-/// One list of rules: those of one endpoint, stage, direction and family, in
-/// the order in which they are evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Value of [`LISTS`](crate::names::LISTS). One list of rules: those of a
+/// stage, direction and family, in the order in which they are evaluated.
+/// Endpoints, stages and families for which all of this is the same share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C)]
 pub struct PolicyTable {
-    /// Key of the source dimension in the prefix trie of the family, and of
-    /// the service dimension in [`SERVICES`](crate::names::SERVICES). The next
-    /// number is the key of the destination and of the source port dimension.
-    pub table: TableId,
+    /// By [`Dim`].
+    pub dimensions: [Dimension; Dim::COUNT],
     /// Index in [`RULES`](crate::names::RULES) of the first rule: bit 0 of the
     /// rows.
     pub first_rule: u32,
-    /// Index in [`ROWS`](crate::names::ROWS) of a row with the bits of those
-    /// rules whose action is Log: they decide nothing. Only if
-    /// [`TABLE_HAS_LOG`] is set.
-    pub log_row: u32,
+    /// Line of the list's record in [`ROWS`](crate::names::ROWS).
+    pub rows: u32,
+    /// The number in the list of the first rule whose bit all base rows have,
+    /// or [`NO_RULE`](crate::index::NO_RULE). The list's record has it, too.
+    pub first: u32,
     /// How many rules the list has. 0: nothing needs to be looked up.
     pub rule_count: u16,
     /// Bits `TABLE_*`.
@@ -58,58 +123,20 @@ pub struct PolicyTable {
 }
 
 impl PolicyTable {
-    /// Table of the source address (prefix trie) and of the service.
+    /// Lines of each row of the list.
     #[inline(always)]
     #[must_use]
-    pub const fn source(&self) -> u32 {
-        self.table.number
+    pub const fn lines(&self) -> u32 {
+        (self.rule_count as u32).div_ceil(LINE_BITS)
     }
 
-    /// Table of the destination address (prefix trie) and of the source port
-    /// (services trie).
+    /// The first line of a base row.
     #[inline(always)]
     #[must_use]
-    pub const fn destination(&self) -> u32 {
-        self.table.number + 1
-    }
-
-    /// How many table numbers one list of rules takes.
-    pub const TABLES: u32 = 2;
-}
-
-/// A bit for each rule of a list: rule `n` is bit `n % 64` of word `n / 64`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C)]
-pub struct Row {
-    /// Bit `w` is set if word `w` is not 0.
-    pub summary: u64,
-    /// The bits.
-    pub words: [u64; ROW_WORDS],
-}
-
-impl Row {
-    /// A row with no bit set.
-    pub const EMPTY: Self = Self {
-        summary: 0,
-        words: [0; ROW_WORDS],
-    };
-
-    /// Sets the bit of a rule.
-    ///
-    /// # Panics
-    ///
-    /// If `rule` is not below [`MAX_RULES`](crate::limits::MAX_RULES).
-    pub fn set(&mut self, rule: usize) {
-        self.words[rule / 64] |= 1 << (rule % 64);
-        self.summary |= 1 << (rule / 64);
-    }
-
-    /// Whether the bit of a rule is set.
-    #[must_use]
-    pub fn contains(&self, rule: usize) -> bool {
-        self.words
-            .get(rule / 64)
-            .is_some_and(|word| word >> (rule % 64) & 1 == 1)
+    pub const fn base_row(&self, dimension: Dim) -> u32 {
+        self.rows
+            .wrapping_add(1)
+            .wrapping_add(dimension as u32 * self.lines())
     }
 }
 
@@ -209,7 +236,7 @@ impl RuleEntry {
 boundary!(
     PolicyId = 4,
     TableId = 4,
-    PolicyTable = 16,
-    Row = 520,
+    ListId = 4,
+    PolicyTable = 64,
     RuleEntry = 12,
 );

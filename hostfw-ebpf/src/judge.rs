@@ -11,14 +11,14 @@ use hostfw_common::{
         Family,
     },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY},
+    policy::{Action, ListId, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY},
     stage::List,
     verdict::{Direction, Reason, Verdict},
 };
 
 use crate::{
-    classify::{Classified, classify},
-    maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, slot},
+    classify::{Classified, classify, go_on},
+    maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, LISTS, slot},
     parse::{Headers, protocol},
     report::{self, Origin},
     trial,
@@ -341,49 +341,110 @@ extern "C" fn hostfw_is_listed(
     }
 }
 
-/// The table of a list, by the packet's family.
+/// The number of a list, by the packet's family.
 #[inline(always)]
-fn table<'a>(endpoint: &'a Endpoint, headers: &Headers, list: List) -> Option<&'a PolicyTable> {
+fn number(endpoint: &Endpoint, headers: &Headers, list: List) -> Option<ListId> {
     // The compiler knows that it is in bounds, and would leave out the check by
     // which the verifier learns it, too.
     let index = black_box(list as usize * 2 + headers.family() as usize);
-    endpoint.tables.as_flattened().get(index)
+    endpoint.lists.as_flattened().get(index).copied()
 }
 
 /// Whether a list has nothing to say at all.
 #[inline(always)]
 fn is_empty(endpoint: &Endpoint, headers: &Headers, list: List) -> bool {
-    table(endpoint, headers, list)
-        .is_some_and(|table| table.rule_count == 0 && table.flags & TABLE_DEFAULT_DENY == 0)
+    number(endpoint, headers, list).is_some_and(|list| list == ListId::EMPTY)
 }
 
 /// What a list of rules, or else its default, says.
 #[inline(always)]
 fn decide(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
-    hostfw_decide(endpoint, headers, origin)
+    // Not one inside the other: the stack would not do.
+    let mut reason = hostfw_decide(endpoint, headers, origin);
+    if reason == GOES_ON {
+        reason = hostfw_decide_further(endpoint, headers, origin);
+    }
+    Reason::from_number(reason as u8).unwrap_or(Reason::BrokenTable)
 }
 
-/// [`decide`], as a function with an exported name. To the verifier such a
-/// function is global: it looks at it once and apart from its callers, instead
-/// of once for each way to each call. It takes no pointer for valid there, and
-/// knows nothing of numbers in memory.
+/// Instead of a reason: the first rule that matches decides nothing.
+const GOES_ON: u32 = u32::MAX;
+
+/// [`decide`], as far as the first rule that matches: a reason as a number, or
+/// [`GOES_ON`].
+///
+/// A function with an exported name: to the verifier such a function is global.
+/// It looks at it once and apart from its callers, instead of once for each way
+/// to each call. It takes no pointer for valid there, and knows nothing of
+/// numbers in memory.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_decide(
     endpoint: *const Endpoint,
     headers: *const Headers,
     origin: *const Origin,
-) -> Reason {
+) -> u32 {
     // SAFETY: `decide`, the only caller, hands in references.
     let (Some(endpoint), Some(headers), Some(origin)) =
         (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
     else {
-        return Reason::BrokenTable;
+        return Reason::BrokenTable as u32;
     };
-    let Some(table) = table(endpoint, headers, origin.list) else {
-        return Reason::BrokenTable;
+    let Some((list, table)) = table(endpoint, headers, origin) else {
+        return Reason::BrokenTable as u32;
     };
-    let (reason, rule) = match classify(table, headers, origin) {
+    match classify(list, table, headers, origin) {
+        Some(classified) => found(classified, table, headers, origin) as u32,
+        None => GOES_ON,
+    }
+}
+
+/// The rest of [`decide`], behind [`hostfw_decide`] and like it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_decide_further(
+    endpoint: *const Endpoint,
+    headers: *const Headers,
+    origin: *const Origin,
+) -> u32 {
+    // SAFETY: `decide`, the only caller, hands in references.
+    let (Some(endpoint), Some(headers), Some(origin)) =
+        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
+    else {
+        return Reason::BrokenTable as u32;
+    };
+    let Some((list, table)) = table(endpoint, headers, origin) else {
+        return Reason::BrokenTable as u32;
+    };
+    found(
+        go_on(list, table, headers, origin),
+        table,
+        headers,
+        origin,
+    ) as u32
+}
+
+/// The list of rules that the origin asks for, by the packet's family.
+#[inline(always)]
+fn table(
+    endpoint: &Endpoint,
+    headers: &Headers,
+    origin: &Origin,
+) -> Option<(ListId, &'static PolicyTable)> {
+    let list = number(endpoint, headers, origin.list)?;
+    let table = LISTS.get_value(slot(origin.generation), &list.number)?;
+    Some((list, table))
+}
+
+/// The reason that goes with what was found in a list.
+#[inline(always)]
+fn found(
+    classified: Classified,
+    table: &PolicyTable,
+    headers: &Headers,
+    origin: &Origin,
+) -> Reason {
+    let (reason, rule) = match classified {
         Classified::Rule(rule) => {
             let reason = match Action::from_number(rule.action) {
                 Some(Action::Allow) => Reason::RuleAllow,

@@ -8,15 +8,19 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod classify;
 mod conntrack;
+mod index;
 mod judge;
 mod maps;
 mod netfilter;
 mod packet;
 mod parse;
+mod remember;
 mod report;
+mod search;
 mod socket_buffer;
 mod trial;
 mod wire;

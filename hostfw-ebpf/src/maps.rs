@@ -1,7 +1,7 @@
 //! The maps. Their names are those of [`hostfw_common::names`].
 
 use aya_ebpf::{
-    bindings::BPF_F_INNER_MAP,
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
     btf_maps::{
         Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
     },
@@ -13,13 +13,17 @@ use hostfw_common::{
     endpoint::Endpoint,
     event::Event,
     failsafe::{FailsafeV4, FailsafeV6},
+    index::Line,
     limits::{
-        CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS, MAX_STAGED_COUNTS,
+        self, CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS,
+        MAX_STAGED_COUNTS,
     },
-    policy::{Row, RuleEntry},
+    policy::{PolicyTable, RuleEntry},
     prefix::{PrefixV4, PrefixV6, Service},
     trial::{Trace, Trial},
 };
+
+use crate::{remember::Remembered, search::Search};
 
 /// Two slots for every per-generation map. What stands here as inner map is a
 /// template: the agent puts in maps as large as the generation needs. For
@@ -27,11 +31,18 @@ use hostfw_common::{
 type PerGeneration<M> = ArrayOfMaps<M, 2>;
 const SIZE_VARIES: usize = BPF_F_INNER_MAP as usize;
 
+/// An array of lines. What can be mapped begins on a page, so that each of the
+/// lines is one of the cache, too.
+pub(crate) type LineArray = Array<Line, 1, { SIZE_VARIES | BPF_F_MMAPABLE as usize }>;
+
 #[btf_map]
 pub(crate) static ACTIVE: Array<u64, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static ENDPOINTS: PerGeneration<HashMap<u32, Endpoint, 1>> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static LISTS: PerGeneration<Array<PolicyTable, 1, SIZE_VARIES>> = ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static PREFIXES_V4: PerGeneration<LpmTrie<PrefixV4, u32, 1>> = ArrayOfMaps::new();
@@ -43,7 +54,10 @@ pub(crate) static PREFIXES_V6: PerGeneration<LpmTrie<PrefixV6, u32, 1>> = ArrayO
 pub(crate) static SERVICES: PerGeneration<LpmTrie<Service, u32, 1>> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static ROWS: PerGeneration<Array<Row, 1, SIZE_VARIES>> = ArrayOfMaps::new();
+pub(crate) static INDEX: PerGeneration<LineArray> = ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static ROWS: PerGeneration<LineArray> = ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static RULES: PerGeneration<Array<RuleEntry, 1, SIZE_VARIES>> = ArrayOfMaps::new();
@@ -69,6 +83,16 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { FRAGMENTED_DATAGRAMS
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+/// What the programs at the wire remember. Not pinned: other programs would
+/// take it for what they remember themselves.
+#[btf_map]
+pub(crate) static REMEMBERED: PerCpuArray<Remembered, { limits::REMEMBERED as usize }> =
+    PerCpuArray::new();
+
+/// Not pinned, as above.
+#[btf_map]
+pub(crate) static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static STAGED: PerCpuHashMap<StagedKey, u64, { MAX_STAGED_COUNTS as usize }> =

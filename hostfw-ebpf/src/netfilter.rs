@@ -283,6 +283,14 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
     if observes && answers_denied(work) {
         return (Reason::Observed, false);
     }
+    // Frames from port to port of a bridge cross no wire of the bridge itself,
+    // where their answers would be known.
+    if work.hook.in_interface == work.hook.out_interface {
+        on_the_way_out(work);
+        if matches!(known(work, packet, Direction::Egress), Tracked::Established) {
+            return (Reason::Established, false);
+        }
+    }
     let invalid = match known(work, packet, Direction::Ingress) {
         Tracked::Established => return (Reason::Established, false),
         Tracked::Related => return (Reason::Related, false),

@@ -94,15 +94,35 @@ impl Search {
     }
 
     /// Has cases judged as long as `more` says so: the next one about which the
-    /// judges do not agree.
+    /// judges do not agree, as small as it can be made.
     pub fn next(
         &mut self,
         bench: &mut Bench,
         cases: Cases,
-        mut more: impl FnMut(&Bench) -> bool,
+        more: impl FnMut(&Bench) -> bool,
     ) -> Option<Finding> {
+        let (mut tree, first) = self.failing(bench, cases, more)?;
+        Some(smallest(bench, &mut tree, first))
+    }
+
+    /// As [`next`](Self::next), but takes the case as it comes.
+    pub fn first(
+        &mut self,
+        bench: &mut Bench,
+        cases: Cases,
+        more: impl FnMut(&Bench) -> bool,
+    ) -> Option<Disagreement> {
+        self.failing(bench, cases, more).map(|(_, first)| first)
+    }
+
+    fn failing(
+        &mut self,
+        bench: &mut Bench,
+        cases: Cases,
+        mut more: impl FnMut(&Bench) -> bool,
+    ) -> Option<(Shrink, Disagreement)> {
         while more(bench) {
-            let mut tree = match cases.new_tree(&mut self.runner) {
+            let tree = match cases.new_tree(&mut self.runner) {
                 Ok(tree) => tree,
                 Err(reason) => unreachable!("no case is ever rejected: {reason}"),
             };
@@ -114,9 +134,7 @@ impl Search {
                         return None;
                     }
                 }
-                Outcome::Disagreement(first) => {
-                    return Some(smallest(bench, &mut tree, *first));
-                }
+                Outcome::Disagreement(first) => return Some((tree, *first)),
             }
         }
         None

@@ -4,6 +4,7 @@
 //! Nothing here links against the agent: it is run as the program that it is,
 //! so that what is seen is what an administrator would see.
 
+pub mod bpf;
 pub mod cluster;
 pub mod dhcp;
 pub mod echo;

@@ -154,7 +154,7 @@ fn forwarded_tunnels_made_by_hand_lead_around_pre_dnat_policy_and_no_other() -> 
         policed.enforce("pre-DNAT Deny of all", &resources)?;
         policed.expect_arrival(&outer_packets(Client, Pod1, Open))?;
         policed.expect_arrival(&outer_packets(Node2, Pod1, Closed))?;
-        let forward = forward("none", "ingress: [{action: Deny}]");
+        let forward = forward("none-through", "ingress: [{action: Deny}]");
         let resources = [&known[..], &[denied, forward]].concat();
         policed.enforce("and forward Deny of all", &resources)?;
         policed.expect_arrival(&outer_packets(Client, Pod1, Closed))

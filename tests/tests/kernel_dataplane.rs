@@ -10,8 +10,10 @@ mod kernel {
     mod adoption;
     mod attachments;
     mod bench;
+    mod flood;
     mod generations;
     mod netfilter;
+    mod switching;
     mod takeover;
     mod wire;
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: hostfw beside its contenders, in a sandbox.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use hostfw_tests::sandbox;
@@ -8,56 +8,65 @@ use hostfw_tests::sandbox;
 use crate::{
     build::{self, Profile},
     setup::{self, Need},
-    workspace::output,
+    workspace::{Workspace, output},
 };
 
 /// How to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print JSON instead of the table
+    /// Print a line of JSON for each measure, instead of a table
     #[arg(long)]
     json: bool,
-    /// Only see that everything runs, and keep nothing
+    /// Fewer sizes, rounds and packets, and keep nothing: an idea within five
+    /// minutes
     #[arg(long)]
     quick: bool,
+    /// Only these scenarios: letters of the table in docs/performance.md; keeps
+    /// nothing, unless --out says where
+    #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
+    only: Vec<String>,
     /// Rounds of each measurement
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Where the raw data go; default: bench/runs/DATE-HOST
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Measure nothing: write the results of this folder of bench/runs into
+    /// docs/performance.md
+    #[arg(long, value_name = "RUN", exclusive = true)]
+    render: Option<PathBuf>,
 }
 
 /// Builds the benchmark and runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let workspace = setup::ensure(&[Need::Build, Need::Kernel])?;
-    let program = build::executables(
-        &workspace,
-        &["--package", "hostfw-bench"],
-        Profile::Release,
-        false,
-        &[],
-    )?
-    .into_iter()
-    .next()
-    .context("the build left no executable")?;
+    if let Some(run) = &args.render {
+        return render(run);
+    }
+    let workspace = setup::ensure(&[Need::Build, Need::Kernel, Need::Bench])?;
+    let program = program(&workspace)?;
+    let binaries = build::agent(&workspace, Profile::Release, false)?;
     let mut command = workspace.command(&program.to_string_lossy());
     command.args(["--rounds", &args.rounds.to_string()]);
-    if args.json {
-        command.arg("--json");
+    command.arg("--agent").arg(&binaries.agent);
+    for (given, argument) in [(args.json, "--json"), (args.quick, "--quick")] {
+        if given {
+            command.arg(argument);
+        }
     }
-    if args.quick {
-        command.arg("--quick");
-    } else {
-        let out = match &args.out {
-            Some(out) => std::path::absolute(out)?,
-            None => {
-                let date = output(workspace.command("date").arg("+%F"), "date")?;
-                let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
-                let name = format!("{}-{}", date.trim(), host.trim());
-                workspace.root.join("bench/runs").join(name)
-            }
-        };
+    if !args.only.is_empty() {
+        command.args(["--only", &args.only.join(",")]);
+    }
+    let out = match &args.out {
+        Some(out) => Some(std::path::absolute(out)?),
+        None if args.quick || !args.only.is_empty() => None,
+        None => {
+            let date = output(workspace.command("date").arg("+%F"), "date")?;
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+            let name = format!("{}-{}", date.trim(), host.trim());
+            Some(workspace.root.join("bench/runs").join(name))
+        }
+    };
+    if let Some(out) = &out {
         command.arg("--out").arg(out);
     }
     let status = sandbox::enter(&command)?;
@@ -65,4 +74,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the benchmark failed: {status}");
     }
     Ok(())
+}
+
+fn program(workspace: &Workspace) -> Result<PathBuf> {
+    build::executables(
+        workspace,
+        &["--package", "hostfw-bench", "--bins"],
+        Profile::Release,
+        false,
+        &[],
+    )?
+    .into_iter()
+    .next()
+    .context("the build left no executable")
+}
+
+/// Writes a run's results into the document.
+fn render(run: &Path) -> Result<()> {
+    let workspace = setup::ensure(&[Need::Build])?;
+    let program = program(&workspace)?;
+    let run = std::path::absolute(run)?;
+    let mut command = workspace.command(&program.to_string_lossy());
+    command.arg("--render").arg(run);
+    command.arg("--document").arg("docs/performance.md");
+    output(&mut command, "the benchmark").map(drop)
 }

@@ -29,6 +29,11 @@ pub(crate) struct Binaries {
     pub(crate) ctl: PathBuf,
 }
 
+/// What cargo is to look at for whatever runs on the host. Always all of it: the
+/// features of a dependency follow from what is looked at, and with others it
+/// would be built once more.
+pub(crate) const HOST: &[&str] = &["--workspace", "--exclude", "hostfw-ebpf"];
+
 /// What to build.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -63,13 +68,12 @@ pub(crate) fn agent_with(
     quiet: bool,
     environment: &[(&str, &str)],
 ) -> Result<Binaries> {
-    let mut executables = executables(
-        workspace,
-        &["--package", "hostfw-agent", "--bins"],
-        profile,
-        quiet,
-        environment,
-    )?;
+    let mut arguments = match profile {
+        Profile::Dev => HOST.to_vec(),
+        Profile::Release => vec!["--package", "hostfw-agent"],
+    };
+    arguments.extend(["--bin", "hostfw-agent", "--bin", "hostfwctl"]);
+    let mut executables = executables(workspace, &arguments, profile, quiet, environment)?;
     let mut take = |name: &str| {
         let at = executables
             .iter()

@@ -240,7 +240,7 @@ impl Maker {
     /// source of its own.
     fn half(&mut self, position: usize) -> Rule {
         let allow = self.rng.chance(70);
-        if position % 2 == 0 {
+        if position.is_multiple_of(2) {
             return Rule {
                 allow,
                 sources: vec![self.quiet_net()],

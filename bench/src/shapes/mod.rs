@@ -112,13 +112,14 @@ impl RuleSet {
         }
     }
 
-    /// The same with a rule ahead of all others that denies what comes from the
+    /// The same with a rule ahead of all others that allows what comes from the
     /// set.
     #[must_use]
     pub fn with_set(mut self, set: Set) -> Self {
         self.rules.insert(
             0,
             Rule {
+                allow: true,
                 from_set: true,
                 ..Rule::default()
             },

@@ -16,9 +16,15 @@ pub fn host_endpoint(node: &str, interface: &str) -> String {
 }
 
 impl RuleSet {
-    /// Its policies, which judge what comes in before DNAT, and its set.
+    /// Its policies and its set.
     #[must_use]
     pub fn yaml(&self) -> String {
+        self.policies_yaml() + &self.set_yaml()
+    }
+
+    /// Its policies, which judge what comes in before DNAT.
+    #[must_use]
+    pub fn policies_yaml(&self) -> String {
         let mut text = String::new();
         let mut rules = self.rules.iter();
         for (number, size) in self.policies.iter().enumerate() {
@@ -31,6 +37,13 @@ impl RuleSet {
                 let _ = writeln!(text, "    - {}", line(rule));
             }
         }
+        text
+    }
+
+    /// Its set, if it has one.
+    #[must_use]
+    pub fn set_yaml(&self) -> String {
+        let mut text = String::new();
         if let Some(set) = &self.set {
             let _ = write!(
                 text,

@@ -192,7 +192,7 @@ fn resources_say_what_the_rules_say() {
     };
     let yaml = set.with_set(Set::V4(vec![Net::of(0x0c00_0000, 8)])).yaml();
     for line in [
-        "    - {action: Deny, source: {selector: set == 'listed'}}",
+        "    - {action: Allow, source: {selector: set == 'listed'}}",
         "    - {action: Allow, protocol: TCP, source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16]}, destination: {ports: [80, '90:99']}}",
         "    - 12.0.0.0/8",
     ] {

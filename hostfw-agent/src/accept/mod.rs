@@ -4,9 +4,13 @@
 //! policy can open as well as close: the last valid version of an object stays
 //! in force until its file is mended or removed, and is reported for as long.
 
+mod parsed;
 mod saved;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +18,11 @@ use crate::{
     lint::{self, Unenforced, Warning},
     model::{Model, ObjectRef},
     resource::Resource,
-    source::{Snapshot, contents::Contents},
+    source::Snapshot,
     validate::{self, Object},
 };
 
+use self::parsed::{Parsed, ParsedFile, ParsedObject};
 pub use saved::{LoadError, load, save};
 
 /// What is in force, and what is wrong with the store.
@@ -32,20 +37,49 @@ pub struct Accepted {
     pub problems: Vec<Problem>,
 }
 
-/// An object that is in force.
-#[derive(Clone, Debug, PartialEq)]
+/// An object that is in force. A copy shares what is large.
+#[derive(Clone, Debug)]
 pub struct AcceptedObject {
     /// The files of the store that mean the object, sorted: one, unless
     /// something is wrong.
     pub files: Vec<String>,
     /// The version in force, as written.
-    pub resource: Resource,
+    pub resource: Arc<Resource>,
     /// The version in force.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// Whether the store holds that version.
     pub stored: Stored,
     /// `metadata.generation` of the version in the store, if it is known.
     pub stored_generation: Option<u64>,
+}
+
+impl AcceptedObject {
+    /// Whether both have the same version in force, as written.
+    #[must_use]
+    pub fn same_resource(&self, other: &Self) -> bool {
+        same(&self.resource, &other.resource)
+    }
+
+    /// Whether both have versions in force that mean the same.
+    #[must_use]
+    pub fn same_object(&self, other: &Self) -> bool {
+        same(&self.object, &other.object)
+    }
+}
+
+impl PartialEq for AcceptedObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+            && self.stored == other.stored
+            && self.stored_generation == other.stored_generation
+            && self.same_resource(other)
+            && self.same_object(other)
+    }
+}
+
+/// Equal; what is shared is not looked at.
+fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// Whether the version in force is the one in the store.
@@ -83,14 +117,15 @@ impl Accepted {
     /// What is in force, for [`select`](crate::select).
     #[must_use]
     pub fn model(&self) -> Model {
-        validate::assemble(self.objects.iter().map(|object| object.object.clone()))
+        validate::assemble(self.objects.iter().map(|object| (*object.object).clone()))
     }
 
-    /// What is valid, and yet probably not meant.
+    /// What is valid, and yet probably not meant. `model` is
+    /// [`model`](Self::model)'s.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Warning> {
-        let resources = self.objects.iter().map(|object| &object.resource);
-        let mut warnings = lint::lint(&self.model());
+    pub fn warnings(&self, model: &Model) -> Vec<Warning> {
+        let resources = self.objects.iter().map(|object| &*object.resource);
+        let mut warnings = lint::lint(model);
         warnings.extend(resources.flat_map(lint::lint_resource));
         warnings
     }
@@ -98,7 +133,7 @@ impl Accepted {
     /// What is valid, in force, and not enforced.
     #[must_use]
     pub fn unenforced(&self) -> Vec<Unenforced> {
-        let resources = self.objects.iter().map(|object| &object.resource);
+        let resources = self.objects.iter().map(|object| &*object.resource);
         let mut unenforced: Vec<Unenforced> = resources.flat_map(lint::unenforced).collect();
         unenforced.extend(lint::unenforced_together(&self.model()));
         unenforced.sort();
@@ -124,8 +159,9 @@ struct Claim {
 }
 
 /// What a file makes of an object.
+#[derive(Clone, Debug)]
 enum Version {
-    Valid(Box<(Resource, Object)>),
+    Valid(Arc<Resource>, Arc<Object>),
     /// Why not is among the problems.
     Invalid,
     /// The file meant the object before, and is too broken to tell whether it
@@ -143,10 +179,27 @@ enum Version {
 /// - An object that no file means is gone.
 #[must_use]
 pub fn accept(snapshot: &Snapshot, last: &Accepted) -> Accepted {
-    let mut claims = Claims::default();
-    claims.read(snapshot, last);
-    claims.presume(last);
-    claims.decide(last)
+    Acceptor::default().accept(snapshot, last)
+}
+
+/// Accepts one snapshot after another, and reads of each only the files whose
+/// text is another than in the one before.
+#[derive(Debug, Default)]
+pub struct Acceptor {
+    parsed: Parsed,
+}
+
+impl Acceptor {
+    /// As [`accept`].
+    pub fn accept(&mut self, snapshot: &Snapshot, last: &Accepted) -> Accepted {
+        self.parsed.update(snapshot);
+        let mut claims = Claims::default();
+        for (file, parsed) in self.parsed.files() {
+            claims.read(file, parsed, last);
+        }
+        claims.presume(last);
+        claims.decide(last)
+    }
 }
 
 #[derive(Default)]
@@ -157,46 +210,31 @@ struct Claims {
 }
 
 impl Claims {
-    /// What the files say.
-    fn read(&mut self, snapshot: &Snapshot, last: &Accepted) {
-        for (file, contents) in Contents::parse(snapshot).into_files() {
-            for object in contents.objects {
-                let named = object.resource.object_ref();
-                let version = match validate::validate(&object.resource) {
-                    Ok(valid) => Version::Valid(Box::new((object.resource.clone(), valid))),
-                    Err(errors) => {
-                        for error in errors {
-                            let message = format!("document {}: {error}", object.document);
-                            self.report(&file, Some(&named), message);
-                        }
-                        Version::Invalid
-                    }
-                };
-                self.of.entry(named).or_default().push(Claim {
-                    file: file.clone(),
-                    document: Some(object.document),
-                    generation: object.resource.metadata().generation,
-                    version,
-                });
-            }
-            for error in contents.errors {
-                self.report(&file, error.object.as_ref(), error.message);
-                if let Some(named) = error.object {
-                    self.of.entry(named).or_default().push(Claim {
-                        file: file.clone(),
-                        document: error.document,
-                        generation: None,
-                        version: Version::Invalid,
-                    });
-                }
-            }
-            // Writers that truncate first leave an empty file for a moment, or
-            // for good if they fail.
-            if contents.blank && last.means_any(&file) {
-                let message = "expected the resources that the file held before, or no file, \
-                               found an empty one";
-                self.report(&file, None, message.to_owned());
-            }
+    /// What a file says.
+    fn read(&mut self, file: &str, parsed: &ParsedFile, last: &Accepted) {
+        for ParsedObject {
+            named,
+            document,
+            generation,
+            version,
+        } in &parsed.objects
+        {
+            self.of.entry(named.clone()).or_default().push(Claim {
+                file: file.to_owned(),
+                document: *document,
+                generation: *generation,
+                version: version.clone(),
+            });
+        }
+        for (object, message) in &parsed.errors {
+            self.report(file, object.as_ref(), message.clone());
+        }
+        // Writers that truncate first leave an empty file for a moment, or
+        // for good if they fail.
+        if parsed.blank && last.means_any(file) {
+            let message = "expected the resources that the file held before, or no file, \
+                           found an empty one";
+            self.report(file, None, message.to_owned());
         }
     }
 
@@ -240,16 +278,17 @@ impl Claims {
             let stored_generation = claims.first().and_then(|claim| claim.generation);
             if let [
                 Claim {
-                    version: Version::Valid(valid),
+                    version: Version::Valid(resource, object),
                     ..
                 },
             ] = &claims[..]
             {
-                let (resource, object) = (**valid).clone();
+                // The copy that is in force already, if it says the same.
+                let known = previous.get(&named);
                 accepted.objects.push(AcceptedObject {
                     files,
-                    resource,
-                    object,
+                    resource: shared(resource, known.map(|known| &known.resource)),
+                    object: shared(object, known.map(|known| &known.object)),
                     stored: Stored::Current,
                     stored_generation,
                 });
@@ -279,6 +318,10 @@ impl Claims {
         accepted.problems = self.problems;
         accepted
     }
+}
+
+fn shared<T: PartialEq>(new: &Arc<T>, known: Option<&Arc<T>>) -> Arc<T> {
+    Arc::clone(known.filter(|known| same(known, new)).unwrap_or(new))
 }
 
 fn ambiguous(named: &ObjectRef, claims: &[Claim], in_force: bool) -> Problem {

@@ -143,8 +143,8 @@ fn restore(saved: SavedObject) -> Result<AcceptedObject, String> {
     })?;
     Ok(AcceptedObject {
         files: saved.files,
-        resource,
-        object,
+        resource: resource.into(),
+        object: object.into(),
         stored: saved.stored,
         stored_generation: saved.stored_generation,
     })

@@ -21,7 +21,7 @@ fn snapshot(files: &[(&str, &str)]) -> Snapshot {
             .iter()
             .map(|(path, text)| SourceFile {
                 path: (*path).to_owned(),
-                content: Ok((*text).to_owned()),
+                content: Ok((*text).into()),
             })
             .collect(),
         revision: String::new(),
@@ -32,7 +32,7 @@ fn snapshot(files: &[(&str, &str)]) -> Snapshot {
 fn in_force(accepted: &Accepted) -> Vec<(String, u64, Stored)> {
     let one = |object: &AcceptedObject| {
         let metadata = object.resource.metadata();
-        let Object::Policy(policy) = &object.object else {
+        let Object::Policy(policy) = &*object.object else {
             panic!("not a policy");
         };
         assert_eq!(policy.name, metadata.name);
@@ -357,7 +357,7 @@ fn what_is_in_force_and_not_enforced_is_told() {
             field("spec.ingress[0].source.services")
         ]
     );
-    assert_eq!(accepted.warnings(), []);
+    assert_eq!(accepted.warnings(&accepted.model()), []);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use aya::{
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
     counter::{Checkpoint, Counter, Outcome, StagedKey, slot},
-    names::{COUNTERS, EVENTS, STAGED},
+    names::{COUNTERS, EVENTS, LASTING, STAGED},
     verdict::{Direction, Reason},
 };
 
@@ -44,7 +44,7 @@ pub use trial::{TrialHook, TrialPrograms};
 
 use crate::{
     compile::image::Image,
-    maps::{Generations, Lock, MapsError, pins, pins::Pins},
+    maps::{Generations, Lock, MapSize, MapsError, bpf, pins, pins::Pins, size},
 };
 
 /// How the dataplane is set up.
@@ -66,6 +66,9 @@ pub struct Options {
     pub tables: FlowTables,
     /// How long flows may be silent.
     pub timeouts: Timeouts,
+    /// Whether the programs at the wire remember verdicts: without, each packet
+    /// costs the search, which is what measurements are of.
+    pub remember: bool,
 }
 
 impl Options {
@@ -80,6 +83,7 @@ impl Options {
             log_level: 0,
             tables: FlowTables::for_this_machine(),
             timeouts: Timeouts::DEFAULT,
+            remember: true,
         }
     }
 }
@@ -263,6 +267,21 @@ impl Dataplane {
     /// If the map cannot be written.
     pub fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
         Ok(self.staged.remove(key).map_err(MapsError::map(STAGED))?)
+    }
+
+    /// What the maps take of the kernel's memory, each name once.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {
+        let mut sizes = self.generations.sizes()?;
+        for name in LASTING {
+            let map = bpf::open_pin(&self.pins.maps().join(name)).map_err(MapsError::bpf(name))?;
+            let bytes = size::bytes(map).map_err(|error| MapsError::Size { name, error })?;
+            sizes.push(MapSize { name, bytes });
+        }
+        Ok(sizes)
     }
 
     /// The ring buffer of [`Event`](hostfw_common::event::Event)s; `None` when

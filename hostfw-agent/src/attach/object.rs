@@ -12,7 +12,7 @@ use hostfw_common::{
     counter::{Counter, StagedKey},
     names::{
         ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, LAYOUT, PER_GENERATION,
-        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, STAGED, TIMEOUTS, TRIAL_MODE,
+        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, STAGED, TIMEOUTS, TRIAL_MODE,
     },
 };
 
@@ -60,6 +60,7 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
         .map(|kernel| kernel.layout)
         .unwrap_or_default();
     let trial = u8::from(matches!(purpose, Purpose::Trial));
+    let remember = u8::from(options.remember);
     let mut loader = EbpfLoader::new();
     if let Purpose::Enforce(pins) = purpose {
         for name in LASTING.into_iter().chain(PER_GENERATION) {
@@ -72,6 +73,7 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
         .override_global(aya_log::LEVEL, &options.log_level, false)
         .override_global(LAYOUT, &layout, true)
         .override_global(TRIAL_MODE, &trial, true)
+        .override_global(REMEMBER, &remember, true)
         .override_global(TIMEOUTS, &options.timeouts, true)
         .load(OBJECT)
         .map_err(|error| DataplaneError::Load(Box::new(error)))?;

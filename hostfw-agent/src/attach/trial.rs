@@ -73,7 +73,7 @@ impl TrialPrograms {
         let trace = Array::try_from(object::take(&mut ebpf, TRACE)?);
         Ok(Self {
             ebpf,
-            maps: Refill::new(generations)?,
+            maps: Refill::new(generations),
             netfilter,
             trial: trial.map_err(MapsError::map(TRIAL))?,
             trace: trace.map_err(MapsError::map(TRACE))?,

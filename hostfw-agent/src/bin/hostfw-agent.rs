@@ -206,6 +206,9 @@ impl BpfLog {
 }
 
 fn main() -> ExitCode {
+    if cfg!(panic = "unwind") {
+        abort_on_panic();
+    }
     let arguments = Arguments::parse();
     let done = if arguments.detach {
         detach(&arguments.pin_root)
@@ -221,6 +224,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// In a build that unwinds, a panic would end a task and leave an agent that is
+/// half there. What is shipped aborts, and so does what is tested.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn detach(pin_root: &Path) -> anyhow::Result<()> {

@@ -1,384 +1,432 @@
-//! Classification of one dimension: for every prefix that a rule mentions, the
-//! rules that accept what has it as its longest match.
+//! What rules ask of a packet in one respect, and which classes of packets
+//! that makes: all packets of a class meet the criteria of the same rules.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
-    rc::Rc,
-};
-
-use hostfw_common::policy::Row;
+use hostfw_common::prefix::PROTOCOL_BITS;
 
 use super::{
+    digest::{Digest, DigestMap, Digester, of_number},
     prefix::Prefix,
-    rows::{Rows, TooManyRows, toggle},
+    set::Set,
 };
 
 /// What one rule asks of one dimension. Nothing: it accepts everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Criteria {
-    /// Of every list, one must contain the value.
-    pub(super) any_of: Vec<Vec<Prefix>>,
+    /// Each of these must contain the value.
+    pub(super) any_of: Vec<Set>,
     /// None of these may.
-    pub(super) none_of: Vec<Prefix>,
+    pub(super) none_of: Vec<Set>,
 }
 
-/// Criteria that can be asked about one value after the other.
-pub(super) struct Lookup {
-    any_of: Vec<Nested>,
-    none_of: Nested,
-}
+impl Criteria {
+    /// Whether they hold for a single value, which no prefix is longer than.
+    pub(super) fn accept(&self, value: Prefix) -> bool {
+        self.any_of.iter().all(|set| set.contains(value))
+            && !self.none_of.iter().any(|set| set.contains(value))
+    }
 
-/// Prefixes, and the lengths that some of them have.
-struct Nested {
-    prefixes: HashSet<Prefix>,
-    lengths: BTreeSet<u32>,
-}
+    /// Whether they hold for all values but some: then the bit of the rule is
+    /// set in the base row.
+    pub(super) const fn are_wide(&self) -> bool {
+        self.any_of.is_empty()
+    }
 
-impl Lookup {
-    pub(super) fn new(criteria: &Criteria) -> Self {
-        Self {
-            any_of: criteria
-                .any_of
-                .iter()
-                .map(|list| Nested::new(list))
-                .collect(),
-            none_of: Nested::new(&criteria.none_of),
+    /// Of equal criteria the same.
+    pub(super) fn digest(&self) -> Digest {
+        let mut digester = Digester::new(2);
+        digester.word(self.any_of.len() as u64);
+        for set in self.any_of.iter().chain(&self.none_of) {
+            digester.digest(set.digest());
         }
-    }
-
-    /// Whether the criteria hold for a single value, which no prefix is longer
-    /// than.
-    pub(super) fn accepts(&self, value: Prefix) -> bool {
-        self.any_of.iter().all(|list| list.contain(value)) && !self.none_of.contain(value)
+        digester.finish()
     }
 }
 
-impl Nested {
-    fn new(prefixes: &[Prefix]) -> Self {
-        Self {
-            prefixes: prefixes.iter().copied().collect(),
-            lengths: prefixes.iter().map(|prefix| prefix.len()).collect(),
-        }
+/// A prefix in the form in which a dimension has its keys.
+pub(super) trait Key: Copy + Ord {
+    /// Contains every key.
+    const ALL: Self;
+
+    fn contains(self, other: Self) -> bool;
+}
+
+/// Up to 32 bits, and how many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Narrow(u64);
+
+impl Narrow {
+    /// The first 32 bits of a prefix that is not longer.
+    pub(super) fn of(prefix: Prefix) -> Self {
+        debug_assert!(prefix.len() <= 32);
+        Self((prefix.bits() >> 96) as u64 * 64 + u64::from(prefix.len()))
     }
 
-    fn contain(&self, value: Prefix) -> bool {
-        let mut lengths = self.lengths.range(..=value.len());
-        lengths.any(|&length| self.prefixes.contains(&value.shortened(length)))
+    /// A prefix of ports of protocol 0 without the protocol.
+    pub(super) fn of_port(prefix: Prefix) -> Self {
+        debug_assert!(prefix.bits() >> 120 == 0);
+        let bits = (prefix.bits() >> 88) as u32;
+        Self(u64::from(bits) * 64 + u64::from(prefix.len().saturating_sub(PROTOCOL_BITS)))
+    }
+
+    /// The bits, the first one highest; zero behind the length.
+    pub(super) const fn first(self) -> u32 {
+        (self.0 >> 6) as u32
+    }
+
+    pub(super) const fn len(self) -> u32 {
+        self.0 as u32 & 63
+    }
+
+    /// The last key that it contains.
+    pub(super) fn last(self) -> u32 {
+        self.first() | u32::MAX.checked_shr(self.len()).unwrap_or(0)
     }
 }
 
-/// A prefix that rules mention.
-struct Mark {
-    prefix: Prefix,
-    /// Number of the rules that share the criteria.
-    sharing: u32,
-    /// Number of the any-of list over all criteria, or [`NONE_OF`].
-    list: u32,
-}
+impl Key for Narrow {
+    const ALL: Self = Self(0);
 
-const NONE_OF: u32 = u32::MAX;
-
-/// The prefixes of a table with the numbers of their rows; the first is the
-/// one of length 0. A prefix whose row is that of the next shorter one is left
-/// out: a look-up finds the same row without it.
-///
-/// Prefixes are nested or apart, so what has `P` as its longest match lies in
-/// exactly those prefixes that contain `P`. One walk down the tree of all
-/// prefixes therefore sees every class of values, in the time that sorting
-/// takes. `rules` number at most the bits of a row; those that share their
-/// criteria are walked as one.
-pub(super) fn classify(
-    rules: &[Rc<Criteria>],
-    rows: &mut Rows,
-) -> Result<Vec<(Prefix, u32)>, TooManyRows> {
-    let (mut walk, marks) = Walk::new(rules);
-    let mut found = Vec::new();
-    let mut path: Vec<&[Mark]> = Vec::new();
-    let first = marks.partition_point(|mark| mark.prefix == Prefix::ALL);
-    let (all, rest) = marks.split_at(first);
-    walk.enter(all);
-    found.push((Prefix::ALL, rows.intern(&walk.row)?));
-
-    for here in rest.chunk_by(|a, b| a.prefix == b.prefix) {
-        let prefix = here[0].prefix;
-        while let Some(left) = path.pop_if(|above| !above[0].prefix.contains(prefix)) {
-            walk.leave(left);
-        }
-        if walk.enter(here) {
-            found.push((prefix, rows.intern(&walk.row)?));
-        }
-        path.push(here);
+    fn contains(self, other: Self) -> bool {
+        self <= other && other.first() <= self.last()
     }
-    Ok(found)
 }
 
-/// Which criteria hold at a place in the tree.
-struct Walk {
-    /// The rules whose criteria all hold.
-    row: Row,
-    /// By any-of list: how many of its prefixes contain the place.
-    hits: Vec<u32>,
-    /// By the number in the marks.
-    sharing: Vec<Sharing>,
+impl Key for Prefix {
+    const ALL: Self = Self::ALL;
+
+    fn contains(self, other: Self) -> bool {
+        self.contains(other)
+    }
+}
+
+/// Words of a row that are not as in the base row, with what is not: its bits
+/// are to be turned over.
+pub(super) type Difference = [(u16, u64)];
+
+/// The classes of a dimension.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Classes<K> {
+    /// Prefixes with the class, by number, of what has them as its longest
+    /// match; sorted. The first is that of length 0. One whose class is that of
+    /// the next shorter one is left out: a look-up finds the same without it.
+    pub(super) prefixes: Vec<(K, u32)>,
+    /// The differences of all classes, one behind the other.
+    words: Vec<(u16, u64)>,
+    /// Where each one ends.
+    ends: Vec<usize>,
+}
+
+impl<K> Classes<K> {
+    /// By number, how each class differs from the base row. No two are equal.
+    pub(super) fn differences(&self) -> impl Iterator<Item = &Difference> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.words[start..end])
+    }
+}
+
+/// The differences of all classes would be longer than they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooManyWords;
+
+/// What all rules of a list ask, by what they share.
+pub(super) struct Asked {
+    groups: Vec<Group>,
+    /// Groups by their criteria.
+    criteria: DigestMap<u32>,
+    /// Every set that is asked for, once.
+    sets: Vec<Asking>,
+    /// Sets by what is in them.
+    contents: DigestMap<u32>,
+    prefixes: usize,
+    /// The bits of rules that accept almost everything.
+    base: Vec<u64>,
+    /// Of the criteria of all rules, in order.
+    digester: Digester,
 }
 
 /// Rules with the same criteria.
-struct Sharing {
-    /// Their bits.
-    rules: Row,
-    /// Any-of lists without a hit, and none-of prefixes that contain the
-    /// place. The rules accept if it is 0.
-    objections: u32,
-    /// Whether the row has the rules' bits.
-    in_row: bool,
+struct Group {
+    rules: Vec<u32>,
+    /// Of their numbers.
+    digest: Digest,
+    /// Sets of which one must contain the value and none does, and sets of
+    /// which none may and one does. The rules accept if it is 0.
+    objections: i32,
+    /// Whether they accept almost everything.
+    wide: bool,
+    /// Whether they now accept and are not wide, or the other way round.
+    differ: bool,
 }
 
-impl Walk {
-    /// Above all prefixes, and all prefixes in order.
-    fn new(rules: &[Rc<Criteria>]) -> (Self, Vec<Mark>) {
-        let mut marks = Vec::new();
-        let mut lists = 0;
-        let mut row = Row::EMPTY;
-        let mut sharing: Vec<Sharing> = Vec::new();
-        let mut known: HashMap<*const Criteria, usize> = HashMap::new();
-        for (number, criteria) in rules.iter().enumerate() {
-            let in_row = criteria.any_of.is_empty();
-            if in_row {
-                row.set(number);
-            }
-            if in_row && criteria.none_of.is_empty() {
-                continue;
-            }
-            let new = sharing.len();
-            match known.entry(Rc::as_ptr(criteria)) {
-                Entry::Occupied(known) => {
-                    sharing[*known.get()].rules.set(number);
-                    continue;
-                }
-                Entry::Vacant(entry) => entry.insert(new),
-            };
-            let mut rules = Row::EMPTY;
-            rules.set(number);
-            sharing.push(Sharing {
-                rules,
-                objections: criteria.any_of.len() as u32,
-                in_row,
+/// A set, and who asks for it.
+struct Asking {
+    set: Set,
+    digest: Digest,
+    /// Groups, with what a value in the set adds to their objections.
+    groups: Vec<(u32, i32)>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            criteria: DigestMap::default(),
+            sets: Vec::new(),
+            contents: DigestMap::default(),
+            prefixes: 0,
+            base: Vec::new(),
+            digester: Digester::new(3),
+        }
+    }
+}
+
+impl Asked {
+    /// What the rule of this number asks. Numbers go up from 0.
+    pub(super) fn add(&mut self, rule: u32, criteria: &Criteria) {
+        let word = rule as usize / 64;
+        if word >= self.base.len() {
+            self.base.push(0);
+        }
+        self.base[word] |= u64::from(criteria.are_wide()) << (rule % 64);
+        let digest = criteria.digest();
+        self.digester.digest(digest);
+        if criteria.any_of.is_empty() && criteria.none_of.is_empty() {
+            return;
+        }
+        let next = self.groups.len() as u32;
+        let number = *self.criteria.entry(digest).or_insert(next);
+        if number == next {
+            self.groups.push(Group {
+                rules: Vec::new(),
+                digest: 0,
+                objections: criteria.any_of.len() as i32,
+                wide: criteria.are_wide(),
+                differ: false,
             });
-            let mark = |list| {
-                move |&prefix: &Prefix| Mark {
-                    prefix,
-                    sharing: new as u32,
-                    list,
-                }
-            };
-            for list in &criteria.any_of {
-                marks.extend(list.iter().map(mark(lists)));
-                lists += 1;
+            let any_of = criteria.any_of.iter().map(|set| (set, -1));
+            let none_of = criteria.none_of.iter().map(|set| (set, 1));
+            for (set, adds) in any_of.chain(none_of) {
+                self.ask(set, number, adds);
             }
-            marks.extend(criteria.none_of.iter().map(mark(NONE_OF)));
         }
-        marks.sort_unstable_by_key(|mark| (mark.prefix, mark.sharing, mark.list));
-        let walk = Self {
-            row,
-            hits: vec![0; lists as usize],
-            sharing,
+        let group = &mut self.groups[number as usize];
+        group.rules.push(rule);
+        group.digest ^= of_number(rule);
+    }
+
+    fn ask(&mut self, set: &Set, group: u32, adds: i32) {
+        let next = self.sets.len() as u32;
+        let number = *self.contents.entry(set.digest()).or_insert(next);
+        if number == next {
+            self.prefixes += set.len();
+            self.sets.push(Asking {
+                set: set.clone(),
+                digest: of_number(number),
+                groups: Vec::new(),
+            });
+        }
+        self.sets[number as usize].groups.push((group, adds));
+    }
+
+    /// The base row: the bits of the rules that accept almost everything. There
+    /// is no word behind that of the last rule.
+    pub(super) fn base(&self) -> &[u64] {
+        &self.base
+    }
+
+    /// Of equal criteria of all rules the same.
+    pub(super) fn digest(&self) -> Digest {
+        self.digester.finish()
+    }
+
+    /// How many prefixes are asked for: as many as the classes can have at
+    /// most, but for the first.
+    pub(super) const fn prefixes(&self) -> usize {
+        self.prefixes
+    }
+
+    /// The classes.
+    ///
+    /// Prefixes are nested or apart, so what has `P` as its longest match lies
+    /// in exactly those prefixes that contain `P`. One walk down the tree of
+    /// all prefixes therefore sees every class, in the time that sorting takes.
+    /// At each place a digest says which sets contain it; only when that is new
+    /// the rules are looked at.
+    ///
+    /// `words` is how many words all differences may have together.
+    pub(super) fn classify<K: Key>(
+        self,
+        key: impl Fn(Prefix) -> K,
+        words: usize,
+    ) -> Result<Classes<K>, TooManyWords> {
+        let mut marks: Vec<(K, u32)> = Vec::with_capacity(self.prefixes);
+        for (number, asking) in (0..).zip(&self.sets) {
+            marks.extend(asking.set.iter().map(|&prefix| (key(prefix), number)));
+        }
+        // Each set is sorted already, and this finds what is.
+        marks.sort();
+        let above = marks.partition_point(|&(key, _)| key == K::ALL);
+        let (all, rest) = marks.split_at(above);
+
+        let mut walk = Walk {
+            asked: self,
+            path: Vec::new(),
+            applied: 0,
+            row: Row::default(),
+            places: DigestMap::default(),
+            classes: DigestMap::default(),
+            found: Classes {
+                prefixes: Vec::new(),
+                words: Vec::new(),
+                ends: Vec::new(),
+            },
+            limit: words,
         };
-        (walk, marks)
+        walk.enter(K::ALL, all)?;
+        for here in rest.chunk_by(|a, b| a.0 == b.0) {
+            walk.leave_up_to(here[0].0);
+            walk.enter(here[0].0, here)?;
+        }
+        Ok(walk.found)
+    }
+}
+
+/// A place in the tree of prefixes.
+struct Walk<'a, K> {
+    asked: Asked,
+    /// The prefixes that contain the place, longest last.
+    path: Vec<Level<'a, K>>,
+    /// So many of the path's prefixes are applied to the row.
+    applied: usize,
+    row: Row,
+    /// Classes by which sets contain the place.
+    places: DigestMap<u32>,
+    /// Classes by which rules differ from the base row.
+    classes: DigestMap<u32>,
+    found: Classes<K>,
+    limit: usize,
+}
+
+struct Level<'a, K> {
+    key: K,
+    /// The sets that have exactly this prefix.
+    marks: &'a [(K, u32)],
+    /// Of all sets that contain it.
+    digest: Digest,
+    class: u32,
+}
+
+/// The rules that differ from the base row.
+struct Row {
+    words: Vec<u64>,
+    digest: Digest,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Self {
+            words: Vec::new(),
+            digest: 0,
+        }
+    }
+}
+
+impl<'a, K: Key> Walk<'a, K> {
+    fn enter(&mut self, key: K, marks: &'a [(K, u32)]) -> Result<(), TooManyWords> {
+        let above = self.path.last().map(|level| (level.digest, level.class));
+        let digest = marks
+            .iter()
+            .fold(above.map_or(0, |(digest, _)| digest), |all, &(_, set)| {
+                all ^ self.asked.sets[set as usize].digest
+            });
+        self.path.push(Level {
+            key,
+            marks,
+            digest,
+            class: 0,
+        });
+        let class = match self.places.get(&digest) {
+            Some(&class) => class,
+            None => {
+                let class = self.look()?;
+                self.places.insert(digest, class);
+                class
+            }
+        };
+        if let Some(level) = self.path.last_mut() {
+            level.class = class;
+        }
+        if above.is_none_or(|(_, above)| above != class) {
+            self.found.prefixes.push((key, class));
+        }
+        Ok(())
     }
 
-    /// Goes into a prefix. Whether that changed the row.
-    fn enter(&mut self, marks: &[Mark]) -> bool {
-        for mark in marks {
-            let objections = &mut self.sharing[mark.sharing as usize].objections;
-            if mark.list == NONE_OF {
-                *objections += 1;
-                continue;
+    /// Goes up until what is there contains the key.
+    fn leave_up_to(&mut self, key: K) {
+        while let Some(left) = self.path.pop_if(|level| !level.key.contains(key)) {
+            if self.applied > self.path.len() {
+                self.applied = self.path.len();
+                self.apply(left.marks, -1);
             }
-            let hits = &mut self.hits[mark.list as usize];
-            *objections -= u32::from(*hits == 0);
-            *hits += 1;
         }
-        self.update(marks)
     }
 
-    /// Goes out of a prefix again.
-    fn leave(&mut self, marks: &[Mark]) {
-        for mark in marks {
-            let objections = &mut self.sharing[mark.sharing as usize].objections;
-            if mark.list == NONE_OF {
-                *objections -= 1;
-                continue;
-            }
-            let hits = &mut self.hits[mark.list as usize];
-            *hits -= 1;
-            *objections += u32::from(*hits == 0);
+    /// The class of the place, from the rules.
+    fn look(&mut self) -> Result<u32, TooManyWords> {
+        while let Some(level) = self.path.get(self.applied) {
+            let marks = level.marks;
+            self.applied += 1;
+            self.apply(marks, 1);
         }
-        self.update(marks);
+        if let Some(&class) = self.classes.get(&self.row.digest) {
+            return Ok(class);
+        }
+        let class = self.found.ends.len() as u32;
+        let words = (0..).zip(&self.row.words);
+        let differing = words.filter(|&(_, &word)| word != 0);
+        self.found
+            .words
+            .extend(differing.map(|(number, &word)| (number, word)));
+        if self.found.words.len() > self.limit {
+            return Err(TooManyWords);
+        }
+        self.found.ends.push(self.found.words.len());
+        self.classes.insert(self.row.digest, class);
+        Ok(class)
     }
 
-    fn update(&mut self, marks: &[Mark]) -> bool {
-        let mut changed = false;
-        for mark in marks {
-            let sharing = &mut self.sharing[mark.sharing as usize];
-            let accept = sharing.objections == 0;
-            if sharing.in_row != accept {
-                sharing.in_row = accept;
-                toggle(&mut self.row, &sharing.rules);
-                changed = true;
+    /// Goes into the sets of some marks, or out of them with `times` -1.
+    fn apply(&mut self, marks: &[(K, u32)], times: i32) {
+        let Asked { groups, sets, .. } = &mut self.asked;
+        for &(_, set) in marks {
+            for &(number, adds) in &sets[set as usize].groups {
+                let group = &mut groups[number as usize];
+                group.objections += times * adds;
+                let differ = (group.objections == 0) != group.wide;
+                if differ != group.differ {
+                    group.differ = differ;
+                    self.row.toggle(&group.rules, group.digest);
+                }
             }
         }
-        changed
+    }
+}
+
+impl Row {
+    fn toggle(&mut self, rules: &[u32], digest: Digest) {
+        for &rule in rules {
+            let word = rule as usize / 64;
+            if word >= self.words.len() {
+                self.words.resize(word + 1, 0);
+            }
+            self.words[word] ^= 1 << (rule % 64);
+        }
+        self.digest ^= digest;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use hostfw_common::endpoint::Family;
-
-    use super::*;
-
-    fn nets(texts: &[&str]) -> Vec<Prefix> {
-        texts
-            .iter()
-            .map(|text| Prefix::net(&text.parse().unwrap(), Family::V4).unwrap())
-            .collect()
-    }
-
-    /// `prefix` with the numbers of the rules that accept it.
-    fn table(rules: &[Criteria]) -> Vec<(String, Vec<usize>)> {
-        let mut rows = Rows::default();
-        let shared: Vec<_> = rules.iter().cloned().map(Rc::new).collect();
-        let found = classify(&shared, &mut rows).unwrap();
-        let rows = rows.into_vec();
-        found
-            .into_iter()
-            .map(|(prefix, row)| {
-                let [a, b, c, d] = prefix.to_v4();
-                let accepting = (0..rules.len())
-                    .filter(|&rule| rows[row as usize].contains(rule))
-                    .collect();
-                (format!("{a}.{b}.{c}.{d}/{}", prefix.len()), accepting)
-            })
-            .collect()
-    }
-
-    fn entry(prefix: &str, rules: &[usize]) -> (String, Vec<usize>) {
-        (prefix.to_owned(), rules.to_vec())
-    }
-
-    #[test]
-    fn without_rules_the_table_has_its_entry_all_the_same() {
-        assert_eq!(table(&[]), [entry("0.0.0.0/0", &[])]);
-    }
-
-    #[test]
-    fn nested_prefixes_of_several_rules() {
-        let rules = [
-            Criteria {
-                any_of: vec![nets(&["10.0.0.0/8"])],
-                none_of: nets(&["10.1.0.0/16"]),
-            },
-            Criteria::default(),
-            Criteria {
-                any_of: vec![nets(&["10.1.2.0/24", "192.0.2.0/24"])],
-                none_of: Vec::new(),
-            },
-            Criteria {
-                any_of: Vec::new(),
-                none_of: nets(&["192.0.2.7/32"]),
-            },
-        ];
-        assert_eq!(
-            table(&rules),
-            [
-                entry("0.0.0.0/0", &[1, 3]),
-                entry("10.0.0.0/8", &[0, 1, 3]),
-                entry("10.1.0.0/16", &[1, 3]),
-                entry("10.1.2.0/24", &[1, 2, 3]),
-                entry("192.0.2.0/24", &[1, 2, 3]),
-                entry("192.0.2.7/32", &[1, 2]),
-            ]
-        );
-    }
-
-    #[test]
-    fn every_any_of_list_must_be_hit() {
-        let rules = [Criteria {
-            any_of: vec![nets(&["10.0.0.0/8"]), nets(&["10.1.0.0/16", "0.0.0.0/4"])],
-            none_of: Vec::new(),
-        }];
-        assert_eq!(
-            table(&rules),
-            // All of 0.0.0.0/4 is in the second list, but only the 10.0.0.0/8
-            // in it is in the first; 10.1.0.0/16 changes nothing.
-            [entry("0.0.0.0/0", &[]), entry("10.0.0.0/8", &[0])]
-        );
-        let never = [Criteria {
-            any_of: vec![nets(&["0.0.0.0/0"]), Vec::new()],
-            none_of: Vec::new(),
-        }];
-        assert_eq!(table(&never), [entry("0.0.0.0/0", &[])]);
-    }
-
-    #[test]
-    fn repeated_prefixes_count_once_and_a_none_of_wins() {
-        let rules = [Criteria {
-            any_of: vec![nets(&["10.0.0.0/8", "10.0.0.0/8", "10.0.0.0/16"])],
-            none_of: nets(&["10.0.0.0/16", "10.0.0.0/16"]),
-        }];
-        assert_eq!(
-            table(&rules),
-            [
-                entry("0.0.0.0/0", &[]),
-                entry("10.0.0.0/8", &[0]),
-                entry("10.0.0.0/16", &[]),
-            ]
-        );
-        let denied = [Criteria {
-            any_of: Vec::new(),
-            none_of: nets(&["0.0.0.0/0"]),
-        }];
-        assert_eq!(table(&denied), [entry("0.0.0.0/0", &[])]);
-    }
-
-    #[test]
-    fn a_lookup_accepts_what_every_list_has_and_no_exception() {
-        let lookup = Lookup::new(&Criteria {
-            any_of: vec![nets(&["10.0.0.0/8", "192.0.2.1/32"]), nets(&["0.0.0.0/1"])],
-            none_of: nets(&["10.1.0.0/16"]),
-        });
-        let accepts = |address: &str| lookup.accepts(nets(&[address])[0]);
-        assert!(accepts("10.2.0.1/32"));
-        assert!(!accepts("10.1.0.1/32"), "an exception");
-        assert!(!accepts("192.0.2.1/32"), "in one list only");
-        assert!(!accepts("172.16.0.1/32"), "in no list");
-        assert!(Lookup::new(&Criteria::default()).accepts(Prefix::ALL));
-    }
-
-    #[test]
-    fn many_prefixes_are_classified_without_comparing_pairs() {
-        let run = |count: u32| {
-            let prefixes = (0..count)
-                .map(|n| {
-                    let net = std::net::Ipv4Addr::from_bits(n << 8);
-                    let net = ipnet::Ipv4Net::new(net, 24).unwrap();
-                    Prefix::net(&net.into(), Family::V4).unwrap()
-                })
-                .collect();
-            let criteria = Rc::new(Criteria {
-                any_of: vec![prefixes],
-                none_of: Vec::new(),
-            });
-            // As many entries as a rule can be split into cost no more.
-            let rules = vec![criteria; 4096];
-            let start = Instant::now();
-            let found = classify(&rules, &mut Rows::default()).unwrap();
-            assert_eq!(found.len(), count as usize + 1);
-            start.elapsed()
-        };
-        // A pair-wise comparison of so many would take minutes.
-        assert!(run(100_000) < Duration::from_secs(20));
-    }
-}
+mod tests;

@@ -144,3 +144,27 @@ pub(super) fn selection(governed: Vec<Governed>) -> Selection {
         ..Selection::default()
     }
 }
+
+/// Numbers as from dice, the same every time.
+pub(super) struct Numbers(u64);
+
+impl Numbers {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Any number. The generator is SplitMix64 (Steele, Lea, Flood: Fast
+    /// splittable pseudorandom number generators, 2014).
+    pub(super) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    pub(super) const fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}

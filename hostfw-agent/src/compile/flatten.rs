@@ -5,19 +5,21 @@
 //! rule of a staged policy behind its policy, an exception of a rule behind
 //! the rule.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::collections::BTreeMap;
 
 use hostfw_common::{
     endpoint::{EndpointId, Family},
-    policy::{Action, PolicyId, RuleEntry},
+    policy::{Action, Dim, PolicyId, RuleEntry},
     verdict::Direction,
 };
 
 use super::{
-    dimension::Criteria,
+    cache::Exceeded,
+    dimension::Asked,
     image::{NamedPolicy, Names},
     limits::Limit,
     rule::{Dimensions, Split},
+    set::Sets,
 };
 use crate::{
     model::{ObjectRef, RuleAction, StagedAction},
@@ -72,10 +74,8 @@ impl<'a> Numbers<'a> {
 pub(super) struct Flat<'a> {
     /// At most as many as a list can have.
     pub(super) entries: Vec<RuleEntry>,
-    pub(super) source: Vec<Rc<Criteria>>,
-    pub(super) destination: Vec<Rc<Criteria>>,
-    pub(super) service: Vec<Rc<Criteria>>,
-    pub(super) source_port: Vec<Rc<Criteria>>,
+    /// What they ask, by [`Dim`].
+    pub(super) asked: [Asked; Dim::COUNT],
     /// How many entries there are to be; beyond the limit, they are counted
     /// and not made.
     pub(super) found: usize,
@@ -89,6 +89,7 @@ pub(super) fn flatten<'a>(
     direction: Direction,
     family: Family,
     numbers: &mut Numbers<'a>,
+    sets: &mut Sets,
 ) -> Flat<'a> {
     let mut flat = Flat::default();
     for tier in &selected.tiers {
@@ -96,7 +97,7 @@ pub(super) fn flatten<'a>(
         let start = flat.entries.len();
         for policy in &tier.policies {
             let id = numbers.policy(policy, Some(number));
-            flat.add_policy(policy, id, direction, family);
+            flat.add_policy(policy, id, (direction, family), sets);
         }
         if tier.default_deny {
             let tier_as_policy = PolicyId { number };
@@ -109,7 +110,7 @@ pub(super) fn flatten<'a>(
     let start = flat.entries.len();
     for profile in &selected.profiles {
         let id = numbers.policy(profile, None);
-        flat.add_policy(profile, id, direction, family);
+        flat.add_policy(profile, id, (direction, family), sets);
     }
     flat.land(start, &[Action::Pass]);
     flat
@@ -126,8 +127,8 @@ impl<'a> Flat<'a> {
         &mut self,
         policy: &'a SelectedPolicy,
         id: PolicyId,
-        direction: Direction,
-        family: Family,
+        (direction, family): (Direction, Family),
+        sets: &mut Sets,
     ) {
         match policy.staged {
             // As it is not to be, or not yet, there is nothing to evaluate.
@@ -140,7 +141,7 @@ impl<'a> Flat<'a> {
             self.add(entry, Dimensions::any);
         }
         for (index, rule) in policy.rules.iter().enumerate() {
-            let Some(split) = Split::new(rule, family) else {
+            let Some(split) = Split::new(rule, family, sets) else {
                 continue;
             };
             // A policy has at most 1024 rules in a direction.
@@ -172,15 +173,32 @@ impl<'a> Flat<'a> {
 
     fn add(&mut self, entry: RuleEntry, dimensions: impl FnOnce() -> Dimensions) {
         self.found += 1;
-        if self.found > Limit::Rules.value() {
+        if self.exceeded().is_some() {
             return;
         }
         let dimensions = dimensions();
+        let number = self.entries.len() as u32;
         self.entries.push(entry);
-        self.source.push(dimensions.source);
-        self.destination.push(dimensions.destination);
-        self.service.push(dimensions.service);
-        self.source_port.push(dimensions.source_port);
+        for (asked, dimension) in self.asked.iter_mut().zip(Dim::ALL) {
+            asked.add(number, dimensions.of(dimension));
+        }
+    }
+
+    /// The most prefixes that are asked for in one dimension.
+    fn prefixes(&self) -> usize {
+        let prefixes = self.asked.iter().map(Asked::prefixes);
+        prefixes.max().unwrap_or(0)
+    }
+
+    /// The limit that it exceeds, and what was found. Then it is not whole.
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
+        let counts = [
+            (Limit::Rules, self.found),
+            (Limit::Prefixes, self.prefixes()),
+        ];
+        counts
+            .into_iter()
+            .find(|&(limit, found)| found > limit.value())
     }
 
     /// Lets what has one of the actions, from entry `start` on, lead to what
@@ -195,7 +213,7 @@ impl<'a> Flat<'a> {
     }
 
     fn note_overflow(&mut self, at: Option<&'a SelectedPolicy>) {
-        if self.found > Limit::Rules.value() && self.overflowing.is_none() {
+        if self.exceeded().is_some() && self.overflowing.is_none() {
             self.overflowing = at.map(|policy| &policy.object);
         }
     }
@@ -237,7 +255,13 @@ mod tests {
     /// list.
     fn listed(selected: &SelectedList) -> Vec<(Action, String, u16, u16)> {
         let mut numbers = Numbers::default();
-        let flat = flatten(selected, Direction::Ingress, Family::V4, &mut numbers);
+        let flat = flatten(
+            selected,
+            Direction::Ingress,
+            Family::V4,
+            &mut numbers,
+            &mut Sets::default(),
+        );
         assert_eq!(flat.found, flat.entries.len());
         assert_eq!(flat.overflowing, None);
         flat.entries
@@ -366,7 +390,13 @@ mod tests {
         ];
         let (_, selected) = in_default_tier(List::NormalIn, policies);
         let mut numbers = Numbers::default();
-        let flat = flatten(&selected, Direction::Ingress, Family::V4, &mut numbers);
+        let flat = flatten(
+            &selected,
+            Direction::Ingress,
+            Family::V4,
+            &mut numbers,
+            &mut Sets::default(),
+        );
         // The last one is the default of the tier.
         assert_eq!(flat.found, 1 + 3000 * 3000 + 5 + 1 + 1);
         assert_eq!(flat.entries.len(), 1);

@@ -1,38 +1,77 @@
 //! What a generation holds: the exact contents of its maps, and the names that
 //! go with the numbers in them. Plain data; [`maps`](crate::maps) writes it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hostfw_common::{
     endpoint::{Endpoint, EndpointId},
     failsafe::{FailsafeV4, FailsafeV6},
-    policy::{PolicyId, Row, RuleEntry},
+    policy::{ListId, PolicyId, PolicyTable, RuleEntry, TableId},
     prefix::{PrefixV4, PrefixV6, Service},
 };
 
+pub use super::lines::{CHUNK_LINES, Lines};
 use crate::model::ObjectRef;
 
+/// A longest-prefix-match trie, table by table.
+pub type Trie<K> = BTreeMap<TableId, Arc<[Class<K>]>>;
+
+/// One prefix of a trie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Class<K> {
+    /// The prefix; zero behind its length.
+    pub key: K,
+    /// Its length in bits, the table number included.
+    pub length: u32,
+    /// The class of what has it as its longest prefix: a line of
+    /// [`Image::rows`].
+    pub class: u32,
+}
+
 /// The contents of all per-generation maps.
+///
+/// What is large is shared between copies, and between one compilation and the
+/// next where it is the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// By interface index.
     pub endpoints: BTreeMap<u32, Endpoint>,
-    /// Prefix length (table number included) and key, to the index of a row.
-    pub prefixes_v4: BTreeMap<(u32, PrefixV4), u32>,
+    /// By [`ListId`]. No two are the same.
+    pub lists: Arc<Vec<PolicyTable>>,
+    /// By [`Dimension::table`](hostfw_common::index::Dimension::table); each
+    /// table sorted by prefix.
+    pub prefixes_v4: Trie<PrefixV4>,
     /// Like `prefixes_v4`.
-    pub prefixes_v6: BTreeMap<(u32, PrefixV6), u32>,
+    pub prefixes_v6: Trie<PrefixV6>,
     /// Like `prefixes_v4`.
-    pub services: BTreeMap<(u32, Service), u32>,
-    /// By index; no two are the same.
-    pub rows: Vec<Row>,
+    pub services: Trie<Service>,
+    /// By number. What no list leads to may hold anything.
+    pub index: Lines,
+    /// Like `index`.
+    pub rows: Lines,
     /// By index.
-    pub rules: Vec<RuleEntry>,
+    pub rules: Arc<Vec<RuleEntry>>,
     /// Prefix length and key, to the position in the list of fail-safes.
     pub failsafes_v4: BTreeMap<(u32, FailsafeV4), u32>,
     /// Like `failsafes_v4`.
     pub failsafes_v6: BTreeMap<(u32, FailsafeV6), u32>,
     /// The names behind the numbers.
-    pub names: Names,
+    pub names: Arc<Names>,
+}
+
+impl Image {
+    /// The list of this number.
+    #[must_use]
+    pub fn list(&self, id: ListId) -> Option<&PolicyTable> {
+        self.lists.get(id.number as usize)
+    }
+
+    /// The rules of a list, in order; `None` if not all are there.
+    #[must_use]
+    pub fn rules_of(&self, list: &PolicyTable) -> Option<&[RuleEntry]> {
+        let first = list.first_rule as usize;
+        self.rules.get(first..)?.get(..usize::from(list.rule_count))
+    }
 }
 
 /// The objects behind the numbers of a generation.

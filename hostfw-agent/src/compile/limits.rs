@@ -13,8 +13,10 @@ pub enum Limit {
     Rules,
     /// [`limits::MAX_PREFIXES`]
     Prefixes,
-    /// [`limits::MAX_ROWS`]
-    Rows,
+    /// [`limits::MAX_INDEX_LINES`]
+    IndexLines,
+    /// [`limits::MAX_ROW_LINES`]
+    RowLines,
     /// [`limits::MAX_RULE_ENTRIES`]
     RuleEntries,
     /// [`limits::MAX_ENDPOINTS`]
@@ -25,10 +27,11 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rules,
         Self::Prefixes,
-        Self::Rows,
+        Self::IndexLines,
+        Self::RowLines,
         Self::RuleEntries,
         Self::Endpoints,
         Self::Failsafes,
@@ -40,7 +43,8 @@ impl Limit {
         match self {
             Self::Rules => "MAX_RULES",
             Self::Prefixes => "MAX_PREFIXES",
-            Self::Rows => "MAX_ROWS",
+            Self::IndexLines => "MAX_INDEX_LINES",
+            Self::RowLines => "MAX_ROW_LINES",
             Self::RuleEntries => "MAX_RULE_ENTRIES",
             Self::Endpoints => "MAX_ENDPOINTS",
             Self::Failsafes => "MAX_FAILSAFES",
@@ -53,11 +57,17 @@ impl Limit {
         (match self {
             Self::Rules => limits::MAX_RULES,
             Self::Prefixes => limits::MAX_PREFIXES,
-            Self::Rows => limits::MAX_ROWS,
+            Self::IndexLines => limits::MAX_INDEX_LINES,
+            Self::RowLines => limits::MAX_ROW_LINES,
             Self::RuleEntries => limits::MAX_RULE_ENTRIES,
             Self::Endpoints => limits::MAX_ENDPOINTS,
             Self::Failsafes => limits::MAX_FAILSAFES,
         }) as usize
+    }
+
+    /// Whether it is one of an array that also holds what was compiled before.
+    pub(super) const fn is_of_lines(self) -> bool {
+        matches!(self, Self::IndexLines | Self::RowLines)
     }
 
     /// What there are too many of.
@@ -66,7 +76,8 @@ impl Limit {
         match self {
             Self::Rules => "rule entries for one stage, direction and address family",
             Self::Prefixes => "prefixes over all endpoints",
-            Self::Rows => "distinct classes of packets over all endpoints",
+            Self::IndexLines => "lines of 64 bytes for the index of addresses and ports",
+            Self::RowLines => "lines of 64 bytes for the classes of packets",
             Self::RuleEntries => "rules over all endpoints, stages and address families",
             Self::Endpoints => "governed interfaces",
             Self::Failsafes => "fail-safe ports and tunnels of one address family",
@@ -116,7 +127,7 @@ mod tests {
     fn message_names_limit_value_found_and_objects() {
         let error = CompileError {
             limit: Limit::Rules,
-            found: 5000,
+            found: 20_000,
             object: ObjectRef {
                 kind: Kind::HostEndpoint,
                 name: "node1-eth0".to_owned(),
@@ -128,8 +139,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "HostEndpoint(node1-eth0), at GlobalNetworkPolicy(many): 5000 rule entries for one \
-             stage, direction and address family, expected at most 4096 (MAX_RULES)"
+            "HostEndpoint(node1-eth0), at GlobalNetworkPolicy(many): 20000 rule entries for one \
+             stage, direction and address family, expected at most 16384 (MAX_RULES)"
         );
     }
 }

@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
+mod digest;
 mod dimension;
 pub mod evaluate;
 mod failsafes;
@@ -14,39 +16,50 @@ mod failsafes;
 mod fixture;
 mod flatten;
 pub mod image;
+mod index;
 mod limits;
+mod lines;
 mod points;
 mod prefix;
-mod rows;
+mod record;
 mod rule;
+mod set;
+mod store;
 
-use std::ptr;
+use std::{collections::HashMap, sync::Arc};
 
 use hostfw_common::{
     endpoint::{
         Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_NO_LINK_HEADER,
         FLAG_WORKLOAD, Family,
     },
+    limits::{MAX_ENDPOINTS, MAX_LISTS},
     policy::{
-        Action, PolicyTable, Row, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId,
+        Action, Dim, ListId, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP,
+        TABLE_HAS_LOG,
     },
-    prefix::{PrefixV4, PrefixV6, Service, TABLE_BITS},
     stage::List,
     verdict::Direction,
 };
 
-pub use self::limits::{CompileError, Limit};
+pub use self::{
+    cache::Cache,
+    limits::{CompileError, Limit},
+};
 use self::{
-    dimension::classify,
-    flatten::{Flat, Numbers, flatten},
+    cache::{Exceeded, Kind},
+    digest::{DigestMap, Digester},
+    flatten::{Numbers, flatten},
     image::Image,
-    prefix::Prefix,
-    rows::{Rows, TooManyRows},
+    record::Bases,
 };
 use crate::{
-    model::{Kind, ObjectRef},
+    model::{Kind as ObjectKind, ObjectRef},
     select::{Governed, SelectedList, Selection},
 };
+
+// Every list of every endpoint may be another one.
+const _: () = assert!(MAX_ENDPOINTS * 2 * List::COUNT as u32 + 1 <= MAX_LISTS);
 
 /// Compiles what a node is to enforce.
 ///
@@ -56,50 +69,100 @@ use crate::{
 ///
 /// If the selection exceeds what the dataplane can hold.
 pub fn compile(selection: &Selection) -> Result<Image, CompileError> {
-    let mut compiler = Compiler::default();
-    for (position, governed) in selection.governed.iter().enumerate() {
-        let object = endpoint_ref(governed);
-        if position >= Limit::Endpoints.value() {
-            return Err(CompileError {
-                limit: Limit::Endpoints,
-                found: selection.governed.len(),
-                object,
-                policy: None,
-            });
-        }
-        compiler.add(governed, object, selection.disable_invalid_check)?;
+    compile_with(selection, &mut Cache::default())
+}
+
+/// Compiles what a node is to enforce, with what the compilation before has
+/// left. Its images mean what those of [`compile`] do; what has not changed
+/// has the numbers that it had.
+///
+/// # Errors
+///
+/// As [`compile`].
+pub fn compile_with(selection: &Selection, cache: &mut Cache) -> Result<Image, CompileError> {
+    if cache.is_sparse() {
+        cache.renew();
     }
-    let mut image = compiler.image;
-    image.rows = compiler.rows.into_vec();
-    image.names = compiler.numbers.names;
-    failsafes::add(&mut image, selection)?;
-    Ok(image)
+    let is_new = cache.is_new();
+    let mut result = Compiler::new(cache).run(selection);
+    // What was there before may have taken the room that this one needs.
+    if result
+        .as_ref()
+        .is_err_and(|error| error.limit.is_of_lines())
+        && !is_new
+    {
+        cache.renew();
+        result = Compiler::new(cache).run(selection);
+    }
+    if result.is_err() {
+        cache.renew();
+    }
+    result
 }
 
 fn endpoint_ref(governed: &Governed) -> ObjectRef {
     ObjectRef {
-        kind: Kind::HostEndpoint,
+        kind: ObjectKind::HostEndpoint,
         name: governed.endpoint.clone(),
     }
 }
 
-/// A list of rules that is compiled, and its tables by family.
+/// A list of rules that is compiled, by family.
 struct Compiled<'a> {
     direction: Direction,
     selected: &'a SelectedList,
-    tables: [PolicyTable; 2],
+    lists: [ListId; 2],
 }
 
-#[derive(Default)]
-struct Compiler<'a> {
+struct Compiler<'a, 'c> {
+    cache: &'c mut Cache,
     image: Image,
-    rows: Rows,
-    next_table: u32,
+    lists: Vec<PolicyTable>,
+    rules: Vec<RuleEntry>,
     numbers: Numbers<'a>,
     compiled: Vec<Compiled<'a>>,
+    /// By direction and where they are.
+    same: HashMap<(Direction, *const SelectedList), [ListId; 2]>,
+    /// By what they hold.
+    contents: DigestMap<ListId>,
 }
 
-impl<'a> Compiler<'a> {
+impl<'a, 'c> Compiler<'a, 'c> {
+    fn new(cache: &'c mut Cache) -> Self {
+        Self {
+            cache,
+            image: Image::default(),
+            lists: vec![PolicyTable::default()],
+            rules: Vec::new(),
+            numbers: Numbers::default(),
+            compiled: Vec::new(),
+            same: HashMap::new(),
+            contents: DigestMap::default(),
+        }
+    }
+
+    fn run(mut self, selection: &'a Selection) -> Result<Image, CompileError> {
+        for (position, governed) in selection.governed.iter().enumerate() {
+            let object = endpoint_ref(governed);
+            if position >= Limit::Endpoints.value() {
+                return Err(CompileError {
+                    limit: Limit::Endpoints,
+                    found: selection.governed.len(),
+                    object,
+                    policy: None,
+                });
+            }
+            self.add(governed, object, selection.disable_invalid_check)?;
+        }
+        let mut image = self.image;
+        failsafes::add(&mut image, selection)?;
+        image.lists = Arc::new(self.lists);
+        image.rules = Arc::new(self.rules);
+        image.names = Arc::new(self.numbers.names);
+        self.cache.finish(&mut image);
+        Ok(image)
+    }
+
     fn add(
         &mut self,
         governed: &'a Governed,
@@ -120,14 +183,14 @@ impl<'a> Compiler<'a> {
             }
         }
         let id = self.numbers.endpoint(&governed.endpoint, &object);
-        let mut tables = [[PolicyTable::default(); 2]; List::COUNT];
+        let mut lists = [[ListId::default(); 2]; List::COUNT];
         for list in List::ALL {
-            tables[list as usize] = self.tables(&object, list, governed.list(list))?;
+            lists[list as usize] = self.lists(&object, list, governed.list(list))?;
         }
         let endpoint = Endpoint {
             id,
             flags,
-            tables,
+            lists,
             ..Endpoint::default()
         };
         self.image
@@ -136,158 +199,130 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The tables of a list of policies, by family. Endpoints to which the
-    /// same policies apply share them.
-    fn tables(
+    /// A list of policies, by family. Endpoints to which the same policies
+    /// apply share it.
+    fn lists(
         &mut self,
         object: &ObjectRef,
         list: List,
         selected: &'a SelectedList,
-    ) -> Result<[PolicyTable; 2], CompileError> {
+    ) -> Result<[ListId; 2], CompileError> {
         let direction = list.direction();
-        let same = |c: &&Compiled<'_>| {
-            let same_place = ptr::eq(c.selected, selected);
-            c.direction == direction && (same_place || c.selected == selected)
+        let place = (direction, std::ptr::from_ref(selected));
+        if let Some(&lists) = self.same.get(&place) {
+            return Ok(lists);
+        }
+        let same = |c: &&Compiled<'_>| c.direction == direction && c.selected == selected;
+        let lists = if let Some(compiled) = self.compiled.iter().find(same) {
+            compiled.lists
+        } else {
+            let mut lists = [ListId::default(); 2];
+            for family in Family::ALL {
+                lists[family as usize] = self.list(object, direction, selected, family)?;
+            }
+            self.compiled.push(Compiled {
+                direction,
+                selected,
+                lists,
+            });
+            lists
         };
-        if let Some(compiled) = self.compiled.iter().find(same) {
-            return Ok(compiled.tables);
-        }
-        let mut tables = [PolicyTable::default(); 2];
-        for family in Family::ALL {
-            tables[family as usize] = self.table(object, direction, selected, family)?;
-        }
-        self.compiled.push(Compiled {
-            direction,
-            selected,
-            tables,
-        });
-        Ok(tables)
+        self.same.insert(place, lists);
+        Ok(lists)
     }
 
-    fn table(
+    fn list(
         &mut self,
         object: &ObjectRef,
         direction: Direction,
         selected: &'a SelectedList,
         family: Family,
-    ) -> Result<PolicyTable, CompileError> {
-        let exceeded = |limit, found| CompileError {
+    ) -> Result<ListId, CompileError> {
+        let exceeded = |(limit, found): Exceeded| CompileError {
             limit,
             found,
             object: object.clone(),
             policy: None,
         };
-        let too_many = |TooManyRows| exceeded(Limit::Rows, Limit::Rows.value() + 1);
-        let flat = flatten(selected, direction, family, &mut self.numbers);
-        if flat.found > Limit::Rules.value() {
+        let sets = &mut self.cache.sets;
+        let flat = flatten(selected, direction, family, &mut self.numbers, sets);
+        if let Some(found) = flat.exceeded() {
             return Err(CompileError {
                 policy: flat.overflowing.cloned(),
-                ..exceeded(Limit::Rules, flat.found)
+                ..exceeded(found)
             });
         }
         let mut table = PolicyTable::default();
         if selected.default_deny {
             table.flags |= TABLE_DEFAULT_DENY;
         }
-        if flat.entries.is_empty() {
-            // Nothing is looked up, so there is nothing to find.
-            return Ok(table);
-        }
         if flat.has(Action::jumps) {
             table.flags |= TABLE_HAS_JUMP;
         }
-        if flat.has(|action| action == Action::Log) {
+        if flat.has(reports) {
             table.flags |= TABLE_HAS_LOG;
-            table.log_row = self.rows.intern(&logs(&flat)).map_err(too_many)?;
         }
-        table.table.number = self.next_table;
-        self.next_table += PolicyTable::TABLES;
-        table.rule_count = flat.entries.len() as u16;
-        table.first_rule = self.image.rules.len() as u32;
-        let found = self.image.rules.len() + flat.entries.len();
-        if found > Limit::RuleEntries.value() {
-            return Err(exceeded(Limit::RuleEntries, found));
-        }
-        self.image.rules.extend(flat.entries);
-
-        for (number, criteria) in [
-            (table.source(), flat.source),
-            (table.destination(), flat.destination),
-        ] {
-            let classes = classify(&criteria, &mut self.rows).map_err(too_many)?;
-            let found = self.add_addresses(TableId { number }, family, &classes);
-            if found > Limit::Prefixes.value() {
-                return Err(exceeded(Limit::Prefixes, found));
+        let count = flat.entries.len();
+        table.rule_count = count as u16;
+        // Without rules nothing is looked up, so there is nothing to find.
+        if count > 0 {
+            let asked = flat.asked;
+            // The rows are needed when what is asked is gone.
+            let rows = asked.each_ref().map(|asked| asked.base().to_vec());
+            let bases = Bases::new(rows.each_ref().map(Vec::as_slice), count);
+            for (asked, dimension) in asked.into_iter().zip(Dim::ALL) {
+                let kind = Kind::new(dimension, family);
+                let found = self.cache.dimension(kind, asked, &bases, dimension);
+                table.dimensions[dimension as usize] = found.map_err(exceeded)?;
             }
+            table.first = bases.first();
+            table.rows = self.cache.record(&bases).map_err(exceeded)?;
         }
-        for (number, criteria) in [
-            (table.source(), flat.service),
-            (table.destination(), flat.source_port),
-        ] {
-            let classes = classify(&criteria, &mut self.rows).map_err(too_many)?;
-            let found = self.add_services(TableId { number }, &classes);
-            if found > Limit::Prefixes.value() {
-                return Err(exceeded(Limit::Prefixes, found));
-            }
-        }
-        Ok(table)
+        self.number(table, flat.entries).map_err(exceeded)
     }
 
-    /// Writes a table's classes. How many prefixes the trie then has.
-    fn add_addresses(
+    /// The number of a list whose first rule is not known yet.
+    fn number(
         &mut self,
-        table: TableId,
-        family: Family,
-        classes: &[(Prefix, u32)],
-    ) -> usize {
-        match family {
-            Family::V4 => {
-                let trie = &mut self.image.prefixes_v4;
-                trie.extend(classes.iter().map(|&(prefix, row)| {
-                    let address = prefix.to_v4();
-                    let key = PrefixV4 { table, address };
-                    ((TABLE_BITS + prefix.len(), key), row)
-                }));
-                trie.len()
-            }
-            Family::V6 => {
-                let trie = &mut self.image.prefixes_v6;
-                trie.extend(classes.iter().map(|&(prefix, row)| {
-                    let address = prefix.to_v6();
-                    let key = PrefixV6 { table, address };
-                    ((TABLE_BITS + prefix.len(), key), row)
-                }));
-                trie.len()
-            }
+        mut table: PolicyTable,
+        entries: Vec<RuleEntry>,
+    ) -> Result<ListId, Exceeded> {
+        if table == PolicyTable::default() {
+            return Ok(ListId::default());
         }
-    }
-
-    /// Writes a table's classes. How many prefixes the trie then has.
-    fn add_services(&mut self, table: TableId, classes: &[(Prefix, u32)]) -> usize {
-        let trie = &mut self.image.services;
-        trie.extend(classes.iter().map(|&(prefix, row)| {
-            let (protocol, port) = prefix.to_service();
-            let key = Service {
-                table,
-                protocol,
-                port,
-                _pad: 0,
-            };
-            ((TABLE_BITS + prefix.len(), key), row)
-        }));
-        trie.len()
+        let mut digester = Digester::new(4);
+        for dimension in &table.dimensions {
+            digester.word(u64::from(dimension.root) << 32 | u64::from(dimension.stride));
+            digester.word(dimension.table.number.into());
+        }
+        digester.word(u64::from(table.rows) << 32 | u64::from(table.flags));
+        for entry in &entries {
+            let [low, high] = [entry.action, entry.direction].map(u64::from);
+            digester.word(u64::from(entry.policy.number) << 32 | u64::from(entry.index));
+            digester.word(u64::from(entry.next) << 32 | high << 8 | low);
+        }
+        let next = ListId {
+            number: self.lists.len() as u32,
+        };
+        let id = *self.contents.entry(digester.finish()).or_insert(next);
+        if id == next {
+            table.first_rule = self.rules.len() as u32;
+            self.rules.extend(entries);
+            if self.rules.len() > Limit::RuleEntries.value() {
+                return Err((Limit::RuleEntries, self.rules.len()));
+            }
+            self.lists.push(table);
+        }
+        Ok(id)
     }
 }
 
-/// The bits of the rules that only report.
-fn logs(flat: &Flat<'_>) -> Row {
-    let mut logs = Row::EMPTY;
-    for (number, entry) in flat.entries.iter().enumerate() {
-        if entry.action == Action::Log as u8 {
-            logs.set(number);
-        }
+/// Whether an entry with this action is reported.
+const fn reports(action: Action) -> bool {
+    match action {
+        Action::Log | Action::StagedAllow | Action::StagedDeny | Action::StagedPass => true,
+        Action::Allow | Action::Deny | Action::Pass | Action::TierDeny | Action::Skip => false,
     }
-    logs
 }
 
 #[cfg(test)]

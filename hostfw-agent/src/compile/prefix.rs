@@ -6,6 +6,8 @@ use hostfw_common::{
 };
 use ipnet::IpNet;
 
+use super::digest::Digester;
+
 /// The first `len` of at most 128 bits.
 ///
 /// Two prefixes are nested or apart, never partly over each other. Sorted,
@@ -88,10 +90,23 @@ impl Prefix {
         self.len <= other.len && other.bits & mask(self.len.into()) == self.bits
     }
 
-    /// The first `len` bits of it.
-    pub(super) fn shortened(self, len: u32) -> Self {
-        debug_assert!(len <= self.len());
-        Self::new(self.bits, len)
+    pub(super) fn digest(self, digester: &mut Digester) {
+        let high = (self.bits >> 64) as u64;
+        if self.len <= 32 {
+            // Its bits leave room for the length.
+            digester.word(high | u64::from(self.len));
+        } else {
+            // Begins as no short one does.
+            digester.word(u64::MAX);
+            digester.word(high);
+            digester.word(self.bits as u64);
+            digester.word(self.len.into());
+        }
+    }
+
+    /// The bits, the first one highest; zero behind the length.
+    pub(super) const fn bits(self) -> u128 {
+        self.bits
     }
 
     /// Length in bits.
@@ -111,6 +126,7 @@ impl Prefix {
     }
 
     /// Protocol, and port in network byte order.
+    #[cfg(test)]
     pub(super) fn to_service(self) -> (u8, [u8; 2]) {
         let [protocol, high, low, ..] = self.bits.to_be_bytes();
         (protocol, [high, low])

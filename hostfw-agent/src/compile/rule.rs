@@ -1,14 +1,15 @@
 //! What a rule asks of each dimension, for one address family.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use hostfw_common::endpoint::Family;
+use hostfw_common::{endpoint::Family, policy::Dim};
 use ipnet::IpNet;
 
 use super::{
-    dimension::{Criteria, Lookup},
+    dimension::Criteria,
     points::{Group, group},
     prefix::Prefix,
+    set::{Set, Sets},
 };
 use crate::{
     model::{IcmpMatch, IpVersion, PortRange},
@@ -33,16 +34,25 @@ pub(super) mod protocol {
 /// same for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dimensions {
-    pub(super) source: Rc<Criteria>,
-    pub(super) destination: Rc<Criteria>,
-    pub(super) service: Rc<Criteria>,
-    pub(super) source_port: Rc<Criteria>,
+    pub(super) source: Arc<Criteria>,
+    pub(super) destination: Arc<Criteria>,
+    pub(super) service: Arc<Criteria>,
+    pub(super) source_port: Arc<Criteria>,
 }
 
 impl Dimensions {
     /// Asks nothing.
     pub(super) fn any() -> Self {
         Self::default()
+    }
+
+    pub(super) fn of(&self, dimension: Dim) -> &Criteria {
+        match dimension {
+            Dim::Source => &self.source,
+            Dim::Destination => &self.destination,
+            Dim::Service => &self.service,
+            Dim::SourcePort => &self.source_port,
+        }
     }
 }
 
@@ -64,7 +74,7 @@ pub(super) struct Split<'a> {
 #[derive(Debug)]
 struct Side {
     /// Of the address, unless a point is asked for.
-    address: Rc<Criteria>,
+    address: Arc<Criteria>,
     /// One of these must be met.
     ports: Vec<Ports>,
     /// None of these may be.
@@ -93,7 +103,7 @@ impl<'a> Split<'a> {
     /// name of its protocol says so, or one of its net lists, negative ones
     /// included, has entries of the other family only (Calico:
     /// felix/rules/policy.go, `FilterRuleToIPVersion`).
-    pub(super) fn new(rule: &'a SelectedRule, family: Family) -> Option<Self> {
+    pub(super) fn new(rule: &'a SelectedRule, family: Family, sets: &mut Sets) -> Option<Self> {
         let version = match family {
             Family::V4 => IpVersion::V4,
             Family::V6 => IpVersion::V6,
@@ -117,8 +127,8 @@ impl<'a> Split<'a> {
         Some(Self {
             rule,
             family,
-            source: Side::new(&rule.source, family, &with_ports)?,
-            destination: Side::new(&rule.destination, family, &with_ports)?,
+            source: Side::new(&rule.source, family, &with_ports, sets)?,
+            destination: Side::new(&rule.destination, family, &with_ports, sets)?,
             with_ports,
         })
     }
@@ -149,14 +159,14 @@ impl<'a> Split<'a> {
     /// Entries ahead of the others: what meets one does not meet the rule.
     pub(super) fn exceptions(&self) -> impl Iterator<Item = Dimensions> {
         let source = self.source.not.iter().map(|not| Dimensions {
-            source: Rc::new(of_any(not.addresses.clone())),
-            service: Rc::new(of_any(vec![Prefix::protocol(not.protocol)])),
-            source_port: Rc::new(of_any(single_ports(0, &not.ports))),
+            source: Arc::new(of_any(not.addresses.clone())),
+            service: Arc::new(of_any(vec![Prefix::protocol(not.protocol)])),
+            source_port: Arc::new(of_any(single_ports(0, &not.ports))),
             ..Dimensions::any()
         });
         let destination = self.destination.not.iter().map(|not| Dimensions {
-            destination: Rc::new(of_any(not.addresses.clone())),
-            service: Rc::new(of_any(single_ports(not.protocol, &not.ports))),
+            destination: Arc::new(of_any(not.addresses.clone())),
+            service: Arc::new(of_any(single_ports(not.protocol, &not.ports))),
             ..Dimensions::any()
         });
         source.chain(destination)
@@ -169,7 +179,7 @@ impl<'a> Split<'a> {
             .ports
             .iter()
             .map(|ports| {
-                let port = Rc::new(self.source_port(ports));
+                let port = Arc::new(self.source_port(ports));
                 (ports.protocol(), self.source.address(ports), port)
             })
             .collect();
@@ -184,12 +194,12 @@ impl<'a> Split<'a> {
                 }
                 let service = services
                     .entry(*of_source)
-                    .or_insert_with(|| Rc::new(self.service(*of_source, ports)));
+                    .or_insert_with(|| Arc::new(self.service(*of_source, ports)));
                 entries.push(Dimensions {
-                    source: Rc::clone(source),
-                    destination: Rc::clone(&destination),
-                    service: Rc::clone(service),
-                    source_port: Rc::clone(source_port),
+                    source: Arc::clone(source),
+                    destination: Arc::clone(&destination),
+                    service: Arc::clone(service),
+                    source_port: Arc::clone(source_port),
                 });
             }
         }
@@ -205,13 +215,13 @@ impl<'a> Split<'a> {
             Ports::Points(group) => return of_any(single_ports(group.protocol, &group.ports)),
         }
         let mut criteria = Criteria::default();
+        let mut ask = |prefixes| criteria.any_of.push(Set::new(prefixes));
+        let mut none_of = Vec::new();
         if let Some(protocol) = rule.protocol {
-            criteria
-                .any_of
-                .push(vec![Prefix::protocol(protocol.number)]);
+            ask(vec![Prefix::protocol(protocol.number)]);
         }
         if let Some(protocol) = rule.not_protocol {
-            criteria.none_of.push(Prefix::protocol(protocol.number));
+            none_of.push(Prefix::protocol(protocol.number));
         }
 
         let icmp = match self.family {
@@ -219,24 +229,22 @@ impl<'a> Split<'a> {
             Family::V6 => protocol::ICMPV6,
         };
         let message = |IcmpMatch { kind, code }| Prefix::icmp(icmp, kind, code);
-        criteria
-            .any_of
-            .extend(rule.icmp.map(|icmp| vec![message(icmp)]));
+        if let Some(icmp) = rule.icmp {
+            ask(vec![message(icmp)]);
+        }
         if let Some(not) = rule.not_icmp {
-            criteria.any_of.push(vec![Prefix::protocol(icmp)]);
-            criteria.none_of.push(message(not));
+            ask(vec![Prefix::protocol(icmp)]);
+            none_of.push(message(not));
         }
 
         // A port criterion, even a negative one, is only met by what has ports.
         if asks_for_ports(&rule.source) || asks_for_ports(&rule.destination) {
             let with_ports = self.with_ports.iter().copied();
-            criteria
-                .any_of
-                .push(with_ports.map(Prefix::protocol).collect());
+            ask(with_ports.map(Prefix::protocol).collect());
         }
-        criteria
-            .any_of
-            .extend(of_source.map(|number| vec![Prefix::protocol(number)]));
+        if let Some(number) = of_source {
+            ask(vec![Prefix::protocol(number)]);
+        }
         let of_all = |ranges: &[PortRange]| -> Vec<Prefix> {
             self.with_ports
                 .iter()
@@ -244,9 +252,10 @@ impl<'a> Split<'a> {
                 .collect()
         };
         if !rule.destination.ports.is_empty() {
-            criteria.any_of.push(of_all(&rule.destination.ports));
+            ask(of_all(&rule.destination.ports));
         }
-        criteria.none_of.extend(of_all(&rule.destination.not_ports));
+        none_of.extend(of_all(&rule.destination.not_ports));
+        criteria.none_of = some(none_of);
         criteria
     }
 
@@ -260,9 +269,10 @@ impl<'a> Split<'a> {
         }
         let mut criteria = Criteria::default();
         if !source.ports.is_empty() {
-            criteria.any_of.push(port_prefixes(0, &source.ports));
+            let ports = port_prefixes(0, &source.ports);
+            criteria.any_of.push(Set::new(ports));
         }
-        criteria.none_of = port_prefixes(0, &source.not_ports);
+        criteria.none_of = some(port_prefixes(0, &source.not_ports));
         criteria
     }
 }
@@ -270,8 +280,13 @@ impl<'a> Split<'a> {
 impl Side {
     /// Points that fail the rule's other criteria are left out here, so that
     /// an entry for points asks for them and nothing else.
-    fn new(entity: &SelectedEntity, family: Family, with_ports: &[u8]) -> Option<Self> {
-        let address = addresses(entity, family)?;
+    fn new(
+        entity: &SelectedEntity,
+        family: Family,
+        with_ports: &[u8],
+        sets: &mut Sets,
+    ) -> Option<Self> {
+        let criteria = addresses(entity, family, sets)?;
         let mut ports = Vec::new();
         if entity.points.is_none() || !entity.ports.is_empty() {
             ports.push(Ports::Numbers);
@@ -279,30 +294,29 @@ impl Side {
         let possible = |point: &Point| with_ports.contains(&point.protocol);
         let refused = |point: &Point| among(&entity.not_ports, point.port);
         if let Some(points) = &entity.points {
-            let lookup = Lookup::new(&address);
             // Points whose port is among the numbers need no entry either.
             let groups = group(points, family, |point, address| {
                 possible(point)
                     && !refused(point)
                     && !among(&entity.ports, point.port)
-                    && lookup.accepts(address)
+                    && criteria.accept(address)
             });
             ports.extend(groups.into_iter().map(Ports::Points));
         }
         let not = entity.not_points.as_deref().unwrap_or_default();
         let not = group(not, family, |point, _| possible(point) && !refused(point));
         Some(Self {
-            address: Rc::new(address),
+            address: Arc::new(criteria),
             ports,
             not,
         })
     }
 
     /// What is asked of the address together with these ports.
-    fn address(&self, ports: &Ports) -> Rc<Criteria> {
+    fn address(&self, ports: &Ports) -> Arc<Criteria> {
         match ports {
-            Ports::Numbers => Rc::clone(&self.address),
-            Ports::Points(group) => Rc::new(of_any(group.addresses.clone())),
+            Ports::Numbers => Arc::clone(&self.address),
+            Ports::Points(group) => Arc::new(of_any(group.addresses.clone())),
         }
     }
 }
@@ -319,7 +333,7 @@ const fn asks_for_ports(entity: &SelectedEntity) -> bool {
         || entity.not_points.is_some()
 }
 
-fn addresses(entity: &SelectedEntity, family: Family) -> Option<Criteria> {
+fn addresses(entity: &SelectedEntity, family: Family, sets: &mut Sets) -> Option<Criteria> {
     let mut criteria = Criteria::default();
     if !entity.nets.is_empty() {
         criteria.any_of.push(some_of_family(&entity.nets, family)?);
@@ -327,34 +341,39 @@ fn addresses(entity: &SelectedEntity, family: Family) -> Option<Criteria> {
     // Unlike nets, a set without addresses of the family is no reason to skip
     // the rule: nothing of this family belongs to it.
     if let Some(members) = &entity.members {
-        criteria.any_of.push(of_family(members, family));
+        criteria.any_of.push(sets.of(members, family));
     }
     if !entity.not_nets.is_empty() {
-        criteria.none_of = some_of_family(&entity.not_nets, family)?;
+        criteria
+            .none_of
+            .push(some_of_family(&entity.not_nets, family)?);
     }
-    criteria
-        .none_of
-        .extend(of_family(&entity.not_members, family));
+    let except = sets.of(&entity.not_members, family);
+    if !except.is_empty() {
+        criteria.none_of.push(except);
+    }
     Some(criteria)
 }
 
-fn of_family(nets: &[IpNet], family: Family) -> Vec<Prefix> {
-    nets.iter()
-        .filter_map(|net| Prefix::net(net, family))
-        .collect()
-}
-
-fn some_of_family(nets: &[IpNet], family: Family) -> Option<Vec<Prefix>> {
-    let found = of_family(nets, family);
+fn some_of_family(nets: &[IpNet], family: Family) -> Option<Set> {
+    let found = Set::of_family(nets, family);
     (!found.is_empty()).then_some(found)
 }
 
 /// Any of the prefixes, and nothing else is asked.
 fn of_any(prefixes: Vec<Prefix>) -> Criteria {
     Criteria {
-        any_of: vec![prefixes],
+        any_of: vec![Set::new(prefixes)],
         none_of: Vec::new(),
     }
+}
+
+/// A set of the prefixes, if there are any.
+fn some(prefixes: Vec<Prefix>) -> Vec<Set> {
+    if prefixes.is_empty() {
+        return Vec::new();
+    }
+    vec![Set::new(prefixes)]
 }
 
 fn port_prefixes(protocol: u8, ranges: &[PortRange]) -> Vec<Prefix> {
@@ -379,16 +398,20 @@ mod tests {
         model::RuleAction,
     };
 
+    fn set<const N: usize>(prefixes: [Prefix; N]) -> Set {
+        prefixes.into_iter().collect()
+    }
+
     fn families(rule: &SelectedRule) -> Vec<Family> {
         Family::ALL
             .into_iter()
-            .filter(|&family| Split::new(rule, family).is_some())
+            .filter(|&family| Split::new(rule, family, &mut Sets::default()).is_some())
             .collect()
     }
 
     /// The entries of a rule that applies to the family.
     fn entries(rule: &SelectedRule, family: Family) -> Vec<Dimensions> {
-        let split = Split::new(rule, family).unwrap();
+        let split = Split::new(rule, family, &mut Sets::default()).unwrap();
         let entries = split.entries();
         assert_eq!(split.len(), entries.len() + split.exceptions().count());
         entries
@@ -446,10 +469,10 @@ mod tests {
     #[test]
     fn sets_of_members_do_not_choose_the_family() {
         let mut selected = rule(RuleAction::Allow);
-        selected.destination.members = Some(vec![net("10.240.0.11/32")]);
-        selected.source.not_members = vec![net("10.240.0.12/32")];
+        selected.destination.members = Some([net("10.240.0.11/32")].into());
+        selected.source.not_members = [net("10.240.0.12/32")].into();
         let v6 = dimensions(&selected, Family::V6);
-        assert_eq!(v6.destination.any_of, [vec![]]);
+        assert_eq!(v6.destination.any_of, [set([])]);
         assert_eq!(*v6.source, Criteria::default());
         let v4 = dimensions(&selected, Family::V4);
         assert_eq!(v4.destination.any_of[0].len(), 1);
@@ -467,7 +490,7 @@ mod tests {
         // GRE has none: the rule matches nothing.
         source_only.protocol = Some(numbered(47));
         let found = dimensions(&source_only, Family::V4);
-        assert_eq!(found.service.any_of[1], []);
+        assert_eq!(found.service.any_of[1], set([]));
     }
 
     #[test]
@@ -479,8 +502,8 @@ mod tests {
         });
         for (family, number) in [(Family::V4, 1), (Family::V6, 58)] {
             let found = dimensions(&not_echo, family).service;
-            assert_eq!(found.any_of, [[Prefix::protocol(number)]]);
-            assert_eq!(found.none_of, [Prefix::icmp(number, 8, None)]);
+            assert_eq!(found.any_of, [set([Prefix::protocol(number)])]);
+            assert_eq!(found.none_of, [set([Prefix::icmp(number, 8, None)])]);
         }
     }
 
@@ -508,11 +531,11 @@ mod tests {
         ]);
         let v4 = entries(&named, Family::V4);
         assert_eq!(v4.len(), 3);
-        assert_eq!(v4[0].destination.any_of, [[]; 0]);
+        assert_eq!(v4[0].destination.any_of, []);
         let address = Prefix::net(&net("10.0.0.1/32"), Family::V4).unwrap();
         for (entry, protocol) in v4[1..].iter().zip([6, 17]) {
-            assert_eq!(entry.destination.any_of, [[address]]);
-            assert_eq!(entry.service.any_of, [single_ports(protocol, &[8080])]);
+            assert_eq!(entry.destination.any_of, [set([address])]);
+            assert_eq!(*entry.service, of_any(single_ports(protocol, &[8080])));
         }
         assert_eq!(entries(&named, Family::V6).len(), 2);
 
@@ -522,7 +545,7 @@ mod tests {
         named.destination.ports.clear();
         named.destination.points = Some(Vec::new());
         named.destination.not_points = Some(vec![point("10.0.0.1", 17, 1)]);
-        let split = Split::new(&named, Family::V4).unwrap();
+        let split = Split::new(&named, Family::V4, &mut Sets::default()).unwrap();
         assert_eq!((split.len(), split.entries().len()), (0, 0));
     }
 
@@ -530,7 +553,7 @@ mod tests {
     fn an_entry_for_points_asks_for_nothing_else() {
         let mut named = rule(RuleAction::Allow);
         named.destination.nets = vec![net("10.0.0.0/8")];
-        named.destination.members = Some(vec![net("10.0.0.0/24")]);
+        named.destination.members = Some([net("10.0.0.0/24")].into());
         named.destination.not_nets = vec![net("10.0.0.4/31")];
         named.destination.not_ports = vec![PortRange {
             first: 80,
@@ -573,12 +596,12 @@ mod tests {
         let mut but = rule(RuleAction::Deny);
         but.source.not_points = Some(vec![point("10.0.0.1", 6, 7)]);
         but.destination.not_points = Some(vec![point("10.0.0.2", 17, 8)]);
-        let split = Split::new(&but, Family::V4).unwrap();
+        let split = Split::new(&but, Family::V4, &mut Sets::default()).unwrap();
         let exceptions: Vec<_> = split.exceptions().collect();
         assert_eq!(exceptions.len(), 2);
-        assert_eq!(exceptions[0].source_port.any_of, [single_ports(0, &[7])]);
-        assert_eq!(exceptions[0].service.any_of, [[Prefix::protocol(6)]]);
-        assert_eq!(exceptions[1].service.any_of, [single_ports(17, &[8])]);
+        assert_eq!(*exceptions[0].source_port, of_any(single_ports(0, &[7])));
+        assert_eq!(*exceptions[0].service, of_any(vec![Prefix::protocol(6)]));
+        assert_eq!(*exceptions[1].service, of_any(single_ports(17, &[8])));
         assert_eq!(split.len(), 3);
         let service = &split.entries()[0].service;
         assert_eq!(service.any_of[0].len(), protocol::WITH_PORTS.len());

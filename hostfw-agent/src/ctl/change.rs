@@ -326,7 +326,7 @@ fn change<T: Subject>(
 /// What is probably not meant or not enforced, in the whole store.
 fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
     let stored = accept::accept(&writer.snapshot()?, &Accepted::default());
-    let mut warnings = stored.warnings();
+    let mut warnings = stored.warnings(&stored.model());
     warnings.extend(stored.unenforced().into_iter().map(Warning::from));
     Ok(warnings)
 }

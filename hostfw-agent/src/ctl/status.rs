@@ -150,6 +150,11 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
         writeln!(output)?;
         staged(&status.staged).write(output)?;
     }
+    if !status.maps.is_empty() {
+        let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
+        let (count, kib) = (status.maps.len(), bytes.div_ceil(1024));
+        writeln!(output, "\nKernel memory of {count} maps: {kib} KiB")?;
+    }
     Ok(())
 }
 

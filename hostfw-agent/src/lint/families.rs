@@ -131,8 +131,9 @@ fn traps_among<'a>(policies: &[&'a Policy]) -> Vec<(Key<'a>, String)> {
         .flat_map(|&policy| {
             policy
                 .ingress
+                .as_deref()
+                .unwrap_or_default()
                 .iter()
-                .flatten()
                 .enumerate()
                 .map(move |(index, rule)| Placed {
                     policy,

@@ -5,23 +5,22 @@ mod refill;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    thread::JoinHandle,
 };
 
-use aya::{Pod, maps::MapData};
+use aya::maps::MapData;
 use hostfw_common::{
     endpoint::{Endpoint, FLAG_LEARNING, FLAG_OBSERVE},
-    names::{
-        ACTIVE, ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, PER_GENERATION, PREFIXES_V4, PREFIXES_V6,
-        ROWS, RULES, SERVICES,
-    },
+    names::{ACTIVE, ENDPOINTS, PER_GENERATION},
 };
 
 use super::{
-    MapsError, bpf,
+    BpfError, MapsError, bpf,
     pins::{self, failed},
-    tables::{hashed, indexed, prefixes},
+    size::{self, MapSize},
+    slot::{Keep, Maker, Slot},
 };
 use crate::compile::image::Image;
 
@@ -34,12 +33,14 @@ const FRESH: &str = "_fresh";
 pub(crate) struct Generations {
     active: aya::maps::Array<MapData, u64>,
     outer: BTreeMap<&'static str, MapData>,
-    /// What an inner map looks like, as the programs' verifier saw it.
-    templates: BTreeMap<&'static str, aya_obj::Map>,
-    /// The object's BTF, without which bpftool shows bytes.
-    btf: Option<OwnedFd>,
+    maker: Maker,
+    /// What this process knows of the slots.
+    slots: [Slot; 2],
     /// The folder of the inner maps in force; `None`: nothing is pinned.
     pins: Option<PathBuf>,
+    /// Until the last switch is over, packets may be judged by the generation
+    /// before.
+    wait: Option<JoinHandle<Result<(), BpfError>>>,
 }
 
 impl Generations {
@@ -76,9 +77,10 @@ impl Generations {
         let generations = Self {
             active,
             outer,
-            templates,
-            btf,
+            maker: Maker { templates, btf },
+            slots: [Slot::new(Keep::WhileCheaper), Slot::new(Keep::WhileCheaper)],
             pins,
+            wait: None,
         };
         generations.mend_pins()?;
         Ok(generations)
@@ -91,29 +93,106 @@ impl Generations {
 
     /// Puts an image in force and returns the number of its generation.
     ///
-    /// On return no packet is judged by the former generation any more. On
-    /// error the former one is in force, unchanged.
+    /// On return every packet that comes is judged by it; those that are under
+    /// way may still be judged by the former generation. On error the former
+    /// one is in force, unchanged.
     pub(crate) fn switch(&mut self, image: &Image) -> Result<u64, MapsError> {
+        self.settle()?;
         let next = self.number()? + 1;
-        let fresh = self.fill(image)?;
-        self.pin_fresh(&fresh)?;
-        if let Err(error) = self.install(next, &fresh) {
+        let slot = slot_of(next);
+        let made = self.slots[slot].write(&self.maker, image)?;
+        self.put_in_force(next, &made).inspect_err(|_| {
             self.remove_fresh();
-            return Err(error);
-        }
-        self.active.set(0, next, 0).map_err(|error| {
-            self.remove_fresh();
-            MapsError::map(ACTIVE)(error)
+            // Whether the outer maps have them is not known.
+            self.slots[slot].forget(&made);
         })?;
         // In force from here on: what fails now must not be reported as if it
         // were not.
-        if let Err(error) = self.wait(next, &fresh) {
-            tracing::warn!(%error, generation = next, "no grace period after the switch");
-        }
+        self.begin_wait(next);
         if let Err(error) = self.rename_fresh() {
             tracing::warn!(%error, generation = next, "inner maps are not pinned by their names");
         }
         Ok(next)
+    }
+
+    fn put_in_force(&mut self, next: u64, made: &[&'static str]) -> Result<(), MapsError> {
+        let slot = &self.slots[slot_of(next)];
+        self.pin_fresh(slot)?;
+        self.install(next, slot, made)?;
+        self.active.set(0, next, 0).map_err(MapsError::map(ACTIVE))
+    }
+
+    /// Begins to wait until every program that may have read the former active
+    /// word has returned: nothing may be written to the former slot before.
+    fn begin_wait(&mut self, generation: u64) {
+        let wait = self.grace_period(generation).and_then(|wait| {
+            let thread = std::thread::Builder::new().name("grace period".to_owned());
+            thread.spawn(wait).map_err(|error| MapsError::Bpf {
+                name: ENDPOINTS,
+                error: BpfError {
+                    call: "clone",
+                    error,
+                },
+            })
+        });
+        match wait {
+            Ok(wait) => self.wait = Some(wait),
+            // The next switch waits itself.
+            Err(error) => tracing::debug!(%error, "no thread that waits for a grace period"),
+        }
+    }
+
+    /// Returns when no packet is judged by the generation before the one in
+    /// force.
+    fn settle(&mut self) -> Result<(), MapsError> {
+        if let Some(Ok(Ok(()))) = self.wait.take().map(JoinHandle::join) {
+            return Ok(());
+        }
+        // No switch of this process, or none whose end is known.
+        let generation = self.number()?;
+        if generation == 0 {
+            return Ok(());
+        }
+        self.grace_period(generation)?().map_err(MapsError::bpf(ENDPOINTS))
+    }
+
+    /// What waits until every program that runs now has returned.
+    ///
+    /// A write to an array of maps ends in synchronize_rcu() since Linux 4.20
+    /// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c), meant for exactly
+    /// this: on return no running program sees what was there before. So
+    /// writing once more what the slot holds already changes nothing and
+    /// waits. membarrier(2) would wait too, but not with one CPU online, and
+    /// it is refused where a CPU runs without ticks.
+    fn grace_period(
+        &self,
+        generation: u64,
+    ) -> Result<impl FnOnce() -> Result<(), BpfError> + use<>, MapsError> {
+        let outer = reopen(ENDPOINTS, self.outer[ENDPOINTS].fd().as_fd())?;
+        let inner = match self.slots[slot_of(generation)].map(ENDPOINTS) {
+            Some(inner) => reopen(ENDPOINTS, inner.fd().as_fd())?,
+            None => self.inner_of(ENDPOINTS, generation)?,
+        };
+        Ok(move || put(&outer, generation, &inner))
+    }
+
+    /// What the maps of both slots take, together with the outer ones.
+    pub(crate) fn sizes(&self) -> Result<Vec<MapSize>, MapsError> {
+        let in_force = self.number()?;
+        PER_GENERATION
+            .into_iter()
+            .map(|name| {
+                let bytes = |map: &MapData| {
+                    size::bytes(map.fd()).map_err(|error| MapsError::Size { name, error })
+                };
+                let mut sum = bytes(&self.outer[name])?;
+                // Before the second generation a slot is empty.
+                for generation in in_force.saturating_sub(1).max(1)..=in_force {
+                    sum += bytes(&self.inner_of(name, generation)?)?;
+                }
+                Ok(MapSize { name, bytes: sum })
+            })
+            .collect()
     }
 
     /// Interfaces with an endpoint in force that is not learning. `observed`:
@@ -144,56 +223,33 @@ impl Generations {
 
     /// The inner map that a generation, once switched in, has in its slot.
     fn inner_of(&self, name: &'static str, generation: u64) -> Result<MapData, MapsError> {
-        let slot = (generation & 1) as u32;
+        let slot = slot_of(generation) as u32;
         let outer = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
         aya::maps::ArrayOfMaps::<_, MapData>::try_from(&outer)
             .and_then(|outer| outer.get(&slot, 0))
             .map_err(MapsError::map(name))
     }
 
-    fn fill(&self, image: &Image) -> Result<BTreeMap<&'static str, MapData>, MapsError> {
-        Ok(BTreeMap::from([
-            self.inner(ENDPOINTS, hashed(&image.endpoints))?,
-            self.inner(PREFIXES_V4, prefixes(&image.prefixes_v4))?,
-            self.inner(PREFIXES_V6, prefixes(&image.prefixes_v6))?,
-            self.inner(SERVICES, prefixes(&image.services))?,
-            self.inner(ROWS, indexed(&image.rows))?,
-            self.inner(RULES, indexed(&image.rules))?,
-            self.inner(FAILSAFES_V4, prefixes(&image.failsafes_v4))?,
-            self.inner(FAILSAFES_V6, prefixes(&image.failsafes_v6))?,
-        ]))
-    }
-
-    /// Makes an inner map that has room for the elements, and writes them.
-    fn inner<K: Pod, V: Pod>(
-        &self,
-        name: &'static str,
-        (keys, values): (Vec<K>, Vec<V>),
-    ) -> Result<(&'static str, MapData), MapsError> {
-        let mut definition = self.templates[name].clone();
-        check_size(name, "key size", definition.key_size(), size_of::<K>())?;
-        check_size(name, "value size", definition.value_size(), size_of::<V>())?;
-        // The kernel makes no empty maps.
-        definition.set_max_entries(u32::try_from(keys.len()).unwrap_or(u32::MAX).max(1));
-        let map = MapData::create(definition, name, self.btf.as_ref().map(|btf| btf.as_fd()))
-            .map_err(MapsError::map(name))?;
-        bpf::fill(map.fd().as_fd(), &keys, &values).map_err(MapsError::bpf(name))?;
-        Ok((name, map))
-    }
-
-    /// Puts the maps into the slot of a generation that is not in force.
+    /// Puts the maps of these names where the programs of a generation look,
+    /// which is not in force.
     fn install(
         &self,
         generation: u64,
-        fresh: &BTreeMap<&'static str, MapData>,
+        slot: &Slot,
+        names: &[&'static str],
     ) -> Result<(), MapsError> {
-        // The kernel waits for a grace period in each of these (see `wait`),
-        // and periods that overlap are shared: together they take about as
-        // long as one.
+        // The kernel waits for a grace period in each of these (see
+        // `grace_period`), and periods that overlap are shared: together they
+        // take about as long as one.
         std::thread::scope(|scope| {
-            let updates: Vec<_> = fresh
-                .iter()
-                .map(|(name, map)| scope.spawn(|| self.set(name, generation, map)))
+            let updates: Vec<_> = slot
+                .maps()
+                .filter(|(name, _)| names.contains(name))
+                .map(|(name, map)| {
+                    scope.spawn(move || {
+                        put(&self.outer[name], generation, map).map_err(MapsError::bpf(name))
+                    })
+                })
                 .collect();
             updates.into_iter().try_for_each(|update| {
                 update
@@ -203,42 +259,15 @@ impl Generations {
         })
     }
 
-    fn set(&self, name: &'static str, generation: u64, map: &MapData) -> Result<(), MapsError> {
-        let slot = (generation & 1) as u32;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&map.fd().as_fd());
-        bpf::update(self.outer[name].fd().as_fd(), &slot, &fd, 0).map_err(MapsError::bpf(name))
-    }
-
-    /// Waits until every program that may have read the former active word has
-    /// returned.
-    ///
-    /// A write to an array of maps ends in synchronize_rcu() since Linux 4.20
-    /// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c), meant for exactly
-    /// this: on return no running program sees what was there before. So
-    /// writing once more what the slot holds already changes nothing and
-    /// waits. membarrier(2) would wait too, but not with one CPU online, and
-    /// it is refused where a CPU runs without ticks.
-    fn wait(
-        &self,
-        generation: u64,
-        fresh: &BTreeMap<&'static str, MapData>,
-    ) -> Result<(), MapsError> {
-        self.set(ENDPOINTS, generation, &fresh[ENDPOINTS])
-    }
-
     /// Pins ahead of the switch, for what can fail must fail before it.
-    fn pin_fresh(&self, fresh: &BTreeMap<&'static str, MapData>) -> Result<(), MapsError> {
+    fn pin_fresh(&self, slot: &Slot) -> Result<(), MapsError> {
         let Some(folder) = &self.pins else {
             return Ok(());
         };
         self.remove_fresh();
-        for (name, map) in fresh {
-            if let Err(error) = bpf::pin(map.fd(), &fresh_pin(folder, name)) {
-                self.remove_fresh();
-                return Err(MapsError::bpf(name)(error));
-            }
-        }
-        Ok(())
+        slot.maps().try_for_each(|(name, map)| {
+            bpf::pin(map.fd(), &fresh_pin(folder, name)).map_err(MapsError::bpf(name))
+        })
     }
 
     fn rename_fresh(&self) -> Result<(), MapsError> {
@@ -289,6 +318,17 @@ impl Generations {
     }
 }
 
+/// The slot of a generation.
+const fn slot_of(generation: u64) -> usize {
+    (generation & 1) as usize
+}
+
+fn put(outer: &MapData, generation: u64, inner: &MapData) -> Result<(), BpfError> {
+    let slot = slot_of(generation) as u32;
+    let fd = inner.fd().as_fd().as_raw_fd();
+    bpf::update(outer.fd().as_fd(), &slot, &fd, 0)
+}
+
 fn fresh_pin(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{FRESH}"))
 }
@@ -307,23 +347,4 @@ fn same_map(map: &MapData, pin: &Path) -> bool {
         return false;
     };
     bpf::map_info(map.fd()).is_ok_and(|info| info.id == pinned.id)
-}
-
-/// A size in the object against the type that is written.
-fn check_size(
-    name: &'static str,
-    field: &'static str,
-    found: u32,
-    expected: usize,
-) -> Result<(), MapsError> {
-    let expected = expected as u32;
-    if expected != found {
-        return Err(MapsError::Incompatible {
-            name,
-            field,
-            expected,
-            found,
-        });
-    }
-    Ok(())
 }

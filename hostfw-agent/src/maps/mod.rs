@@ -2,14 +2,20 @@
 //!
 //! Every per-generation map is an array of two maps. The programs read the
 //! word [`ACTIVE`](hostfw_common::names::ACTIVE) once for each packet; its
-//! lowest bit says which of the two they use. [`Generations::switch`] fills
-//! fresh maps, puts them into the slot that nobody reads, and then writes that
-//! word: a packet is judged by one generation or the other, never by a mixture.
+//! lowest bit says which of the two they use. [`Generations::switch`] brings the
+//! maps of the slot that nobody reads to the image, and then writes that word: a
+//! packet is judged by one generation or the other, never by a mixture.
+//!
+//! A slot's maps stay, so that a small change is a few writes. Whatever would be
+//! much is written to a new map instead; the kernel frees the old one by itself,
+//! after the last program has let go of it (`bpf_map_free_deferred`).
 
 pub(crate) mod bpf;
 mod generation;
 mod lock;
 pub(crate) mod pins;
+pub(crate) mod size;
+mod slot;
 mod tables;
 
 pub use bpf::BpfError;
@@ -17,6 +23,7 @@ pub(crate) use generation::{Generations, Refill};
 pub(crate) use lock::Lock;
 pub use lock::LockError;
 pub use pins::PinError;
+pub use size::MapSize;
 
 /// Why maps could not be made, filled or switched.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,15 @@ pub enum MapsError {
         /// The call, and what the kernel said.
         #[source]
         error: BpfError,
+    },
+    /// The kernel does not tell how large a map is.
+    #[error("map {name}: {error}")]
+    Size {
+        /// Name of the map.
+        name: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: std::io::Error,
     },
     /// The folder of pins could not be changed.
     #[error(transparent)]

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::{Kind, ObjectRef, Order, Rule};
 use crate::selector::Selector;
 
@@ -21,10 +23,10 @@ pub struct Policy {
     /// A normal policy is looked at for forwarded packets too. Always set for
     /// the other stages, which see them anyway.
     pub apply_on_forward: bool,
-    /// Ingress rules, if the policy's types include Ingress.
-    pub ingress: Option<Vec<Rule>>,
-    /// Egress rules, if the policy's types include Egress.
-    pub egress: Option<Vec<Rule>>,
+    /// Ingress rules, if the policy's types include Ingress; copies share them.
+    pub ingress: Option<Arc<[Rule]>>,
+    /// Egress rules, if the policy's types include Egress; copies share them.
+    pub egress: Option<Arc<[Rule]>>,
 }
 
 impl Policy {

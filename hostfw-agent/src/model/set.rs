@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -11,6 +11,6 @@ pub struct NetworkSet {
     pub name: String,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; host bits are cleared.
-    pub nets: Vec<IpNet>,
+    /// Its addresses; host bits are cleared. There may be a lot: copies share them.
+    pub nets: Arc<[IpNet]>,
 }

@@ -35,19 +35,19 @@ pub struct NameBook(Arc<Mutex<Pages>>);
 #[derive(Debug, Default)]
 struct Pages {
     /// Latest last.
-    generations: VecDeque<(u64, Names)>,
+    generations: VecDeque<(u64, Arc<Names>)>,
     interfaces: BTreeMap<u32, String>,
     log_prefix: String,
 }
 
 impl NameBook {
     /// Notes the names of a generation.
-    pub fn add_generation(&self, generation: u64, names: Names) {
+    pub fn add_generation(&self, generation: u64, names: impl Into<Arc<Names>>) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if pages.generations.len() == REMEMBERED {
             pages.generations.pop_front();
         }
-        pages.generations.push_back((generation, names));
+        pages.generations.push_back((generation, names.into()));
     }
 
     /// Notes the names of all interfaces, by index.
@@ -114,7 +114,7 @@ impl NameBook {
             kind,
             policy,
             rule,
-        } = Decider::of(event, reason, names);
+        } = Decider::of(event, reason, names.map(|names| &**names));
         let interface = pages
             .interfaces
             .get(&event.interface)

@@ -23,7 +23,7 @@ impl FirstHeld {
             .map(|object| {
                 let named = object.resource.object_ref();
                 let same = before.object(&named).is_some_and(|before| {
-                    before.object == object.object && version(before) == version(object)
+                    before.same_object(object) && version(before) == version(object)
                 });
                 let first = self.0.get(&named).copied().filter(|_| same);
                 (named, first.unwrap_or(generation))
@@ -65,9 +65,7 @@ pub fn object_statuses(
         let in_force = enforced.object(&named);
         let state = match object.stored {
             Stored::LastGood => ObjectState::LastGood,
-            Stored::Current
-                if in_force.is_some_and(|in_force| in_force.resource == object.resource) =>
-            {
+            Stored::Current if in_force.is_some_and(|in_force| in_force.same_resource(object)) => {
                 ObjectState::Enforced
             }
             Stored::Current => ObjectState::Pending,
@@ -145,7 +143,7 @@ mod tests {
     fn stored(text: &str, last: &Accepted) -> Accepted {
         let snapshot = Snapshot::of(vec![SourceFile {
             path: "a.yaml".to_owned(),
-            content: Ok(text.to_owned()),
+            content: Ok(text.into()),
         }]);
         accept(&snapshot, last)
     }

@@ -38,6 +38,19 @@ pub struct Status {
     /// What staged policies would have done so far.
     #[serde(default)]
     pub staged: Vec<StagedStatus>,
+    /// What the maps take of the kernel's memory.
+    #[serde(default)]
+    pub maps: Vec<MapStatus>,
+}
+
+/// What a map takes of the kernel's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MapStatus {
+    /// Name of the map; of one that every generation has, both together.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// The state of an object.

@@ -9,6 +9,7 @@ use hostfw_common::{
 
 use crate::{
     compile::image::Image,
+    maps::MapSize,
     model::Interface,
     observe::{live::Flows, status::HookStatus},
 };
@@ -131,6 +132,13 @@ pub trait Dataplane {
     ///
     /// If it could not be.
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Self::Error>;
+
+    /// What the maps take of the kernel's memory.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn map_sizes(&self) -> Result<Vec<MapSize>, Self::Error>;
 
     /// What reads the flows that policy has allowed, whether or not they are
     /// confirmed: there may be a million, so not the loop does it.

@@ -12,6 +12,7 @@ use hostfw_common::{
 use super::dataplane::{Dataplane, Hooks, ReadFlows};
 use crate::{
     compile::image::Image,
+    maps::MapSize,
     model::Interface,
     observe::{live::Flows, status::HookStatus},
 };
@@ -213,6 +214,13 @@ impl Dataplane for Fake {
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Refused> {
         self.staged.remove(key);
         Ok(())
+    }
+
+    fn map_sizes(&self) -> Result<Vec<MapSize>, Refused> {
+        Ok(vec![MapSize {
+            name: "ROWS",
+            bytes: 4096,
+        }])
     }
 
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {

@@ -62,7 +62,7 @@ mod tests {
                 .iter()
                 .map(|&(path, text)| SourceFile {
                     path: path.to_owned(),
-                    content: Ok(text.to_owned()),
+                    content: Ok(text.into()),
                 })
                 .collect(),
         )

@@ -13,6 +13,7 @@ use crate::{
     adopt::{Kernel, KnownFlow, Surroundings, ip},
     attach::{self, DataplaneError, Hook},
     compile::image::Image,
+    maps::MapSize,
     model::Interface,
     observe::{
         live::{FlowStatus, Flows, Inside, MOST_FLOWS},
@@ -95,6 +96,10 @@ impl Dataplane for attach::Dataplane {
 
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
         self.forget_staged(key)
+    }
+
+    fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {
+        self.map_sizes()
     }
 
     fn flows(&self) -> Result<ReadFlows, DataplaneError> {

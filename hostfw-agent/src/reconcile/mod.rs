@@ -17,6 +17,7 @@ mod keep;
 mod kernel;
 mod plan;
 mod run;
+mod save;
 mod staged;
 
 use std::{
@@ -31,13 +32,15 @@ use tracing::{error, info, warn};
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
+    save::Saver,
     staged::StagedCounts,
 };
 use crate::{
-    accept::{self, Accepted, LoadError, Problem},
-    compile::compile,
+    accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
+    compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
-    model::Interface,
+    maps::MapSize,
+    model::{Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
@@ -45,9 +48,9 @@ use crate::{
         live::Enforced,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         socket::{Question, Reply, Request},
-        status::{EndpointStatus, Status},
+        status::{EndpointStatus, MapStatus, Status},
     },
-    select::{Selection, select},
+    select::{self, Selection, select_with},
     source::{
         Snapshot,
         follow::{FollowError, create_folder},
@@ -79,6 +82,13 @@ pub struct Reconciler<D> {
     settings: Settings,
     enforcer: Enforcer<D>,
     names: NameBook,
+    /// What the store's files say.
+    acceptor: Acceptor,
+    /// What need not be selected or compiled again.
+    caches: (select::Cache, compile::Cache),
+    /// What came of the last pass.
+    derived: Option<Derived>,
+    saver: Saver,
     /// The store as it was read last.
     snapshot: Option<Snapshot>,
     /// Why it could not be read since, if so.
@@ -102,6 +112,19 @@ pub struct Reconciler<D> {
     flow_clients: FlowClients,
 }
 
+/// What follows from objects and interfaces.
+#[derive(Debug)]
+struct Derived {
+    objects: Vec<AcceptedObject>,
+    interfaces: Vec<Interface>,
+    /// Of every interface that is meant.
+    all: Selection,
+    /// Of those that are to be governed.
+    selection: Selection,
+    left_alone: BTreeSet<u32>,
+    image: Result<Image, CompileError>,
+}
+
 impl<D: Dataplane> Reconciler<D> {
     /// Begins with what was in force when the last agent of this state folder
     /// ended. `names` is told the names of every generation.
@@ -123,10 +146,15 @@ impl<D: Dataplane> Reconciler<D> {
                 Accepted::default()
             }
         };
+        let saver = Saver::new(&settings.state_file);
         Self {
             enforcer: Enforcer::new(dataplane).observing(settings.observe_only),
             settings,
             names,
+            acceptor: Acceptor::default(),
+            caches: Default::default(),
+            derived: None,
+            saver,
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
@@ -187,14 +215,13 @@ impl<D: Dataplane> Reconciler<D> {
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
         let candidate = match &self.snapshot {
-            Some(snapshot) => accept::accept(snapshot, &self.enforced),
+            Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
             // Not read yet, and nothing known from before: to go on would mean
             // to take an unreadable store for an empty one.
             None if self.enforced == Accepted::default() => return false,
             None => self.enforced.clone(),
         };
         self.tell_problems(&candidate);
-        self.tell_warnings(candidate.warnings());
         self.names.set_interfaces(
             interfaces
                 .iter()
@@ -204,11 +231,16 @@ impl<D: Dataplane> Reconciler<D> {
 
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
-        let mut selection = select(&model, &self.settings.node, interfaces);
+        self.tell_warnings(candidate.warnings(&model));
+        let derived = self.derive(&candidate, &model, interfaces);
+        let Derived {
+            all,
+            selection,
+            left_alone,
+            ..
+        } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
-        let all = selection.clone();
-        let left_alone = self.leave_alone(&mut selection);
-        let outcome = self.enforce(&selection);
+        let outcome = self.enforce(selection, &derived.image);
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
         self.not_adopted.extend(outcome.not_adopted.clone());
@@ -223,7 +255,7 @@ impl<D: Dataplane> Reconciler<D> {
         {
             self.enforced_revision.clone_from(&snapshot.revision);
         }
-        self.set_error(summary(&outcome, &selection));
+        self.set_error(summary(&outcome, selection));
         self.latest = candidate;
         let facts = Facts {
             generation,
@@ -244,31 +276,39 @@ impl<D: Dataplane> Reconciler<D> {
                 .iter()
                 .find(|interface| is_ipvs(interface))
                 .map(|interface| interface.name.clone()),
-            masters: masters(&selection, interfaces),
-            left_alone,
+            masters: masters(selection, interfaces),
+            left_alone: left_alone.clone(),
             observe_only: self.settings.observe_only,
         };
-        self.endpoints = endpoint_statuses(&model, &all, &facts);
+        self.endpoints = endpoint_statuses(&model, all, &facts);
+        self.derived = Some(derived);
         outcome.complete() && self.read_error.is_none()
     }
 
-    /// Removes from the selection the interfaces that the agent was told to
-    /// leave alone, and gives their indexes.
-    fn leave_alone(&self, selection: &mut Selection) -> BTreeSet<u32> {
-        if self.settings.only.is_empty() {
-            return BTreeSet::new();
+    /// What is to be enforced; that of the last pass if nothing has changed.
+    fn derive(&mut self, candidate: &Accepted, model: &Model, interfaces: &[Interface]) -> Derived {
+        let same =
+            |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
+        if let Some(last) = self.derived.take().filter(same) {
+            return last;
         }
-        let (kept, left) = std::mem::take(&mut selection.governed)
-            .into_iter()
-            .partition(|governed| self.settings.only.contains(&governed.interface.name));
-        selection.governed = kept;
-        left.into_iter()
-            .map(|governed| governed.interface.index)
-            .collect()
+        let (selected, compiled) = &mut self.caches;
+        let all = select_with(model, &self.settings.node, interfaces, selected);
+        let mut selection = all.clone();
+        let left_alone = leave_alone(&mut selection, &self.settings.only);
+        let image = compile_with(&selection, compiled);
+        Derived {
+            objects: candidate.objects.clone(),
+            interfaces: interfaces.to_vec(),
+            all,
+            selection,
+            left_alone,
+            image,
+        }
     }
 
-    fn enforce(&mut self, selection: &Selection) -> Outcome {
-        let image = match compile(selection) {
+    fn enforce(&mut self, selection: &Selection, image: &Result<Image, CompileError>) -> Outcome {
+        let image = match image {
             Ok(image) => image,
             Err(error) => {
                 return Outcome {
@@ -282,7 +322,7 @@ impl<D: Dataplane> Reconciler<D> {
             .iter()
             .map(|governed| &governed.interface)
             .collect();
-        self.enforcer.enforce(&image, &interfaces, |generation| {
+        self.enforcer.enforce(image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
         })
     }
@@ -307,14 +347,8 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if (changed || !self.settings.state_file.exists())
-            && let Err(error) = accept::save(&self.settings.state_file, candidate)
-        {
-            error!(
-                file = %self.settings.state_file.display(),
-                %error,
-                "cannot write down what is in force"
-            );
+        if changed || !self.settings.state_file.exists() {
+            self.saver.save(candidate);
         }
         self.enforced = candidate.clone();
     }
@@ -381,7 +415,9 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// What a client of the control socket wants to know.
-    fn answer(&self, question: Question) {
+    fn answer(&mut self, question: Question) {
+        // Who is told that something is in force may rely on it.
+        self.saver.wait();
         let reply = match question.request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Enforced => Reply::Enforced(Enforced {
@@ -412,6 +448,10 @@ impl<D: Dataplane> Reconciler<D> {
         let counters = dataplane.counters().inspect_err(cannot).unwrap_or_default();
         let would_drop = dataplane.would_drop().inspect_err(cannot);
         let staged = dataplane.staged().inspect_err(cannot).unwrap_or_default();
+        let maps = dataplane.map_sizes().unwrap_or_else(|error| {
+            warn!(%error, "cannot tell what the maps take");
+            Vec::new()
+        });
         Status {
             node: self.settings.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -436,8 +476,30 @@ impl<D: Dataplane> Reconciler<D> {
                 ))
                 .collect(),
             staged: self.staged.statuses(&staged, &self.names),
+            maps: maps
+                .into_iter()
+                .map(|MapSize { name, bytes }| MapStatus {
+                    name: name.to_owned(),
+                    bytes,
+                })
+                .collect(),
         }
     }
+}
+
+/// Removes from the selection the interfaces that the agent was told to leave
+/// alone, and gives their indexes. `only`: those that it was not, unless empty.
+fn leave_alone(selection: &mut Selection, only: &BTreeSet<String>) -> BTreeSet<u32> {
+    if only.is_empty() {
+        return BTreeSet::new();
+    }
+    let (kept, left) = std::mem::take(&mut selection.governed)
+        .into_iter()
+        .partition(|governed| only.contains(&governed.interface.name));
+    selection.governed = kept;
+    left.into_iter()
+        .map(|governed| governed.interface.index)
+        .collect()
 }
 
 /// Whether kube-proxy translates by IPVS: then the addresses of services are

@@ -11,13 +11,14 @@ use super::{Dataplane, Reconciler, keep::keep_last};
 use crate::{
     model::Interface,
     observe::socket::Question,
-    source::{follow::Follower, read_folder},
+    source::{FolderReader, Trust, follow::Follower},
 };
 
 /// Between attempts after a failure: doubled each time, up to the last.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The store is read again this often although nothing was told to change:
-/// files that links in it lead to are not followed, nor network file systems.
+/// files that links in it lead to are not followed, nor network file systems,
+/// and who writes through mapped memory leaves no trace.
 const RESYNC: Duration = Duration::from_secs(60);
 
 /// Reconciles whenever the store or the interfaces change, and answers
@@ -30,41 +31,70 @@ pub async fn run<D: Dataplane>(
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
+    let mut reader = FolderReader::default();
+    let mut trust = Trust::Nothing;
     let mut failures = 0;
-    let mut next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+    let mut waiting = None;
     loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => return,
-            Some(question) = requests.recv() => {
-                // What was stored before the question belongs to the answer:
-                // else the object's old version would be told as enforced.
-                if store.has_changed() {
-                    failures = 0;
-                    next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
-                }
-                reconciler.being_written = store.being_written();
-                reconciler.answer(question);
-                continue;
-            }
-            () = store.changed() => failures = 0,
-            Ok(()) = interfaces.changed() => failures = 0,
-            () = tokio::time::sleep_until(next) => {}
+        let next = pass(
+            &mut reconciler,
+            &mut store,
+            (&mut reader, trust),
+            &mut interfaces,
+            &mut failures,
+        );
+        trust = Trust::Stamps;
+        if let Some(question) = waiting.take() {
+            answer(&mut reconciler, &store, question);
         }
-        next = pass(&mut reconciler, &mut store, &mut interfaces, &mut failures);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                Some(question) = requests.recv() => {
+                    // What was stored before the question belongs to the answer:
+                    // else the object's old version would be told as enforced.
+                    if store.has_changed() {
+                        failures = 0;
+                        waiting = Some(question);
+                        break;
+                    }
+                    answer(&mut reconciler, &store, question);
+                }
+                () = store.changed() => {
+                    failures = 0;
+                    break;
+                }
+                Ok(()) = interfaces.changed() => {
+                    failures = 0;
+                    break;
+                }
+                () = tokio::time::sleep_until(next) => {
+                    trust = Trust::Nothing;
+                    break;
+                }
+            }
+        }
     }
+}
+
+/// Answers a question, by what was read last.
+fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &Follower, question: Question) {
+    reconciler.being_written = store.being_written();
+    reconciler.answer(question);
 }
 
 /// Reads and reconciles, and gives the time of the next attempt.
 fn pass<D: Dataplane>(
     reconciler: &mut Reconciler<D>,
     store: &mut Follower,
+    (reader, trust): (&mut FolderReader, Trust),
     interfaces: &mut watch::Receiver<Vec<Interface>>,
     failures: &mut u32,
 ) -> Instant {
     store.drain();
     let mut halves: BTreeSet<String> = store.being_written();
-    let read = read_folder(&reconciler.settings.store);
+    let read = reader.read(&reconciler.settings.store, trust);
     halves.extend(store.drain());
     halves.extend(store.being_written());
     let read = read

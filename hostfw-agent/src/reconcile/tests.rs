@@ -53,7 +53,7 @@ fn snapshot(files: &[(&str, &str)]) -> Snapshot {
             .iter()
             .map(|&(path, text)| SourceFile {
                 path: path.to_owned(),
-                content: Ok(text.to_owned()),
+                content: Ok(text.into()),
             })
             .collect(),
     )
@@ -152,16 +152,16 @@ fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
     assert!(it.reconcile(&interfaces));
 
     // More rules than an endpoint can have, in policies that are valid each.
-    let policies: Vec<_> = (0..5).map(|n| policy(&format!("p{n}"), 1000)).collect();
+    let policies: Vec<_> = (0..17).map(|n| policy(&format!("p{n}"), 1000)).collect();
     let mut files = vec![("hep.yaml", ENDPOINT)];
-    let names: Vec<_> = (0..5).map(|n| format!("p{n}.yaml")).collect();
+    let names: Vec<_> = (0..17).map(|n| format!("p{n}.yaml")).collect();
     files.extend(names.iter().zip(&policies).map(|(n, p)| (&**n, &**p)));
     it.take_read(Ok(snapshot(&files)));
     assert!(!it.reconcile(&interfaces));
 
     let status = it.status();
     let error = status.error.clone().unwrap();
-    assert!(error.contains("4096"), "{error}");
+    assert!(error.contains("16384"), "{error}");
     assert_eq!(status.generation, 2);
     assert_eq!(status.enforced_revision, good.revision);
     assert_ne!(status.store_revision, good.revision);
@@ -172,7 +172,7 @@ fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
             .iter()
             .filter(|s| **s == ObjectState::Pending)
             .count(),
-        5
+        17
     );
     assert_eq!(states.last(), Some(&ObjectState::Enforced));
 
@@ -230,6 +230,7 @@ fn with_an_unreadable_store_what_was_accepted_is_still_enforced() {
     let mut first = reconciler(&folder, Fake::default());
     first.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
     first.reconcile(&[interface(2, "eth0")]);
+    first.saver.wait();
 
     // After a reboot the interface has another index, and nothing is pinned.
     let mut it = reconciler(&folder, Fake::default());

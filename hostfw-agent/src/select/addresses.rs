@@ -2,8 +2,9 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use super::{
     Point, UnknownAddresses,
     govern::Pair,
     labels::{Labels, Profiles},
+    members::Cache,
 };
 use crate::{
     model::{HostEndpoint, Kind, NamedPort, NetworkSet, ObjectRef},
@@ -21,7 +23,7 @@ use crate::{
 /// Something with labels that has addresses.
 struct Object<'a> {
     labels: Cow<'a, Labels>,
-    nets: Vec<IpNet>,
+    nets: Arc<[IpNet]>,
     /// The endpoint has addresses, but only its own node knows which.
     elsewhere: Option<&'a str>,
 }
@@ -46,12 +48,13 @@ pub(super) struct Addresses<'a> {
     /// By the texts of selector and not-selector.
     resolved: HashMap<(String, Option<String>), Resolved>,
     unknown: BTreeSet<(String, ObjectRef)>,
+    cache: &'a mut Cache,
 }
 
 /// What a pair of selectors stands for.
 #[derive(Clone)]
 struct Resolved {
-    nets: Vec<IpNet>,
+    nets: Arc<[IpNet]>,
     /// Names of endpoints that match, whose addresses are not known.
     unknown: Vec<String>,
 }
@@ -67,7 +70,9 @@ impl<'a> Addresses<'a> {
         profiles: &Profiles<'_>,
         node: &str,
         governed: &[Pair<'a>],
+        cache: &'a mut Cache,
     ) -> Self {
+        cache.begin();
         let mut held: HashMap<&str, Vec<IpAddr>> = HashMap::new();
         for pair in governed {
             held.entry(&pair.endpoint.name)
@@ -91,7 +96,7 @@ impl<'a> Addresses<'a> {
             };
             objects.push(Object {
                 labels: profiles.labels_of_endpoint(endpoint),
-                nets: addresses.map_or_else(Vec::new, |addresses| {
+                nets: addresses.map_or_else(Arc::default, |addresses| {
                     addresses.iter().copied().map(IpNet::from).collect()
                 }),
                 elsewhere: (!given && endpoint.node != node).then_some(&*endpoint.name),
@@ -99,7 +104,7 @@ impl<'a> Addresses<'a> {
         }
         objects.extend(sets.iter().map(|set| Object {
             labels: profiles.labels_of_set(set),
-            nets: set.nets.clone(),
+            nets: Arc::clone(&set.nets),
             elsewhere: None,
         }));
         Self {
@@ -108,6 +113,7 @@ impl<'a> Addresses<'a> {
             ports,
             resolved: HashMap::new(),
             unknown: BTreeSet::new(),
+            cache,
         }
     }
 
@@ -119,17 +125,21 @@ impl<'a> Addresses<'a> {
         selector: &Selector,
         except: Option<&Selector>,
         asking: &ObjectRef,
-    ) -> Vec<IpNet> {
+    ) -> Arc<[IpNet]> {
         let key = (selector.to_string(), except.map(Selector::to_string));
-        let objects = &self.objects;
-        let resolved = self
-            .resolved
-            .entry(key)
-            .or_insert_with(|| resolve(objects, selector, except));
+        let (objects, cache) = (&self.objects, &mut *self.cache);
+        let resolved = match self.resolved.entry(key) {
+            Entry::Occupied(resolved) => resolved.into_mut(),
+            Entry::Vacant(vacant) => {
+                let (parts, unknown) = resolve(objects, selector, except);
+                let nets = cache.union(vacant.key(), parts);
+                vacant.insert(Resolved { nets, unknown })
+            }
+        };
         for endpoint in &resolved.unknown {
             self.unknown.insert((endpoint.clone(), asking.clone()));
         }
-        resolved.nets.clone()
+        Arc::clone(&resolved.nets)
     }
 
     /// Addresses with the ports that their endpoints call by one of `names`,
@@ -172,7 +182,7 @@ impl<'a> Addresses<'a> {
     pub(super) fn of_endpoints(&self) -> BTreeSet<IpAddr> {
         self.objects[..self.endpoints]
             .iter()
-            .flat_map(|object| &object.nets)
+            .flat_map(|object| object.nets.iter())
             .map(IpNet::addr)
             .filter(|address| match address {
                 IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
@@ -184,6 +194,7 @@ impl<'a> Addresses<'a> {
     /// What was asked for and is not known, sorted by endpoint, then by who
     /// asked.
     pub(super) fn into_unknown(self) -> Vec<UnknownAddresses> {
+        self.cache.end();
         self.unknown
             .into_iter()
             .map(|(endpoint, policy)| UnknownAddresses {
@@ -197,19 +208,22 @@ impl<'a> Addresses<'a> {
     }
 }
 
-fn resolve(objects: &[Object<'_>], selector: &Selector, except: Option<&Selector>) -> Resolved {
-    let mut nets = BTreeSet::new();
+/// Lists of addresses of the objects that are meant, and the names of those
+/// whose addresses are not known.
+fn resolve(
+    objects: &[Object<'_>],
+    selector: &Selector,
+    except: Option<&Selector>,
+) -> (Vec<Arc<[IpNet]>>, Vec<String>) {
+    let mut parts = Vec::new();
     let mut unknown = Vec::new();
     for object in objects {
         if object.is_meant(Some(selector), except) {
-            nets.extend(&object.nets);
+            parts.push(Arc::clone(&object.nets));
             unknown.extend(object.elsewhere.map(str::to_owned));
         }
     }
-    Resolved {
-        nets: nets.into_iter().collect(),
-        unknown,
-    }
+    (parts, unknown)
 }
 
 #[cfg(test)]

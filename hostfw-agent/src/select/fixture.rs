@@ -68,7 +68,7 @@ pub(super) fn network_set(
         namespace: namespace.map(str::to_owned),
         name: name.to_owned(),
         labels: map(labels),
-        nets: nets(of),
+        nets: nets(of).into(),
     }
 }
 
@@ -124,7 +124,8 @@ pub(super) fn addresses<'a>(
     endpoints: &'a [HostEndpoint],
     sets: &'a [NetworkSet],
 ) -> Addresses<'a> {
-    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[])
+    let cache = Box::leak(Box::default());
+    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[], cache)
 }
 
 /// A pre-DNAT policy of the default tier without rules.
@@ -137,7 +138,7 @@ pub(super) fn policy(name: &str, order: f64, selector: &str) -> Policy {
         selector: Selector::parse(selector).unwrap(),
         stage: Stage::PreDnat,
         apply_on_forward: true,
-        ingress: Some(Vec::new()),
+        ingress: Some([].into()),
         egress: None,
     }
 }

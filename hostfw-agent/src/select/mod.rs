@@ -11,6 +11,7 @@ mod addresses;
 mod fixture;
 mod govern;
 mod labels;
+mod members;
 mod policies;
 mod rules;
 mod settings;
@@ -22,6 +23,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use hostfw_common::stage::List;
 use ipnet::IpNet;
 
+pub use self::members::Cache;
 use self::{
     addresses::Addresses,
     govern::{Pair, govern},
@@ -42,13 +44,31 @@ use crate::model::{
 /// result does not depend on the order of `interfaces`.
 #[must_use]
 pub fn select(model: &Model, node: &str, interfaces: &[Interface]) -> Selection {
+    select_with(model, node, interfaces, &mut Cache::default())
+}
+
+/// As [`select`], with what is left of an earlier selection.
+#[must_use]
+pub fn select_with(
+    model: &Model,
+    node: &str,
+    interfaces: &[Interface],
+    cache: &mut Cache,
+) -> Selection {
     let settings = Settings::of_node(&model.settings, node);
     let here: Vec<&HostEndpoint> = model.endpoints.iter().filter(|e| e.node == node).collect();
     let (pairs, inert) = govern(&here, interfaces, &settings);
 
     let profiles = Profiles::new(&model.profiles);
     let endpoints = governing(&pairs, &profiles);
-    let mut addresses = Addresses::new(&model.endpoints, &model.sets, &profiles, node, &pairs);
+    let mut addresses = Addresses::new(
+        &model.endpoints,
+        &model.sets,
+        &profiles,
+        node,
+        &pairs,
+        cache,
+    );
     let candidates = Candidates::new(
         &model.policies,
         &Tiers::new(&model.tiers),
@@ -241,10 +261,10 @@ pub struct SelectedEntity {
     /// The address is in none of these.
     pub not_nets: Vec<IpNet>,
     /// The address is in one of these. `Some` of an empty list matches no
-    /// packet.
-    pub members: Option<Vec<IpNet>>,
+    /// packet. Rules with the same selectors share it.
+    pub members: Option<Arc<[IpNet]>>,
     /// The address is in none of these.
-    pub not_members: Vec<IpNet>,
+    pub not_members: Arc<[IpNet]>,
     /// The port is in one of these, or address and port are one of `points`.
     /// Empty, with `points` absent, means no criterion.
     pub ports: Vec<PortRange>,

@@ -270,7 +270,7 @@ fn profile_rules(
             missing: profile.is_none() && !built_in,
             rules: match profile {
                 Some(profile) => select_rules(rules(profile), &object, addresses),
-                None if built_in => vec![ALLOW_ALL],
+                None if built_in => vec![allow_all()],
                 None => Vec::new(),
             },
         })
@@ -281,27 +281,18 @@ fn profile_rules(
     }
 }
 
-const NO_CRITERIA: SelectedEntity = SelectedEntity {
-    nets: Vec::new(),
-    not_nets: Vec::new(),
-    members: None,
-    not_members: Vec::new(),
-    ports: Vec::new(),
-    points: None,
-    not_ports: Vec::new(),
-    not_points: None,
-};
-
-const ALLOW_ALL: SelectedRule = SelectedRule {
-    action: RuleAction::Allow,
-    ip_version: None,
-    protocol: None,
-    not_protocol: None,
-    icmp: None,
-    not_icmp: None,
-    source: NO_CRITERIA,
-    destination: NO_CRITERIA,
-};
+fn allow_all() -> SelectedRule {
+    SelectedRule {
+        action: RuleAction::Allow,
+        ip_version: None,
+        protocol: None,
+        not_protocol: None,
+        icmp: None,
+        not_icmp: None,
+        source: SelectedEntity::default(),
+        destination: SelectedEntity::default(),
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! From a rule to one with addresses in place of selectors.
 
+use std::sync::Arc;
+
 use super::{SelectedEntity, SelectedRule, addresses::Addresses};
 use crate::model::{Entity, ObjectRef, Protocol, Rule};
 
@@ -44,10 +46,10 @@ fn select_entity(
     let (mut members, not_members) = match (&entity.selector, &entity.not_selector) {
         (Some(selector), except) => (
             Some(addresses.of(selector, except.as_ref(), asking)),
-            Vec::new(),
+            Arc::default(),
         ),
         (None, Some(except)) => (None, addresses.of(except, None, asking)),
-        (None, None) => (None, Vec::new()),
+        (None, None) => (None, Arc::default()),
     };
     let mut named = |names: &[String]| {
         (!names.is_empty()).then(|| points(names, rule.protocol, entity, asking, addresses))
@@ -57,7 +59,7 @@ fn select_entity(
     // The store holds no Kubernetes services, so one stands for nothing.
     if entity.service.is_some() {
         match side {
-            Side::Source => members = Some(Vec::new()),
+            Side::Source => members = Some(Arc::default()),
             Side::Destination => points = Some(Vec::new()),
         }
     }
@@ -123,15 +125,16 @@ mod tests {
         given.destination.not_selector = selector("has(b)");
         let found = selected(&given, &endpoints);
         assert_eq!(found.source.members, None);
-        assert_eq!(found.source.not_members, nets(&["10.0.0.2/32"]));
-        assert_eq!(found.destination.members, Some(nets(&["10.0.0.1/32"])));
-        assert_eq!(found.destination.not_members, []);
+        assert_eq!(*found.source.not_members, nets(&["10.0.0.2/32"]));
+        let members = Some(nets(&["10.0.0.1/32"]).into());
+        assert_eq!(found.destination.members, members);
+        assert_eq!(*found.destination.not_members, []);
 
         given.destination.selector = selector("has(nobody)");
         // Matches nothing, which is not the same as no criterion.
         assert_eq!(
             selected(&given, &endpoints).destination.members,
-            Some(Vec::new())
+            Some(Arc::default())
         );
     }
 
@@ -196,7 +199,7 @@ mod tests {
         let mut given = rule(RuleAction::Allow);
         given.source.service.clone_from(&service);
         let found = selected(&given, &[]);
-        assert_eq!(found.source.members, Some(Vec::new()));
+        assert_eq!(found.source.members, Some(Arc::default()));
         assert_eq!(found.destination, SelectedEntity::default());
 
         let mut given = rule(RuleAction::Allow);

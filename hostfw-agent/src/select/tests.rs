@@ -22,12 +22,12 @@ fn pinhole() -> Model {
     let mut allow = policy("allow-nodeport", 10.0, "has(host-endpoint)");
     let mut to_endpoints = rule(RuleAction::Allow);
     to_endpoints.destination.selector = Some(Selector::parse("has(host-endpoint)").unwrap());
-    allow.ingress = Some(vec![to_endpoints]);
+    allow.ingress = Some([to_endpoints].into());
     let mut outbound = policy("allow-outbound-external", 10.0, "has(host-endpoint)");
     outbound.stage = Stage::Normal;
     outbound.apply_on_forward = false;
     outbound.ingress = None;
-    outbound.egress = Some(vec![rule(RuleAction::Allow)]);
+    outbound.egress = Some([rule(RuleAction::Allow)].into());
     Model {
         endpoints: vec![node1, node2],
         policies: vec![allow, outbound],
@@ -58,11 +58,7 @@ fn pinhole_stands_for_the_addresses_of_the_own_interface() {
     );
     assert_eq!(
         pre_dnat[0].rules[0].destination.members,
-        Some(nets(&[
-            "10.240.0.11/32",
-            "fd00:10:240::11/128",
-            "fe80::11/128"
-        ]))
+        Some(nets(&["10.240.0.11/32", "fd00:10:240::11/128", "fe80::11/128"]).into())
     );
     let normal_out = policies(governed.list(List::NormalOut));
     assert_eq!(normal_out.len(), 1);
@@ -175,7 +171,7 @@ fn labels_through_profiles_reach_policies_and_rules() {
         policies(governed.list(List::PreDnat))[0].rules[0]
             .destination
             .members,
-        Some(nets(&["10.240.0.11/32", "10.240.0.12/32", "192.0.2.0/24"]))
+        Some(nets(&["10.240.0.11/32", "10.240.0.12/32", "192.0.2.0/24"]).into())
     );
     let profiles = &governed.list(List::NormalIn).profiles;
     assert_eq!(profiles.len(), 1);

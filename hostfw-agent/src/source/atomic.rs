@@ -2,7 +2,6 @@
 //! in whole.
 
 use std::{
-    ffi::OsStr,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -69,16 +68,16 @@ pub fn remove(path: &Path) -> io::Result<()> {
 pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if is_temporary(&entry.file_name()) {
+        if entry.file_name().to_str().is_some_and(is_temporary) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn is_temporary(name: &OsStr) -> bool {
-    name.to_str()
-        .is_some_and(|name| name.starts_with(TEMPORARY))
+/// Whether a file of this name is on its way to another one.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
 }
 
 fn folder_of(path: &Path) -> PathBuf {

@@ -1,10 +1,13 @@
 use std::{
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use super::Text;
 
 /// How many resource files a folder may hold.
 pub const MAX_FILES: usize = 16_384;
@@ -42,7 +45,7 @@ pub struct SourceFile {
     /// Relative to the folder.
     pub path: String,
     /// Its text, or why it could not be read.
-    pub content: Result<String, String>,
+    pub content: Result<Text, String>,
 }
 
 /// Why a folder could not be read. What is wrong with a single file is told by
@@ -98,6 +101,13 @@ pub fn is_resource_file(name: &str) -> bool {
 /// If the folder itself cannot be listed, or holds more than the bounds. A
 /// file that cannot be read is in the snapshot, with the reason.
 pub fn read_folder(path: &Path) -> Result<Snapshot, SourceError> {
+    let names = list(path)?;
+    let files = read_all(path, names, |name| read_one(path, name))?;
+    Ok(Snapshot::of(files))
+}
+
+/// The names of a folder's resource files, sorted.
+pub(super) fn list(path: &Path) -> Result<Vec<OsString>, SourceError> {
     let io = |error| SourceError::Io {
         path: path.to_path_buf(),
         error,
@@ -115,29 +125,38 @@ pub fn read_folder(path: &Path) -> Result<Snapshot, SourceError> {
         }
     }
     names.sort();
+    Ok(names)
+}
 
+/// Reads the files of these names, as `read` does, as long as they are not too
+/// large together.
+pub(super) fn read_all(
+    path: &Path,
+    names: Vec<OsString>,
+    mut read: impl FnMut(&OsStr) -> Option<SourceFile>,
+) -> Result<Vec<SourceFile>, SourceError> {
     let mut total = 0;
     let mut files = Vec::with_capacity(names.len());
     for name in names {
-        let content = match read_file(&path.join(&name)) {
-            Ok(None) => continue,
-            Ok(Some(text)) => {
-                total += text.len() as u64;
-                Ok(text)
-            }
-            Err(reason) => Err(reason),
-        };
+        let Some(file) = read(&name) else { continue };
+        total += file.content.as_deref().map_or(0, str::len) as u64;
         if total > MAX_TOTAL_BYTES {
             return Err(SourceError::TooLarge {
                 path: path.to_path_buf(),
             });
         }
-        files.push(SourceFile {
-            path: name.to_string_lossy().into_owned(),
-            content,
-        });
+        files.push(file);
     }
-    Ok(Snapshot::of(files))
+    Ok(files)
+}
+
+/// Reads a file of the folder; `None` if it is none.
+pub(super) fn read_one(folder: &Path, name: &OsStr) -> Option<SourceFile> {
+    let content = read_file(&folder.join(name)).transpose()?;
+    Some(SourceFile {
+        path: name.to_string_lossy().into_owned(),
+        content: content.map(Text::from),
+    })
 }
 
 fn revision(files: &[SourceFile]) -> String {

@@ -8,8 +8,9 @@ mod tracker;
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs, io,
-    os::unix::fs::MetadataExt,
+    fs::{self, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,9 +20,16 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use tracing::{info, warn};
 
 use self::tracker::{FileEvent, Tracker};
+use super::{atomic::is_temporary, store::LOCK};
 
-/// A burst of changes is over when nothing came for this long.
+/// A change that comes alone is told when nothing else came for this long:
+/// enough for one who copies a few files.
+const ALONE: Duration = Duration::from_millis(5);
+/// The same, for a change that comes so shortly after another that there may be
+/// more of them.
 const QUIET: Duration = Duration::from_millis(30);
+/// What comes this long after a change was told is a change that comes alone.
+const APART: Duration = Duration::from_millis(200);
 /// However long a burst goes on, it is told after this long.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a folder that is not there is looked for.
@@ -70,6 +78,8 @@ pub struct Follower {
     next_check: Instant,
     tracker: Tracker,
     burst: Option<Burst>,
+    /// When a change was told last.
+    told: Option<Instant>,
 }
 
 /// The folder that is watched, told from another one at the same path.
@@ -84,11 +94,28 @@ struct Watch {
 struct Burst {
     first: Instant,
     last: Instant,
+    end: End,
+}
+
+/// How the end of a burst shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing comes for this long.
+    After(Duration),
+    /// A writer lets go of the store's lock.
+    Unlocked,
+    /// It is there.
+    Now,
 }
 
 impl Burst {
     fn due(self) -> Instant {
-        (self.last + QUIET).min(self.first + PATIENCE)
+        let latest = self.first + PATIENCE;
+        match self.end {
+            End::After(quiet) => latest.min(self.last + quiet),
+            End::Unlocked => latest,
+            End::Now => self.last,
+        }
     }
 }
 
@@ -112,14 +139,15 @@ impl Follower {
             next_check: Instant::now(),
             tracker: Tracker::default(),
             burst: None,
+            told: None,
         };
         follower.check(Instant::now());
         follower.burst = None;
         Ok(follower)
     }
 
-    /// Waits until the folder has changed and is quiet again, or has been
-    /// changing for half a second. Nothing is lost if the future is dropped.
+    /// Waits until the folder has changed, is quiet again, and nobody holds the
+    /// store's lock; or it has been changing for half a second. Nothing is lost if the future is dropped.
     pub async fn changed(&mut self) {
         loop {
             let now = Instant::now();
@@ -129,9 +157,14 @@ impl Follower {
             if self.next_check <= now {
                 self.check(now);
             }
-            if self.burst.is_some_and(|burst| burst.due() <= now) {
-                self.burst = None;
-                return;
+            if let Some(burst) = self.burst.filter(|burst| burst.due() <= now) {
+                let over = burst.end == End::Now || burst.first + PATIENCE <= now;
+                if over || !self.is_locked() {
+                    self.tell();
+                    return;
+                }
+                let end = End::Unlocked;
+                self.burst = Some(Burst { end, ..burst });
             }
             let deadline = [
                 Some(self.next_check),
@@ -164,7 +197,30 @@ impl Follower {
     /// which then counts as told.
     pub fn has_changed(&mut self) -> bool {
         self.drain();
-        self.burst.take().is_some()
+        self.tell()
+    }
+
+    fn tell(&mut self) -> bool {
+        let changed = self.burst.take().is_some();
+        if changed {
+            self.told = Some(Instant::now());
+        }
+        changed
+    }
+
+    /// Whether someone changes the store and is not done yet: then the rest is
+    /// worth waiting for, since a policy and what it relies on may come
+    /// together.
+    fn is_locked(&self) -> bool {
+        let opened = OpenOptions::new()
+            .read(true)
+            // Whatever else has that name must not keep the agent.
+            .custom_flags(libc::O_NONBLOCK)
+            .open(self.folder.join(LOCK));
+        let Ok(lock) = opened else { return false };
+        // Shared, so that two who ask do not see each other; closing it lets go
+        // of it.
+        matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
     /// Takes in what has happened so far, without waiting, and gives the names
@@ -244,14 +300,31 @@ impl Follower {
         let Some(name) = name.and_then(OsStr::to_str) else {
             return;
         };
-        if self.tracker.take(name, event, now) {
+        let changed = self.tracker.take(name, event, now);
+        // What is not in its place yet is not read.
+        if changed && !is_temporary(name) {
             self.note(now);
+        }
+        if name == LOCK
+            && event == FileEvent::Closed
+            && let Some(burst) = &mut self.burst
+        {
+            burst.end = End::Now;
         }
     }
 
     fn note(&mut self, now: Instant) {
-        let first = self.burst.map_or(now, |burst| burst.first);
-        self.burst = Some(Burst { first, last: now });
+        let alone = self.told.is_none_or(|told| told + APART < now);
+        let quiet = if alone { ALONE } else { QUIET };
+        let burst = self.burst.get_or_insert(Burst {
+            first: now,
+            last: now,
+            end: End::After(quiet),
+        });
+        burst.last = now;
+        if burst.end == End::Now {
+            burst.end = End::After(quiet);
+        }
     }
 
     /// Watches the folder at the path, if it is not the one watched already.

@@ -1,15 +1,17 @@
 //! Where resources come from: a folder of YAML and JSON files, the store.
 //!
-//! [`read_folder`] takes all of it in at once, [`contents`] says which object
-//! stands in which file, [`store`] changes single objects, and [`follow`] tells
-//! when anything changed.
+//! [`read_folder`] takes all of it in at once, [`FolderReader`] what may have
+//! changed since; [`contents`] says which object stands in which file, [`store`]
+//! changes single objects, and [`follow`] tells when anything changed.
 
 pub mod atomic;
 pub mod contents;
 mod folder;
 pub mod follow;
+mod reader;
 pub mod stamp;
 pub mod store;
+mod text;
 pub mod yaml;
 
 pub use folder::{
@@ -17,3 +19,5 @@ pub use folder::{
     is_resource_file, read_folder,
 };
 pub(crate) use folder::{read_file, read_text};
+pub use reader::{FolderReader, Trust};
+pub use text::Text;

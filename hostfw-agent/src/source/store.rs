@@ -19,7 +19,7 @@ use super::{
 use crate::{model::ObjectRef, resource::Resource};
 
 /// Held by whoever changes the store. The dot hides it from readers.
-const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 
 /// Longest `metadata.name` that Kubernetes takes (DNS-1123 subdomain).
 const MAX_NAME: usize = 253;

@@ -121,8 +121,8 @@ fn convert(
         selector: selector::of_policy(spec, findings),
         stage,
         apply_on_forward: stage != Stage::Normal || spec.apply_on_forward == Some(true),
-        ingress: types.contains(&PolicyType::Ingress).then_some(ingress),
-        egress: types.contains(&PolicyType::Egress).then_some(egress),
+        ingress: types.contains(&PolicyType::Ingress).then(|| ingress.into()),
+        egress: types.contains(&PolicyType::Egress).then(|| egress.into()),
     }
 }
 

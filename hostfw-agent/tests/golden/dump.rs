@@ -9,10 +9,13 @@ use hostfw_agent::{compile::image::Image, select::Selection};
 use hostfw_common::{
     endpoint::{
         FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_LEARNING, FLAG_NETFILTER,
-        FLAG_NO_LINK_HEADER, FLAG_WORKLOAD, Family,
+        FLAG_NO_LINK_HEADER, FLAG_WORKLOAD,
     },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS},
-    policy::{Action, PolicyTable, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG},
+    index::{
+        CLASS_BASE, LINE_WORDS, Line, NO_RULE, RECORD_FIRST, RECORD_WORDS, Record, STRIDE_TRIE,
+    },
+    policy::{Action, Dim, PolicyTable, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG},
     prefix::{PROTOCOL_BITS, Service, TABLE_BITS},
     stage::List,
 };
@@ -53,17 +56,27 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
             "interface {index}: {name}, number {}{flags}",
             endpoint.id.number
         )?;
-        for (list, tables) in List::ALL.into_iter().zip(endpoint.tables) {
-            if tables == [PolicyTable::default(); 2] {
-                continue;
-            }
-            for family in Family::ALL {
-                write!(text, "  {} {}: ", list_name(list), family_name(family))?;
-                table(text, image, family, tables[family as usize])?;
+        for (list, ids) in List::ALL.into_iter().zip(endpoint.lists) {
+            let [v4, v6] = ids.map(|id| id.number);
+            if [v4, v6] != [0, 0] {
+                writeln!(
+                    text,
+                    "  {}: IPv4 list {v4}, IPv6 list {v6}",
+                    list_name(list)
+                )?;
             }
         }
     }
-    writeln!(text, "rows: {}", image.rows.len())?;
+    for (number, list) in image.lists.iter().enumerate().skip(1) {
+        write!(text, "list {number}: ")?;
+        table(text, image, list)?;
+    }
+    writeln!(
+        text,
+        "lines: {} of index, {} of rows",
+        image.index.len(),
+        image.rows.len()
+    )?;
     writeln!(text, "rule entries: {}", image.rules.len())?;
     for ((bits, key), position) in &image.failsafes_v4 {
         let remote = Ipv4Addr::from(key.remote);
@@ -78,11 +91,11 @@ fn write(text: &mut String, selection: &Selection, image: &Image) -> std::fmt::R
     Ok(())
 }
 
-fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -> std::fmt::Result {
+fn table(text: &mut String, image: &Image, table: &PolicyTable) -> std::fmt::Result {
     let flags = flags(
         table.flags.into(),
         &[
-            (TABLE_HAS_LOG.into(), "has-log"),
+            (TABLE_HAS_LOG.into(), "reports"),
             (TABLE_HAS_JUMP.into(), "has-jump"),
             (TABLE_DEFAULT_DENY.into(), "default-deny"),
         ],
@@ -90,19 +103,18 @@ fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -
     if table.rule_count == 0 {
         return writeln!(text, "no rules{flags}");
     }
+    let record = line(image, table.rows);
     writeln!(
         text,
-        "tables {} and {}{flags}",
-        table.source(),
-        table.destination()
+        "record {}, {}{flags}",
+        table.rows,
+        first(Record { line: record }.first())
     )?;
-    let first = table.first_rule as usize;
-    for (bit, rule) in image.rules[first..first + usize::from(table.rule_count)]
-        .iter()
-        .enumerate()
-    {
+    assert_eq!(table.first, Record { line: record }.first());
+    let rules = image.rules_of(table).expect("all rules");
+    for (bit, rule) in rules.iter().enumerate() {
         let action = Action::from_number(rule.action).expect("an action");
-        write!(text, "    entry {bit}: {action:?}, ")?;
+        write!(text, "  entry {bit}: {action:?}, ")?;
         if action == Action::TierDeny {
             let tier = image.names.tier(rule.policy.number);
             writeln!(text, "tier {}", tier.expect("a known tier"))?;
@@ -123,57 +135,90 @@ fn table(text: &mut String, image: &Image, family: Family, table: PolicyTable) -
         }
         writeln!(text)?;
     }
-    if table.flags & TABLE_HAS_LOG != 0 {
-        let row = &image.rows[table.log_row as usize];
-        let rules: Vec<usize> = (0..row.words.len() * 64)
-            .filter(|rule| row.contains(*rule))
-            .collect();
-        writeln!(text, "    only log: row {} {rules:?}", table.log_row)?;
-    }
-    addresses(text, image, family, "source", table.source())?;
-    addresses(text, image, family, "destination", table.destination())?;
-    services(text, image, "service", table.source())?;
-    services(text, image, "source port", table.destination())
-}
-
-fn addresses(
-    text: &mut String,
-    image: &Image,
-    family: Family,
-    dimension: &str,
-    table: u32,
-) -> std::fmt::Result {
-    match family {
-        Family::V4 => {
-            for ((bits, key), row) in &image.prefixes_v4 {
-                if key.table.number == table {
-                    let address = Ipv4Addr::from(key.address);
-                    let net = format!("{address}/{}", bits - TABLE_BITS);
-                    entry(text, image, dimension, &net, *row)?;
-                }
-            }
-        }
-        Family::V6 => {
-            for ((bits, key), row) in &image.prefixes_v6 {
-                if key.table.number == table {
-                    let address = Ipv6Addr::from(key.address);
-                    let net = format!("{address}/{}", bits - TABLE_BITS);
-                    entry(text, image, dimension, &net, *row)?;
-                }
-            }
-        }
+    for dim in Dim::ALL {
+        dimension(text, image, table, dim)?;
     }
     Ok(())
 }
 
-fn services(text: &mut String, image: &Image, dimension: &str, table: u32) -> std::fmt::Result {
-    for ((bits, key), row) in &image.services {
-        if key.table.number == table {
-            let service = service(key, bits - TABLE_BITS);
-            entry(text, image, dimension, &service, *row)?;
+/// A dimension: where the index has it, its base row, and its prefixes.
+fn dimension(text: &mut String, image: &Image, list: &PolicyTable, dim: Dim) -> std::fmt::Result {
+    let place = &list.dimensions[dim as usize];
+    let name = dim_name(dim);
+    let base: Vec<u64> = (0..list.lines())
+        .flat_map(|number| line(image, list.base_row(dim) + number).words)
+        .collect();
+    write!(text, "  {name}: table {}, ", place.table.number)?;
+    match place.stride {
+        STRIDE_TRIE => write!(text, "not indexed")?,
+        0 => write!(text, "all class {}", place.root)?,
+        stride => write!(text, "{stride} bits at line {}", place.root)?,
+    }
+    writeln!(text, ", base {{{}}}", rules(&base))?;
+    let mut classes: Vec<(String, u32)> = Vec::new();
+    if let Some(table) = image.prefixes_v4.get(&place.table) {
+        classes.extend(table.iter().map(|prefix| {
+            let address = Ipv4Addr::from(prefix.key.address);
+            let net = format!("{address}/{}", prefix.length - TABLE_BITS);
+            (net, prefix.class)
+        }));
+    }
+    if let Some(table) = image.prefixes_v6.get(&place.table) {
+        classes.extend(table.iter().map(|prefix| {
+            let address = Ipv6Addr::from(prefix.key.address);
+            let net = format!("{address}/{}", prefix.length - TABLE_BITS);
+            (net, prefix.class)
+        }));
+    }
+    if let Some(table) = image.services.get(&place.table) {
+        classes.extend(table.iter().map(|prefix| {
+            let service = service(&prefix.key, prefix.length - TABLE_BITS);
+            (service, prefix.class)
+        }));
+    }
+    for (prefix, class) in classes {
+        write!(text, "    {prefix}: ")?;
+        if class == CLASS_BASE {
+            writeln!(text, "base")?;
+            continue;
         }
+        let record = Record {
+            line: line(image, class),
+        };
+        let mut row = base.clone();
+        let differing = (0..list.lines()).filter(|number| record.lines() >> number & 1 == 1);
+        for (number, at) in differing.zip(class + 1..) {
+            let words = number as usize * LINE_WORDS;
+            row[words..words + LINE_WORDS].copy_from_slice(&line(image, at).words);
+        }
+        let clears = if record.clears() { ", clears" } else { "" };
+        writeln!(
+            text,
+            "class {class} {{{}}}, words {{{}}}, {}{clears}",
+            rules(&row),
+            rules(&record.line.words[RECORD_WORDS..RECORD_FIRST]),
+            first(record.first())
+        )?;
     }
     Ok(())
+}
+
+fn line(image: &Image, number: u32) -> &Line {
+    image.rows.get(number).expect("a line that is there")
+}
+
+fn first(rule: u32) -> String {
+    match rule {
+        NO_RULE => "first none".to_owned(),
+        rule => format!("first {rule}"),
+    }
+}
+
+/// The positions of the bits that are set.
+fn rules(words: &[u64]) -> String {
+    let set = (0..64 * words.len()).filter(|bit| words[bit / 64] >> (bit % 64) & 1 == 1);
+    let set: Vec<String> = set.map(|bit| bit.to_string()).collect();
+    set.join(" ")
 }
 
 /// Protocol, then the bytes that stand for port, or type and code, with how
@@ -196,26 +241,6 @@ fn service(key: &Service, bits: u32) -> String {
             format!("protocol {protocol} port {first}-{last}")
         }
     }
-}
-
-/// A prefix and the rules that accept what falls into it.
-fn entry(
-    text: &mut String,
-    image: &Image,
-    dimension: &str,
-    prefix: &str,
-    row: u32,
-) -> std::fmt::Result {
-    let bits = &image.rows[row as usize];
-    let rules: Vec<String> = (0..64 * bits.words.len())
-        .filter(|&rule| bits.contains(rule))
-        .map(|rule| rule.to_string())
-        .collect();
-    writeln!(
-        text,
-        "    {dimension} {prefix}: row {row} {{{}}}",
-        rules.join(" ")
-    )
 }
 
 fn failsafe(
@@ -265,9 +290,11 @@ const fn list_name(list: List) -> &'static str {
     }
 }
 
-const fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
+const fn dim_name(dim: Dim) -> &'static str {
+    match dim {
+        Dim::Source => "source",
+        Dim::Destination => "destination",
+        Dim::Service => "service",
+        Dim::SourcePort => "source port",
     }
 }

@@ -182,8 +182,8 @@ impl Random {
         SelectedEntity {
             nets: self.few(4, Self::net),
             not_nets: self.few(8, Self::net),
-            members: self.some(8, |random| random.few(1, Self::net)),
-            not_members: self.few(10, Self::net),
+            members: self.some(8, |random| random.few(1, Self::net).into()),
+            not_members: self.few(10, Self::net).into(),
             ports: self.few(ports_one_in, Self::range),
             points: self.some(3 * ports_one_in, Self::points),
             not_ports: self.few(2 * ports_one_in, Self::range),
@@ -375,8 +375,8 @@ impl Random {
             *entity = SelectedEntity {
                 nets: self.few(8, Self::net),
                 not_nets: self.few(10, Self::net),
-                members: self.some(8, |random| random.few(1, Self::net)),
-                not_members: self.few(10, Self::net),
+                members: self.some(8, |random| random.few(1, Self::net).into()),
+                not_members: self.few(10, Self::net).into(),
                 ports: self.few(3, Self::range),
                 points: self.some(2, Self::points),
                 not_ports: self.few(6, Self::range),

@@ -10,14 +10,14 @@ use std::{
 
 use hostfw_agent::{
     attach::{Dataplane, FlowTables, Options},
-    compile::image::Image,
+    compile::image::{Class, Image},
     model::Interface,
 };
 use hostfw_common::{
     ABI_VERSION,
     endpoint::{Endpoint, EndpointId},
     names,
-    policy::{Action, PolicyId, Row, RuleEntry, TableId},
+    policy::{Action, PolicyId, PolicyTable, RuleEntry, TableId},
     prefix::{PrefixV4, TABLE_BITS},
     verdict::Direction,
 };
@@ -128,15 +128,26 @@ pub(super) fn veth(name: &str) -> Interface {
     }
 }
 
-pub(super) fn prefix(address: [u8; 4], length: u32) -> (u32, PrefixV4) {
-    let table = TableId { number: 7 };
-    (TABLE_BITS + length, PrefixV4 { table, address })
+/// The only table of an [`image`]'s tries.
+pub(super) const TABLE: TableId = TableId { number: 7 };
+
+pub(super) fn prefix(address: [u8; 4], length: u32, class: u32) -> Class<PrefixV4> {
+    Class {
+        key: PrefixV4 {
+            table: TABLE,
+            address,
+        },
+        length: TABLE_BITS + length,
+        class,
+    }
 }
 
 /// An image with something in each kind of map, told apart by `mark`.
 pub(super) fn image(mark: u16) -> Image {
-    let mut row = Row::EMPTY;
-    row.set(usize::from(mark));
+    let list = PolicyTable {
+        first_rule: u32::from(mark),
+        ..PolicyTable::default()
+    };
     Image {
         endpoints: BTreeMap::from([(
             1,
@@ -147,14 +158,22 @@ pub(super) fn image(mark: u16) -> Image {
                 ..Endpoint::default()
             },
         )]),
-        prefixes_v4: BTreeMap::from([(prefix([0; 4], 0), 0), (prefix([10, 0, 0, 0], 8), 1)]),
-        rows: vec![Row::EMPTY, row],
+        lists: vec![PolicyTable::default(), list].into(),
+        prefixes_v4: BTreeMap::from([(
+            TABLE,
+            [
+                prefix([0; 4], 0, 0),
+                prefix([10, 0, 0, 0], 8, u32::from(mark)),
+            ]
+            .into(),
+        )]),
         rules: vec![RuleEntry::new(
             PolicyId { number: 3 },
             mark,
             Action::Deny,
             Direction::Ingress,
-        )],
+        )]
+        .into(),
         ..Image::default()
     }
 }

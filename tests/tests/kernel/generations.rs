@@ -1,13 +1,14 @@
 //! Images come into force whole, or not at all.
 
-use aya::maps::{Map, MapData, lpm_trie};
+use aya::maps::{Map, MapData, MapError, lpm_trie};
+use hostfw_agent::{attach::Dataplane, compile::image::Class};
 use hostfw_common::{
     endpoint::{Endpoint, FLAG_LEARNING},
     names,
     prefix::PrefixV4,
 };
 
-use super::bench::{Root, image, json, prefix, rule_index, sandboxed};
+use super::bench::{Root, TABLE, image, json, prefix, rule_index, sandboxed};
 
 #[test]
 fn a_switch_puts_an_image_in_force_as_a_whole() {
@@ -42,7 +43,7 @@ fn what_learns_is_not_judged() {
     }
     let root = Root::new("judged");
     let mut dataplane = root.open();
-    assert_eq!(dataplane.judged().unwrap(), [].into());
+    assert_eq!(dataplane.judged(false).unwrap(), [].into());
     let mut image = image(1);
     let learning = Endpoint {
         flags: FLAG_LEARNING,
@@ -50,11 +51,11 @@ fn what_learns_is_not_judged() {
     };
     image.endpoints.insert(2, learning);
     dataplane.switch(&image).unwrap();
-    assert_eq!(dataplane.judged().unwrap(), [1].into());
+    assert_eq!(dataplane.judged(false).unwrap(), [1].into());
     image.endpoints.insert(2, Endpoint::default());
     dataplane.switch(&image).unwrap();
     drop(dataplane);
-    assert_eq!(root.open().judged().unwrap(), [1, 2].into());
+    assert_eq!(root.open().judged(false).unwrap(), [1, 2].into());
 }
 
 #[test]
@@ -90,21 +91,81 @@ fn a_large_image_arrives_complete() {
     let root = Root::new("large");
     let mut dataplane = root.open();
     let mut image = image(0);
-    for number in 0..PREFIXES {
-        image
-            .prefixes_v4
-            .insert(prefix((number << 8).to_be_bytes(), 24), number);
+    let mut prefixes: Vec<_> = (0..PREFIXES)
+        .map(|number| prefix((number << 8).to_be_bytes(), 24, number))
+        .collect();
+    let mut lines = |dataplane: &mut Dataplane, prefixes: &[Class<PrefixV4>]| {
+        image.prefixes_v4.insert(TABLE, prefixes.into());
+        dataplane.switch(&image).unwrap();
+    };
+    lines(&mut dataplane, &prefixes);
+    for number in [0, 1, 77_777, PREFIXES - 1] {
+        assert_eq!(
+            class_of(&root, (number << 8 | 5).to_be_bytes()),
+            Some(number)
+        );
     }
-    dataplane.switch(&image).unwrap();
+    // Both slots hold it; then little changes.
+    lines(&mut dataplane, &prefixes);
+    prefixes.remove(77_777);
+    prefixes[5].class = 12_345;
+    prefixes.push(prefix([250, 0, 0, 0], 8, 250));
+    lines(&mut dataplane, &prefixes);
+    for (address, class) in [
+        ((4 << 8 | 5_u32).to_be_bytes(), Some(4)),
+        ((5 << 8 | 5_u32).to_be_bytes(), Some(12_345)),
+        ((77_777_u32 << 8).to_be_bytes(), None),
+        ([250, 1, 2, 3], Some(250)),
+    ] {
+        assert_eq!(class_of(&root, address), class, "{address:?}");
+    }
+}
+
+/// The class of an address, as the trie in force has it.
+fn class_of(root: &Root, address: [u8; 4]) -> Option<u32> {
     let map = MapData::from_pin(root.pin("generation", names::PREFIXES_V4)).unwrap();
     let map = aya::maps::LpmTrie::<_, PrefixV4, u32>::try_from(Map::LpmTrie(map)).unwrap();
-    for number in [0, 1, 77_777, PREFIXES - 1] {
-        let address = (number << 8 | 5).to_be_bytes();
-        let (length, key) = prefix(address, 32);
-        assert_eq!(
-            map.get(&lpm_trie::Key::new(length, key), 0).unwrap(),
-            number
-        );
+    let Class { key, length, .. } = prefix(address, 32, 0);
+    match map.get(&lpm_trie::Key::new(length, key), 0) {
+        Ok(class) => Some(class),
+        Err(MapError::KeyNotFound) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Every map in force, as bpftool shows it.
+fn in_force(root: &Root) -> Vec<serde_json::Value> {
+    names::PER_GENERATION
+        .iter()
+        .map(|name| {
+            let path = root.pin("generation", name);
+            let mut dump = json(&format!("bpftool -j map dump pinned {}", path.display()));
+            // A hash has no order.
+            if let Some(elements) = dump.as_array_mut() {
+                elements.sort_by_key(ToString::to_string);
+            }
+            dump
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_written_bit_by_bit_is_what_is_written_at_once() {
+    if !sandboxed("bits") {
+        return;
+    }
+    let root = Root::new("bits");
+    let mut dataplane = root.open();
+    for mark in [1, 2, 300, 4, 4] {
+        dataplane.switch(&image(mark)).unwrap();
+    }
+    // This one has nothing in its slots, and so makes new maps twice.
+    let fresh = Root::new("bits-fresh");
+    let mut other = fresh.open();
+    for mark in [300, 7] {
+        dataplane.switch(&image(mark)).unwrap();
+        other.switch(&image(mark)).unwrap();
+        assert_eq!(in_force(&root), in_force(&fresh), "{mark}");
     }
 }
 
@@ -118,13 +179,81 @@ fn a_switch_that_fails_leaves_what_was_in_force() {
     dataplane.switch(&image(1)).unwrap();
     let mut bad = image(2);
     // Longer than the key: the kernel refuses it.
-    bad.prefixes_v4.insert(prefix([1; 4], 33), 0);
+    bad.prefixes_v4
+        .insert(TABLE, [prefix([1; 4], 33, 0)].into());
     let error = dataplane.switch(&bad).unwrap_err();
     assert!(error.to_string().contains(names::PREFIXES_V4), "{error}");
     assert_eq!(dataplane.generation(), 1);
     assert_eq!(rule_index(&root), 1);
     assert_eq!(root.names("generation").len(), names::PER_GENERATION.len());
     assert_eq!(dataplane.switch(&image(3)).unwrap(), 2);
+}
+
+#[test]
+fn a_write_that_fails_halfway_leaves_what_was_in_force() {
+    if !sandboxed("halfway") {
+        return;
+    }
+    let root = Root::new("halfway");
+    let mut dataplane = root.open();
+    // Both slots have maps now, to which little is to be written.
+    dataplane.switch(&image(1)).unwrap();
+    dataplane.switch(&image(2)).unwrap();
+    let before = in_force(&root);
+    let mut bad = image(3);
+    // The first two are written, the third the kernel refuses.
+    let prefixes = [
+        prefix([10, 0, 0, 0], 8, 9),
+        prefix([20, 0, 0, 0], 8, 9),
+        prefix([30, 0, 0, 0], 33, 9),
+    ];
+    bad.prefixes_v4.insert(TABLE, prefixes.into());
+    for _ in 0..3 {
+        let error = dataplane.switch(&bad).unwrap_err();
+        assert!(error.to_string().contains(names::PREFIXES_V4), "{error}");
+        assert_eq!(dataplane.generation(), 2);
+        assert_eq!(in_force(&root), before);
+    }
+    // Nothing of it is left behind in the slot that it was written to.
+    assert_eq!(dataplane.switch(&image(1)).unwrap(), 3);
+    assert_eq!(class_of(&root, [20, 0, 0, 1]), Some(0));
+    assert_eq!(class_of(&root, [10, 0, 0, 1]), Some(1));
+    assert_eq!(dataplane.switch(&image(2)).unwrap(), 4);
+    assert_eq!(in_force(&root), before);
+}
+
+#[test]
+fn an_agent_that_takes_over_writes_to_no_map_in_force() {
+    if !sandboxed("strange") {
+        return;
+    }
+    let root = Root::new("strange");
+    let mut first = root.open();
+    first.switch(&image(1)).unwrap();
+    first.switch(&image(2)).unwrap();
+    drop(first);
+    let ids = || -> Vec<u64> {
+        names::PER_GENERATION
+            .iter()
+            .map(|name| {
+                let path = root.pin("generation", name);
+                let shown = json(&format!("bpftool -j map show pinned {}", path.display()));
+                shown["id"].as_u64().unwrap()
+            })
+            .collect()
+    };
+    let mut second = root.open();
+    let mut seen = vec![ids()];
+    for mark in 3..7 {
+        second.switch(&image(mark)).unwrap();
+        assert_eq!(rule_index(&root), u64::from(mark));
+        seen.push(ids());
+    }
+    // Of the first agent's maps nothing is kept; of its own, all.
+    assert!(seen[1].iter().all(|id| !seen[0].contains(id)));
+    assert!(seen[2].iter().all(|id| !seen[0].contains(id)));
+    assert_eq!(seen[3], seen[1]);
+    assert_eq!(seen[4], seen[2]);
 }
 
 #[test]

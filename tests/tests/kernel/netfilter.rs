@@ -13,9 +13,9 @@ use hostfw_agent::{
     compile::image::Image,
 };
 use hostfw_common::{
-    endpoint::{Endpoint, FLAG_NETFILTER, Family},
+    endpoint::{Endpoint, FLAG_NETFILTER},
     failsafe::{FAILSAFE_BITS, FailsafeV4},
-    policy::TABLE_DEFAULT_DENY,
+    policy::{ListId, PolicyTable, TABLE_DEFAULT_DENY},
     stage::List,
     verdict::Direction,
 };
@@ -58,18 +58,23 @@ fn one_port_open() -> Image {
         flags: FLAG_NETFILTER,
         ..Endpoint::default()
     };
-    for family in Family::ALL {
-        endpoint.tables[List::NormalIn as usize][family as usize].flags = TABLE_DEFAULT_DENY;
-    }
+    endpoint.lists[List::NormalIn as usize] = [ListId { number: 1 }; 2];
+    let closed = PolicyTable {
+        flags: TABLE_DEFAULT_DENY,
+        ..PolicyTable::default()
+    };
+    let port = OPEN_PORT.to_be_bytes();
+    endpoint.listed.add(Direction::Ingress as u8, UDP, port);
     let failsafe = FailsafeV4 {
         class: Direction::Ingress as u8,
         protocol: UDP,
-        port: OPEN_PORT.to_be_bytes(),
+        port,
         remote: [0; 4],
     };
     Image {
         endpoints: BTreeMap::from([(LOOPBACK, endpoint)]),
         failsafes_v4: BTreeMap::from([((FAILSAFE_BITS, failsafe), 0)]),
+        lists: vec![PolicyTable::default(), closed].into(),
         ..image(1)
     }
 }

@@ -18,18 +18,20 @@ use super::{
 const EXCEPT: [(&str, &str); 1] = [(names::EVENTS, "a ring buffer has no entries to dump")];
 
 /// For each other map a path into one of its entries that must be there.
-const EXPECTED: [(&str, &str); 14] = [
+const EXPECTED: [(&str, &str); 16] = [
     (names::ACTIVE, "/value"),
     (names::HALF_OPEN, "/value/last_seen"),
     (names::CONFIRMED, "/key/remote/bytes"),
     (names::FRAGMENTS, "/key/identification"),
     (names::COUNTERS, "/values/0/value/packets"),
     (names::STAGED, "/key/policy/number"),
-    (names::ENDPOINTS, "/value/tables/2/0/first_rule"),
+    (names::ENDPOINTS, "/value/lists/2/0/number"),
+    (names::LISTS, "/value/dimensions/3/stride"),
     (names::PREFIXES_V4, "/key/data/address"),
     (names::PREFIXES_V6, "/key/data/table"),
     (names::SERVICES, "/key/data/protocol"),
-    (names::ROWS, "/value/summary"),
+    (names::INDEX, "/value/words/7"),
+    (names::ROWS, "/value/words/7"),
     (names::RULES, "/value/policy/number"),
     (names::FAILSAFES_V4, "/key/data/class"),
     (names::FAILSAFES_V6, "/key/prefix_len"),

@@ -1,29 +1,39 @@
 //! `cargo xtask test --only mutants`: do the tests notice?
 //!
-//! Each planted fault is built and tested in a copy of the workspace. It has
-//! to break every test that the table names for it, and these have to pass
-//! without it: a test that cannot fail tests nothing.
+//! All planted faults are built at once into a copy of the workspace, each
+//! behind a switch. With its switch on, a fault has to break every test that
+//! the table names for it, and these have to pass while all are off: a test
+//! that cannot fail tests nothing.
 
+mod copy;
 mod table;
 mod tree;
+mod weave;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant},
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Result, bail};
-use table::Mutant;
+use copy::Copy;
+use table::{Mutant, Table};
+use weave::{Woven, weave};
 
 use crate::{
-    build::{self, Binaries, Profile},
     test::{
         count::Count,
         libtest::{Outcome, Report},
-        suite::{Filter, Runner, Suite},
+        suite::{Suite, processors},
     },
     workspace::Workspace,
 };
@@ -31,81 +41,92 @@ use crate::{
 /// The table, relative to the workspace.
 const TABLE: &str = "tests/mutants/mutants.toml";
 
-/// A fault may make a test wait for ever.
-const LIMIT: Duration = Duration::from_secs(240);
-
-/// Debug information is for reading; nobody reads these builds.
-const ENVIRONMENT: &[(&str, &str)] = &[
-    ("CARGO_PROFILE_DEV_DEBUG", "0"),
-    ("CARGO_PROFILE_TEST_DEBUG", "0"),
-];
-
-/// Plants the faults whose names hold the filter's text; if not `all`, those of
-/// them that are meant for every run.
-pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, all: bool) -> Result<Count> {
-    let mut mutants = table::read(&workspace.root.join(TABLE))?;
-    mutants.retain(|mutant| filter.is_none_or(|text| mutant.name.contains(text)));
-    let mut left_out = Count::default();
-    mutants.retain(|mutant| {
-        let planted = all || !mutant.thorough;
-        if !planted {
-            println!(
-                "    skipped: {}: only with --only mutants, for the time that it takes",
-                mutant.name
-            );
-            left_out += Count::SKIPPED;
-        }
-        planted
-    });
-    let folder = workspace.root.join("target/mutants");
-    let copy = Workspace {
-        root: folder.join("tree"),
-        target: Some(folder.join("build")),
-        path: workspace.path.clone(),
-    };
-    tree::sync(&workspace.root, &copy.root)?;
-    let mut subject = Copy {
-        workspace: copy.clone(),
-        binaries: None,
-    };
-    left_out += judge(&mutants, &copy.root, &mut subject)?;
-    Ok(left_out)
+/// Plants the faults whose names hold the filter's text.
+pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Count> {
+    let table = table::read(&workspace.root.join(TABLE))?;
+    let faults: Vec<&Mutant> = table
+        .mutant
+        .iter()
+        .filter(|mutant| filter.is_none_or(|text| mutant.name.contains(text)))
+        .collect();
+    judge(&table, &faults, &workspace.root, &mut Copy::of(workspace))
 }
 
 /// What faults are planted in.
-trait Subject {
-    /// Builds what a run of the suites needs. Returns whether it builds.
-    fn build(&mut self, suites: &[Suite]) -> Result<bool>;
-    /// Runs a suite: at least these tests, or more where that costs little.
-    fn test(&mut self, suite: Suite, tests: &[&str]) -> Result<Report>;
+trait Subject: Sync {
+    /// Builds what a run of the suites needs, with other contents for some
+    /// files. Returns whether it builds.
+    fn build(&mut self, woven: &Woven, suites: &[Suite]) -> Result<bool>;
+    /// Runs these tests of a suite while the fault of that number shows.
+    fn test(&self, suite: Suite, tests: &[&str], fault: usize) -> Result<Report>;
 }
 
 /// Plants one fault after another and counts those that are found.
-fn judge(mutants: &[Mutant], root: &std::path::Path, subject: &mut dyn Subject) -> Result<Count> {
-    if mutants.is_empty() {
+fn judge(
+    table: &Table,
+    faults: &[&Mutant],
+    root: &Path,
+    subject: &mut dyn Subject,
+) -> Result<Count> {
+    if faults.is_empty() {
         bail!("no planted fault has such a name");
     }
-    let sound = baseline(mutants, subject)?;
-    let mut count = Count::default();
-    for mutant in mutants {
-        let begin = Instant::now();
-        let (word, verdict, text) = match plant(mutant, root, subject, &sound) {
-            Ok(Finding::Found(broken)) => (
-                "found",
-                Count::PASSED,
-                format!("broke {}: {}", broken.len(), broken.join(", ")),
-            ),
+    let wanted = wanted(faults);
+    let suites: Vec<Suite> = wanted.keys().copied().collect();
+    let (alone, together): (Vec<&Mutant>, Vec<&Mutant>) =
+        faults.iter().partition(|fault| fault.alone);
+    println!("    building with {} faults, all off", together.len());
+    if !subject.build(&weave(root, table, &together)?, &suites)? {
+        bail!("the workspace does not build with the faults in it");
+    }
+    println!("    testing without a fault");
+    let sound = baseline(&wanted, subject)?;
+    let count = Mutex::new(Count::default());
+    let show = |fault: &Mutant, begin: Instant, finding: Result<Finding>| {
+        let (word, verdict, text) = match finding {
+            Ok(Finding::Found(broken)) => ("found", Count::PASSED, broken.join(", ")),
             Ok(Finding::Skipped(why)) => ("skipped:", Count::SKIPPED, why),
             Err(error) => ("NOT FOUND", Count::FAILED, format!("{error:#}")),
         };
-        println!(
-            "    {word} {}: {text} ({} s)",
-            mutant.name,
-            begin.elapsed().as_secs()
-        );
-        count += verdict;
+        let seconds = begin.elapsed().as_secs();
+        println!("    {word} {}: {text} ({seconds} s)", fault.name);
+        *count.lock().unwrap_or_else(PoisonError::into_inner) += verdict;
+    };
+    // The long ones first, so that nobody has to wait for them in the end.
+    let mut in_order = together;
+    in_order.sort_by_key(|fault| !fault.suites().contains(&Suite::Netns));
+    side_by_side(&in_order, |fault| {
+        let begin = Instant::now();
+        let finding = table
+            .number(fault)
+            .and_then(|number| plant(fault, number, subject, &sound));
+        show(fault, begin, finding);
+    });
+    for fault in alone {
+        let begin = Instant::now();
+        let finding = subject
+            .build(&weave(root, table, &[fault])?, &fault.suites())
+            .and_then(|built| match built {
+                true => plant(fault, table.number(fault)?, subject, &sound),
+                false => bail!("does not build"),
+            });
+        show(fault, begin, finding);
     }
-    Ok(count)
+    Ok(count.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does something with each item, as many at a time as there are processors.
+fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..processors() {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(item);
+                }
+            });
+        }
+    });
 }
 
 enum Finding {
@@ -114,32 +135,45 @@ enum Finding {
     Skipped(String),
 }
 
-/// Runs what the faults are to break, without any fault.
-fn baseline(mutants: &[Mutant], subject: &mut dyn Subject) -> Result<BTreeMap<Suite, Report>> {
+/// What the faults are to break.
+fn wanted<'a>(faults: &[&'a Mutant]) -> BTreeMap<Suite, Vec<&'a str>> {
     let mut wanted: BTreeMap<Suite, Vec<&str>> = BTreeMap::new();
-    for mutant in mutants {
-        for suite in mutant.suites() {
-            wanted.entry(suite).or_default().extend(mutant.tests(suite));
+    for fault in faults {
+        for suite in fault.suites() {
+            wanted.entry(suite).or_default().extend(fault.tests(suite));
         }
     }
-    println!("    building and testing without a fault");
-    let suites: Vec<Suite> = wanted.keys().copied().collect();
-    if !subject.build(&suites)? {
-        bail!("the workspace does not build");
-    }
-    let mut reports = BTreeMap::new();
-    for (suite, mut tests) in wanted {
+    for tests in wanted.values_mut() {
         tests.sort_unstable();
         tests.dedup();
-        reports.insert(suite, subject.test(suite, &tests)?);
     }
-    Ok(reports)
+    wanted
 }
 
+/// Runs it without any fault.
+fn baseline(
+    wanted: &BTreeMap<Suite, Vec<&str>>,
+    subject: &dyn Subject,
+) -> Result<BTreeMap<Suite, Report>> {
+    let reports = Mutex::new(Vec::new());
+    let wanted: Vec<(&Suite, &Vec<&str>)> = wanted.iter().rev().collect();
+    side_by_side(&wanted, |(suite, tests)| {
+        let report = subject.test(**suite, tests, 0);
+        let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.push(report.map(|report| (**suite, report)));
+    });
+    let reports = reports.into_inner();
+    reports
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_iter()
+        .collect()
+}
+
+/// Lets a fault show that has been built.
 fn plant(
     mutant: &Mutant,
-    root: &std::path::Path,
-    subject: &mut dyn Subject,
+    number: usize,
+    subject: &dyn Subject,
     sound: &BTreeMap<Suite, Report>,
 ) -> Result<Finding> {
     for name in &mutant.breaks {
@@ -155,16 +189,11 @@ fn plant(
             None => bail!("{name} does not exist, or its binary ended before it"),
         }
     }
-    let _applied = mutant.apply(root)?;
-    let suites = mutant.suites();
-    if !subject.build(&suites)? {
-        bail!("does not build");
-    }
     let mut broken = Vec::new();
     let mut passed = Vec::new();
-    for suite in suites {
+    for suite in mutant.suites() {
         let declared = mutant.tests(suite);
-        let report = subject.test(suite, &declared)?;
+        let report = subject.test(suite, &declared, number)?;
         // A binary that died has failed every test that it did not get to.
         let died = !report.broken.is_empty();
         for test in declared {
@@ -209,53 +238,4 @@ fn outcome<'a>(report: &'a Report, test: &str) -> Option<&'a Outcome> {
         Outcome::Skipped(_) => 2,
     });
     outcomes.first().copied()
-}
-
-/// The copy of the workspace.
-struct Copy {
-    workspace: Workspace,
-    binaries: Option<Binaries>,
-}
-
-impl Copy {
-    fn runner(&self) -> Runner<'_> {
-        Runner {
-            workspace: &self.workspace,
-            binaries: self.binaries.as_ref(),
-            quiet: true,
-            lean: true,
-            limit: Some(LIMIT),
-            environment: ENVIRONMENT,
-        }
-    }
-}
-
-impl Subject for Copy {
-    fn build(&mut self, suites: &[Suite]) -> Result<bool> {
-        if suites.iter().any(|suite| suite.in_sandbox()) {
-            match build::agent_with(&self.workspace, Profile::Dev, true, ENVIRONMENT) {
-                Ok(binaries) => self.binaries = Some(binaries),
-                Err(error) => {
-                    println!("    {error:#}");
-                    return Ok(false);
-                }
-            }
-        }
-        let runner = self.runner();
-        for suite in suites {
-            if !runner.build(*suite)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn test(&mut self, suite: Suite, tests: &[&str]) -> Result<Report> {
-        let filter = match suite {
-            // Quick enough to see all that breaks.
-            Suite::Unit | Suite::Golden | Suite::Verdict | Suite::Judges => Filter::All,
-            Suite::Kernel | Suite::Netns => Filter::Exactly(tests),
-        };
-        self.runner().run(suite, filter)
-    }
 }

@@ -7,6 +7,31 @@ use clap::ValueEnum as _;
 
 use crate::test::suite::Suite;
 
+/// The table.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Table {
+    /// The path of the function that says whether the fault of a number shows.
+    pub(crate) shows: String,
+    /// What makes that function part of the copy.
+    #[serde(default)]
+    pub(crate) switch: Vec<Switch>,
+    /// The faults.
+    pub(crate) mutant: Vec<Mutant>,
+}
+
+/// A change to the sources with all faults.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Switch {
+    /// The file that changes, relative to the workspace.
+    pub(crate) file: PathBuf,
+    /// A text that the file holds exactly once.
+    pub(crate) find: String,
+    /// What stands there instead.
+    pub(crate) replace: String,
+}
+
 /// A change to the sources that some test must notice.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,14 +42,17 @@ pub(crate) struct Mutant {
     pub(crate) file: PathBuf,
     /// A text that the file holds exactly once.
     pub(crate) find: String,
-    /// What stands there instead.
+    /// What stands there instead. If it has the word `PLANTED`, that is whether
+    /// the fault shows, and this text serves with and without it; else both
+    /// texts are expressions, or statements, to choose from.
     pub(crate) replace: String,
     /// The tests that must fail.
     pub(crate) breaks: Vec<TestName>,
-    /// Planted only when the faults are asked for by name of the part: each
-    /// takes a build.
+    /// Why the judges are not among them.
+    pub(crate) unseen: Option<String>,
+    /// Takes a build of its own: for what cannot be chosen at run time.
     #[serde(default)]
-    pub(crate) thorough: bool,
+    pub(crate) alone: bool,
 }
 
 /// `suite:name of the test`.
@@ -57,25 +85,42 @@ impl std::fmt::Display for TestName {
 }
 
 /// Reads the table.
-pub(crate) fn read(path: &Path) -> Result<Vec<Mutant>> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Table {
-        mutant: Vec<Mutant>,
-    }
+pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let table: Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    let mut names: Vec<&str> = Vec::new();
-    for mutant in &table.mutant {
-        if names.contains(&mutant.name.as_str()) {
-            bail!("{}: two faults are called {}", path.display(), mutant.name);
+    Table::parse(&text).with_context(|| path.display().to_string())
+}
+
+impl Table {
+    /// Reads its text.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let table: Self = toml::from_str(text)?;
+        let mut names: Vec<&str> = Vec::new();
+        for mutant in &table.mutant {
+            if names.contains(&mutant.name.as_str()) {
+                bail!("two faults are called {}", mutant.name);
+            }
+            if mutant.breaks.is_empty() {
+                bail!("{} breaks no test", mutant.name);
+            }
+            if mutant.unseen.is_some() == mutant.suites().contains(&Suite::Judges) {
+                bail!(
+                    "{}: either the judges find it, or `unseen` says why they cannot",
+                    mutant.name
+                );
+            }
+            names.push(&mutant.name);
         }
-        if mutant.breaks.is_empty() {
-            bail!("{}: {} breaks no test", path.display(), mutant.name);
-        }
-        names.push(&mutant.name);
+        Ok(table)
     }
-    Ok(table.mutant)
+
+    /// The number by which a fault is asked for; none has 0.
+    pub(crate) fn number(&self, fault: &Mutant) -> Result<usize> {
+        self.mutant
+            .iter()
+            .position(|mutant| mutant.name == fault.name)
+            .map(|index| index + 1)
+            .with_context(|| format!("{} is not in the table", fault.name))
+    }
 }
 
 impl Mutant {
@@ -95,46 +140,12 @@ impl Mutant {
             .map(|name| name.test.as_str())
             .collect()
     }
-
-    /// Changes the file, until the returned guard is dropped.
-    pub(crate) fn apply(&self, root: &Path) -> Result<Applied> {
-        let path = root.join(&self.file);
-        let original =
-            std::fs::read_to_string(&path).with_context(|| self.file.display().to_string())?;
-        let found = original.matches(&self.find).count();
-        if found != 1 {
-            bail!(
-                "{}: expected the text to replace once, found it {found} times",
-                self.file.display()
-            );
-        }
-        let changed = original.replacen(&self.find, &self.replace, 1);
-        if changed == original {
-            bail!("{}: the fault changes nothing", self.file.display());
-        }
-        std::fs::write(&path, changed).with_context(|| path.display().to_string())?;
-        Ok(Applied { path, original })
-    }
-}
-
-/// A fault in place. Dropping it brings the file back.
-#[derive(Debug)]
-pub(crate) struct Applied {
-    path: PathBuf,
-    original: String,
-}
-
-impl Drop for Applied {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::write(&self.path, &self.original) {
-            eprintln!("{}: cannot be restored: {error}", self.path.display());
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutants::weave::weave;
 
     #[test]
     fn test_names_have_a_suite() {
@@ -151,16 +162,26 @@ mod tests {
     #[test]
     fn every_fault_of_the_table_can_be_planted() {
         let root = crate::workspace::Workspace::here().unwrap().root;
-        let mutants = read(&root.join(super::super::TABLE)).unwrap();
-        assert!(mutants.len() >= 12, "{}", mutants.len());
-        let mut wrong = Vec::new();
-        for mutant in mutants {
-            let text = std::fs::read_to_string(root.join(&mutant.file)).unwrap_or_default();
-            let found = text.matches(&mutant.find).count();
-            if found != 1 || mutant.find == mutant.replace {
-                wrong.push(format!("{}: found {found} times", mutant.name));
-            }
+        let table = read(&root.join(super::super::TABLE)).unwrap();
+        let (alone, together): (Vec<_>, Vec<_>) =
+            table.mutant.iter().partition(|mutant| mutant.alone);
+        assert!(together.len() >= 50, "{}", together.len());
+        weave(&root, &table, &together).unwrap();
+        for mutant in alone {
+            weave(&root, &table, &[mutant]).unwrap();
         }
-        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn what_the_judges_do_not_find_has_a_reason() {
+        let entry = |more: &str| {
+            Table::parse(&format!(
+                "shows = \"is\"\n[[mutant]]\nname = \"m\"\nfile = \"a.rs\"\nfind = \"a\"\nreplace = \"b\"\n{more}"
+            ))
+        };
+        entry("breaks = [\"judges:x\"]").unwrap();
+        entry("breaks = [\"unit:x\"]\nunseen = \"why\"").unwrap();
+        entry("breaks = [\"unit:x\"]").unwrap_err();
+        entry("breaks = [\"judges:x\"]\nunseen = \"why\"").unwrap_err();
     }
 }

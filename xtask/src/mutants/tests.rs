@@ -1,6 +1,6 @@
 //! The runner, on a crate small enough to build in a second.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use super::*;
 use crate::test::suite;
@@ -14,6 +14,8 @@ pub fn unwatched() -> u32 {
     7
 }
 
+pub const LIMIT: u32 = 5;
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -25,16 +27,37 @@ mod tests {
     fn small_values_stay() {
         assert_eq!(super::clamp(3), 3);
     }
+
+    #[test]
+    fn the_limit_is_known() {
+        assert_eq!(super::LIMIT, 5);
+    }
 }
 "#;
 
 const FAULTS: &str = r#"
+shows = "crate::planted::is"
+
+[[switch]]
+file = "src/lib.rs"
+find = "pub fn clamp"
+replace = "mod planted;\npub fn clamp"
+
 [[mutant]]
 name = "found"
 file = "src/lib.rs"
 find = "value > 10"
 replace = "value > 100"
 breaks = ["unit:tests::large_values_are_clamped"]
+unseen = "no judge here"
+
+[[mutant]]
+name = "found-by-a-word"
+file = "src/lib.rs"
+find = "else { value }"
+replace = "else { value + u32::from(PLANTED) }"
+breaks = ["unit:tests::small_values_stay"]
+unseen = "no judge here"
 
 [[mutant]]
 name = "noticed-by-nobody"
@@ -42,6 +65,16 @@ file = "src/lib.rs"
 find = "    7"
 replace = "    8"
 breaks = ["unit:tests::small_values_stay"]
+unseen = "no judge here"
+
+[[mutant]]
+name = "found-alone"
+file = "src/lib.rs"
+find = "u32 = 5"
+replace = "u32 = if PLANTED { 6 } else { 5 }"
+breaks = ["unit:tests::the_limit_is_known"]
+unseen = "no judge here"
+alone = true
 
 [[mutant]]
 name = "does-not-build"
@@ -49,26 +82,23 @@ file = "src/lib.rs"
 find = "{ 10 }"
 replace = "{ ten }"
 breaks = ["unit:tests::large_values_are_clamped"]
-
-[[mutant]]
-name = "ambiguous"
-file = "src/lib.rs"
-find = "value "
-replace = "other"
-breaks = ["unit:tests::small_values_stay"]
+unseen = "no judge here"
+alone = true
 
 [[mutant]]
 name = "no-such-test"
 file = "src/lib.rs"
-find = "    7"
-replace = "    8"
+find = "u32 {\n    7"
+replace = "u32 {\n    8"
 breaks = ["unit:tests::nothing"]
+unseen = "no judge here"
+alone = true
 "#;
 
 struct Tiny<'a>(&'a Workspace);
 
 impl Tiny<'_> {
-    fn cargo(&self) -> std::process::Command {
+    fn cargo(&self) -> Command {
         let mut command = self.0.cargo("test");
         command.args(["--offline", "--lib"]);
         command
@@ -76,55 +106,75 @@ impl Tiny<'_> {
 }
 
 impl Subject for Tiny<'_> {
-    fn build(&mut self, _: &[Suite]) -> Result<bool> {
+    fn build(&mut self, woven: &Woven, _: &[Suite]) -> Result<bool> {
+        for (file, text) in woven {
+            fs::write(self.0.root.join(file), text)?;
+        }
         let report = suite::execute(self.cargo().arg("--no-run"), true, None)?;
         Ok(report.broken.is_empty())
     }
 
-    fn test(&mut self, _: Suite, _: &[&str]) -> Result<Report> {
-        suite::execute(self.cargo().args(["--", "--show-output"]), true, None)
+    fn test(&self, _: Suite, tests: &[&str], fault: usize) -> Result<Report> {
+        let mut command = self.cargo();
+        command
+            .env(weave::NUMBER, fault.to_string())
+            .args(["--", "--show-output", "--exact"])
+            .args(tests);
+        suite::execute(&mut command, true, None)
     }
 }
 
-fn crate_at(root: &Path) -> Vec<Mutant> {
+/// A crate to plant faults in, and what it is copied from.
+fn crate_at(root: &Path) -> Table {
     fs::create_dir_all(root.join("src")).unwrap();
     let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
     fs::write(root.join("Cargo.toml"), manifest).unwrap();
     fs::write(root.join("src/lib.rs"), SOURCE).unwrap();
-    let table = root.join("faults.toml");
-    fs::write(&table, FAULTS).unwrap();
-    table::read(&table).unwrap()
+    let switch = Workspace::here().unwrap().root.join(TABLE);
+    let switch = switch.with_file_name("planted.rs");
+    fs::copy(switch, root.join("src/planted.rs")).unwrap();
+    Table::parse(FAULTS).unwrap()
 }
 
 #[test]
 fn only_a_fault_that_breaks_what_it_should_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("tree");
-    let mutants = crate_at(&root);
+    let (original, root) = (folder.path().join("original"), folder.path().join("tree"));
+    crate_at(&original);
+    let table = crate_at(&root);
     let mut workspace = Workspace::here().unwrap();
-    workspace.root = root.clone();
+    workspace.root = root;
     workspace.target = Some(folder.path().join("build"));
     let mut subject = Tiny(&workspace);
-    let sound = baseline(&mutants, &mut subject).unwrap();
-    let mut found = |name: &str| {
-        let mutant = mutants.iter().find(|mutant| mutant.name == name).unwrap();
-        let result = plant(mutant, &root, &mut subject, &sound);
-        let text = fs::read_to_string(root.join("src/lib.rs")).unwrap();
-        assert_eq!(text, SOURCE, "{name} was left in place");
-        match result {
+    let all: Vec<&Mutant> = table.mutant.iter().collect();
+    let (alone, together): (Vec<&Mutant>, Vec<&Mutant>) = all.iter().partition(|fault| fault.alone);
+
+    let woven = weave(&original, &table, &together).unwrap();
+    assert!(subject.build(&woven, &[Suite::Unit]).unwrap());
+    let sound = baseline(&wanted(&all), &subject).unwrap();
+    let outcome = |fault: &Mutant, subject: &Tiny<'_>| {
+        let number = table.number(fault).unwrap();
+        match plant(fault, number, subject, &sound) {
             Ok(Finding::Found(broken)) => broken.join(" "),
             Ok(Finding::Skipped(why)) => why,
             Err(error) => format!("error: {error:#}"),
         }
     };
-    assert_eq!(found("found"), "unit:tests::large_values_are_clamped");
+    let found: Vec<String> = together
+        .iter()
+        .map(|fault| outcome(fault, &subject))
+        .collect();
     assert_eq!(
-        found("noticed-by-nobody"),
-        "error: expected to break unit:tests::small_values_stay; broke nothing"
+        found,
+        [
+            "unit:tests::large_values_are_clamped",
+            "unit:tests::small_values_stay",
+            "error: expected to break unit:tests::small_values_stay; broke nothing",
+        ]
     );
-    assert_eq!(found("does-not-build"), "error: does not build");
-    assert!(found("ambiguous").contains("found it 2 times"));
-    assert!(found("no-such-test").contains("does not exist"));
-    let whole = judge(&mutants, &root, &mut subject).unwrap();
-    assert_eq!(whole.to_string(), "1 passed, 4 failed, 0 skipped");
+    let no_such_test = alone.last().unwrap();
+    assert!(outcome(no_such_test, &subject).contains("does not exist"));
+
+    let whole = judge(&table, &all, &original, &mut subject).unwrap();
+    assert_eq!(whole.to_string(), "3 passed, 3 failed, 0 skipped");
 }

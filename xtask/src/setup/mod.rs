@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Lint,
     /// Loads programs and makes network namespaces.
     Kernel,
+    /// Measures, beside others.
+    Bench,
 }
 
 /// Sets the machine up and returns the workspace with the tools on its
@@ -33,6 +35,9 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<Workspace> {
     if needs.contains(&Need::Kernel) {
         kernel::check()?;
         packages::ensure(&workspace)?;
+    }
+    if needs.contains(&Need::Bench) {
+        packages::ensure_bench(&workspace)?;
     }
     if needs.contains(&Need::Lint) {
         toolchain::ensure(&workspace, &["rustfmt", "clippy"])?;

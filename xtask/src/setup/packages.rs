@@ -71,9 +71,42 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the benchmark calls besides.
+const BENCH_TOOLS: &[Tool] = &[
+    Tool {
+        command: "iptables-legacy",
+        package: "iptables",
+        why: "is a contender of the benchmark",
+    },
+    Tool {
+        command: "iptables-nft",
+        package: "iptables",
+        why: "is a contender of the benchmark",
+    },
+    Tool {
+        command: "ipset",
+        package: "ipset",
+        why: "is a contender of the benchmark",
+    },
+    Tool {
+        command: "iperf3",
+        package: "iperf3",
+        why: "measures throughput",
+    },
+];
+
 /// Installs the packages of the commands that are missing.
 pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<&Tool> = TOOLS
+    ensure_all(workspace, TOOLS)
+}
+
+/// The same for what the benchmark calls besides.
+pub(super) fn ensure_bench(workspace: &Workspace) -> Result<()> {
+    ensure_all(workspace, BENCH_TOOLS)
+}
+
+fn ensure_all(workspace: &Workspace, tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools
         .iter()
         .filter(|tool| workspace.which(tool.command).is_none())
         .collect();

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check there is, part by part.
 
+pub(crate) mod binaries;
 pub(crate) mod count;
 pub(crate) mod libtest;
 pub(crate) mod suite;
@@ -141,11 +142,10 @@ fn run_part(
     binaries: &mut Option<Binaries>,
 ) -> Result<Count> {
     let filter = args.filter.as_deref();
-    let all = args.only.contains(&Part::Mutants);
     let suite = match part {
         Part::Layers => return layers::run(&workspace.root),
         Part::Lint => return lint::run(workspace),
-        Part::Mutants => return mutants::run(workspace, filter, all),
+        Part::Mutants => return mutants::run(workspace, filter),
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
         Part::Verdict => Suite::Verdict,

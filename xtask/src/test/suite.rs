@@ -18,7 +18,7 @@ use clap::ValueEnum;
 
 use super::libtest::{Parser, Report};
 use crate::{
-    build::Binaries,
+    build::{Binaries, HOST},
     workspace::{Workspace, output, show_stderr},
 };
 
@@ -59,6 +59,15 @@ impl Suite {
         }
     }
 
+    /// How many tests run at a time for each processor. Those with namespaces
+    /// mostly wait, for the kernel and for packets that must not come.
+    const fn at_a_time(self) -> usize {
+        match self {
+            Self::Unit | Self::Golden | Self::Verdict | Self::Judges => 1,
+            Self::Kernel | Self::Netns => 3,
+        }
+    }
+
     /// Whether an integration test of `hostfw-tests` belongs to it.
     fn owns(self, test: &str) -> bool {
         match self {
@@ -70,40 +79,55 @@ impl Suite {
     }
 
     /// The arguments of `cargo test` for each of its runs. `lean`: only the
-    /// unit tests of what is shipped.
+    /// unit tests of libraries.
     fn runs(self, root: &Path, lean: bool) -> Result<Vec<Vec<String>>> {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        Ok(match self {
-            Self::Unit if lean => vec![words(
-                "--package hostfw-common --package hostfw-agent --lib",
-            )],
-            Self::Unit => vec![
-                words("--workspace --exclude hostfw-ebpf --lib --bins"),
-                words("--package hostfw-common --package hostfw-agent --doc"),
-            ],
-            Self::Golden => {
-                let tests = integration_tests(&root.join("hostfw-agent/tests"))?;
-                one_run("hostfw-agent", tests)
+        let targets: Vec<Vec<&str>> = match self {
+            Self::Unit if lean => vec![vec!["--lib"]],
+            Self::Unit => vec![vec!["--lib", "--bins"], vec!["--doc"]],
+            Self::Golden | Self::Judges | Self::Verdict | Self::Kernel | Self::Netns => {
+                let tests = self.tests(root)?;
+                if tests.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let of = |test: String| ["--test".to_owned(), test];
+                return Ok(vec![
+                    words(HOST).chain(tests.into_iter().flat_map(of)).collect(),
+                ]);
             }
-            Self::Judges => one_run(
-                "hostfw-proof",
-                integration_tests(&root.join("proof/tests"))?,
-            ),
-            Self::Verdict | Self::Kernel | Self::Netns => {
-                let mut tests = integration_tests(&root.join("tests/tests"))?;
-                tests.retain(|test| self.owns(test));
-                one_run("hostfw-tests", tests)
-            }
-        })
+        };
+        let run = |targets: Vec<&str>| words(HOST).chain(words(&targets)).collect();
+        Ok(targets.into_iter().map(run).collect())
     }
+
+    /// The names of its integration tests.
+    fn tests(self, root: &Path) -> Result<Vec<String>> {
+        let folder = match self {
+            Self::Unit => return Ok(Vec::new()),
+            Self::Golden => "hostfw-agent/tests",
+            Self::Judges => "proof/tests",
+            Self::Verdict | Self::Kernel | Self::Netns => "tests/tests",
+        };
+        let mut tests = integration_tests(&root.join(folder))?;
+        if folder == "tests/tests" {
+            tests.retain(|test| self.owns(test));
+        }
+        Ok(tests)
+    }
+}
+
+/// How many processors there are to run on.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn words<'a>(words: &'a [&str]) -> impl Iterator<Item = String> + use<'a> {
+    words.iter().map(|&word| word.to_owned())
 }
 
 /// Which tests of a suite to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Filter<'a> {
     All,
-    /// These names, as a whole.
-    Exactly(&'a [&'a str]),
     /// Names that hold the text.
     Containing(&'a str),
 }
@@ -134,11 +158,10 @@ impl Runner<'_> {
         }
         for mut command in commands {
             command.args(["--", "--show-output", "--color=never"]);
+            let threads = processors() * suite.at_a_time();
+            command.arg(format!("--test-threads={threads}"));
             match filter {
                 Filter::All => {}
-                Filter::Exactly(names) => {
-                    command.arg("--exact").args(names);
-                }
                 Filter::Containing(text) => {
                     command.arg(text);
                 }
@@ -148,35 +171,30 @@ impl Runner<'_> {
         Ok(report)
     }
 
-    /// Builds what [`run`](Self::run) runs; returns whether it builds.
-    pub(crate) fn build(&self, suite: Suite) -> Result<bool> {
-        for mut command in self.commands(suite)? {
-            let report = execute(command.arg("--no-run"), self.quiet, None)?;
-            if !report.broken.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn commands(&self, suite: Suite) -> Result<Vec<Command>> {
+    /// The calls of cargo that build the suite's binaries and run them.
+    pub(super) fn commands(&self, suite: Suite) -> Result<Vec<Command>> {
         let mut commands = Vec::new();
         for arguments in suite.runs(&self.workspace.root, self.lean)? {
             let mut command = self.workspace.cargo("test");
-            clear_settings(&mut command);
+            self.environment(&mut command);
             command.arg("--no-fail-fast").args(&arguments);
             if suite.in_sandbox() {
                 command.args(["--config", &sandbox_runner(self.workspace)?]);
             }
-            if let Some(binaries) = self.binaries {
-                command
-                    .env("HOSTFW_AGENT", &binaries.agent)
-                    .env("HOSTFW_CTL", &binaries.ctl);
-            }
-            command.envs(self.environment.iter().copied());
             commands.push(command);
         }
         Ok(commands)
+    }
+
+    /// Sets what the tests learn from their environment.
+    pub(super) fn environment(&self, command: &mut Command) {
+        clear_settings(command);
+        if let Some(binaries) = self.binaries {
+            command
+                .env("HOSTFW_AGENT", &binaries.agent)
+                .env("HOSTFW_CTL", &binaries.ctl);
+        }
+        command.envs(self.environment.iter().copied());
     }
 }
 
@@ -194,17 +212,6 @@ fn sandbox_runner(workspace: &Workspace) -> Result<String> {
     Ok(format!(
         "target.{host}.runner=[{xtask}, \"sandbox\", \"--\"]"
     ))
-}
-
-fn one_run(package: &str, tests: Vec<String>) -> Vec<Vec<String>> {
-    if tests.is_empty() {
-        return Vec::new();
-    }
-    let mut arguments = vec!["--package".to_owned(), package.to_owned()];
-    for test in tests {
-        arguments.extend(["--test".to_owned(), test]);
-    }
-    vec![arguments]
 }
 
 /// The names of the integration tests in a folder, sorted.
@@ -230,7 +237,7 @@ fn integration_tests(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs `cargo test` and reads its output.
+/// Runs `cargo test`, or a test binary, and reads its output.
 pub(crate) fn execute(
     command: &mut Command,
     quiet: bool,
@@ -242,8 +249,10 @@ pub(crate) fn execute(
         // A group of its own, so that the end of a run is the end of all of it.
         command.process_group(0);
     }
-    let mut child = command.spawn().context("cannot run cargo test")?;
-    let stdout = child.stdout.take().context("cargo's output is piped")?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let stdout = child.stdout.take().context("the output is piped")?;
     let stderr = child.stderr.take().map(show_stderr);
     let done = Arc::new(AtomicBool::new(false));
     let timed_out = Arc::new(AtomicBool::new(false));
@@ -266,7 +275,7 @@ pub(crate) fn execute(
     });
     let mut parser = Parser::default();
     for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("reading cargo's output")?;
+        let line = line.context("reading the tests' output")?;
         let line = String::from_utf8_lossy(&line);
         if parser.line(&line) && !quiet {
             println!("{line}");
@@ -277,7 +286,7 @@ pub(crate) fn execute(
         // It cannot panic; and the child must not be reaped while it may kill.
         let _ = watchdog.join();
     }
-    let status = child.wait().context("waiting for cargo test")?;
+    let status = child.wait().context("waiting for the tests")?;
     if let Some(stderr) = stderr {
         // It only shows; that it failed to is nothing to fail for.
         let _ = stderr.join();

@@ -272,7 +272,10 @@ impl Walk<'_> {
     fn rules(&mut self, endpoint: &Endpoint, list: List) -> ControlFlow<Decided> {
         let stage = list.stage();
         let packet = self.packet(list);
-        let table = endpoint.tables[list as usize][packet.family() as usize];
+        let id = endpoint.lists[list as usize][packet.family() as usize];
+        let Some(table) = self.image.list(id) else {
+            panic!("{list:?} of {endpoint:?}: no list");
+        };
         let reported = &mut self.reported;
         let decided = tables::decide(self.image, table, &packet, |entry| {
             reported.push((list, entry));

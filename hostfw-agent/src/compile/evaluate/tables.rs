@@ -1,15 +1,20 @@
-//! Looks a packet up in the tables of an image, as the programs do.
+//! Looks a packet up in the tables of an image, as the programs do, but for the
+//! short cuts: what those rely on is checked here.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hostfw_common::{
     endpoint::Family,
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, PolicyTable, Row, RuleEntry, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId},
+    index::{
+        CLASS_BASE, Dimension, ENTRY_NODE, LINE_ENTRIES, LINE_WORDS, NO_RULE, RECORD_FIRST,
+        RECORD_WORDS, Record, STRIDE_TRIE, node_entry, service_key, source_port_key,
+    },
+    policy::{Action, Dim, PolicyTable, RuleEntry, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
 };
 
-use crate::compile::image::Image;
+use crate::compile::image::{Image, Lines, Trie};
 
 /// What a list of rules sees of a packet.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +38,7 @@ impl Packet {
     }
 }
 
-/// A table that the image must hold is not there.
+/// Something that the image must hold is not there, or not true.
 #[derive(Debug)]
 pub(super) struct Broken;
 
@@ -41,7 +46,7 @@ pub(super) struct Broken;
 /// gets those that are reported, in order.
 pub(super) fn decide(
     image: &Image,
-    table: PolicyTable,
+    table: &PolicyTable,
     packet: &Packet,
     mut report: impl FnMut(RuleEntry),
 ) -> Result<Option<RuleEntry>, Broken> {
@@ -49,22 +54,16 @@ pub(super) fn decide(
     if count == 0 {
         return Ok(None);
     }
-    let rows = rows(image, table, packet).ok_or(Broken)?;
-    let logs = match table.flags & TABLE_HAS_LOG {
-        0 => &Row::EMPTY,
-        _ => image.rows.get(table.log_row as usize).ok_or(Broken)?,
-    };
+    let entries = image.rules_of(table).ok_or(Broken)?;
+    let matching = matching(image, table, packet).ok_or(Broken)?;
     let mut start = 0;
-    for number in matching(&rows) {
+    for number in bits(&matching) {
         if number < start {
             continue;
         }
-        let first = table.first_rule as usize;
-        let entry = *image.rules.get(first + number).ok_or(Broken)?;
+        let entry = *entries.get(number).ok_or(Broken)?;
         let action = Action::from_number(entry.action).ok_or(Broken)?;
-        if number >= count || logs.contains(number) != (action == Action::Log) {
-            return Err(Broken);
-        }
+        let mut reported = true;
         match action {
             Action::Allow | Action::Deny | Action::TierDeny => return Ok(Some(entry)),
             Action::Log => report(entry),
@@ -72,12 +71,17 @@ pub(super) fn decide(
                 report(entry);
                 start = usize::from(entry.next);
             }
-            Action::Pass | Action::Skip => start = usize::from(entry.next),
+            Action::Pass | Action::Skip => {
+                reported = false;
+                start = usize::from(entry.next);
+            }
         }
-        // A list without the flag is searched once only, and no search goes
-        // back.
+        // Lists without the flags are searched in ways that miss these. No
+        // search goes back.
         let jumps = action.jumps();
-        if jumps && (table.flags & TABLE_HAS_JUMP == 0 || start <= number || start > count) {
+        if reported && table.flags & TABLE_HAS_LOG == 0
+            || jumps && (table.flags & TABLE_HAS_JUMP == 0 || start <= number || start > count)
+        {
             return Err(Broken);
         }
     }
@@ -114,62 +118,188 @@ pub(super) fn failsafe(
     }
 }
 
-/// The rules whose bits are set in all rows, in order.
-fn matching<'a>(rows: &'a [&Row; 4]) -> impl Iterator<Item = usize> + 'a {
-    let live = rows.iter().fold(u64::MAX, |live, row| live & row.summary);
-    bits(live).flat_map(move |word| {
-        let common = rows
-            .iter()
-            .fold(u64::MAX, |common, row| common & row.words[word]);
-        bits(common).map(move |bit| word * 64 + bit)
-    })
+/// The bits of the rules that match; `None` if the image does not hold what it
+/// must.
+fn matching(image: &Image, table: &PolicyTable, packet: &Packet) -> Option<Vec<u64>> {
+    let bases = Dim::ALL
+        .into_iter()
+        .map(|dimension| base(image, table, dimension))
+        .collect::<Option<Vec<_>>>()?;
+    let list = Record {
+        line: image.rows.get(table.rows)?,
+    };
+    let common = and(&bases);
+    let first = first(&common);
+    if list.first() != first || table.first != first || !names(list, &common) {
+        return None;
+    }
+    let mut rows = Vec::new();
+    for (dimension, base) in Dim::ALL.into_iter().zip(&bases) {
+        let class = class(image, table, dimension, packet)?;
+        let (record, row) = row(&image.rows, class, base)?;
+        let mut others = bases.clone();
+        others[dimension as usize].clone_from(&row);
+        let clears = row.iter().zip(base).any(|(row, base)| base & !row != 0);
+        // The record of all base rows knows no list, and the list knows its
+        // first rule.
+        let is_first = class == CLASS_BASE || record.first() == self::first(&and(&others));
+        if record.clears() != clears || !is_first {
+            return None;
+        }
+        rows.push(row);
+    }
+    Some(and(&rows))
+}
+
+/// A base row.
+fn base(image: &Image, table: &PolicyTable, dimension: Dim) -> Option<Vec<u64>> {
+    let first = table.base_row(dimension);
+    let lines = (first..first + table.lines()).map(|line| image.rows.get(line));
+    let words = lines.map(|line| line.map(|line| line.words));
+    Some(words.collect::<Option<Vec<_>>>()?.concat())
+}
+
+/// The record and the row of a class.
+fn row<'a>(rows: &'a Lines, class: u32, base: &[u64]) -> Option<(Record<'a>, Vec<u64>)> {
+    let line = rows.get(class)?;
+    let record = Record { line };
+    let mut row = base.to_vec();
+    let mut next = class;
+    for number in bits(&[record.lines().into()]) {
+        next += 1;
+        let words = number * LINE_WORDS..(number + 1) * LINE_WORDS;
+        let line = rows.get(next)?;
+        row.get_mut(words)?.copy_from_slice(&line.words);
+    }
+    let differing: Vec<u64> = row.iter().zip(base).map(|(a, b)| a ^ b).collect();
+    names(record, &differing).then_some((record, row))
+}
+
+/// Whether a record names those of the words that are not 0.
+fn names(record: Record<'_>, words: &[u64]) -> bool {
+    let named = &record.line.words[RECORD_WORDS..RECORD_FIRST];
+    let found = (0..words.len()).filter(|&word| words[word] != 0);
+    bits(named).eq(found)
+}
+
+fn and(rows: &[Vec<u64>]) -> Vec<u64> {
+    let words = rows.iter().map(Vec::len).min().unwrap_or(0);
+    (0..words)
+        .map(|word| rows.iter().fold(u64::MAX, |all, row| all & row[word]))
+        .collect()
+}
+
+/// The first rule that has a bit.
+fn first(row: &[u64]) -> u32 {
+    bits(row).next().map_or(NO_RULE, |rule| rule as u32)
 }
 
 /// The positions of the bits that are set.
-fn bits(word: u64) -> impl Iterator<Item = usize> {
-    (0..64).filter(move |bit| word >> bit & 1 == 1)
+fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
+    let bits = words.iter().zip((0..).step_by(64));
+    bits.flat_map(|(word, start)| {
+        let set = (0..64).filter(move |bit| word >> bit & 1 == 1);
+        set.map(move |bit| start + bit)
+    })
 }
 
-/// The packet's row in each dimension.
-fn rows<'a>(image: &'a Image, table: PolicyTable, packet: &Packet) -> Option<[&'a Row; 4]> {
-    let numbers = [
-        address(image, table.source(), packet.source)?,
-        address(image, table.destination(), packet.destination)?,
-        service(image, table.source(), packet.protocol, packet.service)?,
-        service(image, table.destination(), 0, packet.source_port)?,
-    ];
-    let mut rows = [&Row::EMPTY; 4];
-    for (row, number) in rows.iter_mut().zip(numbers) {
-        *row = image.rows.get(number as usize)?;
-    }
-    Some(rows)
-}
-
-fn address(image: &Image, table: u32, address: IpAddr) -> Option<u32> {
-    let table = TableId { number: table };
-    match address {
-        IpAddr::V4(address) => longest(&image.prefixes_v4, TABLE_BITS, 32, |length| PrefixV4 {
-            table,
-            address: first_bits(address.octets(), length),
-        }),
-        IpAddr::V6(address) => longest(&image.prefixes_v6, TABLE_BITS, 128, |length| PrefixV6 {
-            table,
-            address: first_bits(address.octets(), length),
-        }),
-    }
-}
-
-fn service(image: &Image, table: u32, protocol: u8, port: u16) -> Option<u32> {
-    let [high, low] = port.to_be_bytes();
-    let bits = PROTOCOL_BITS + PORT_BITS;
-    longest(&image.services, TABLE_BITS, bits, |length| {
-        let [protocol, high, low] = first_bits([protocol, high, low], length);
-        Service {
-            table: TableId { number: table },
-            protocol,
-            port: [high, low],
-            _pad: 0,
+/// The packet's class in a dimension, which the index, if there is one, and the
+/// trie must agree about.
+fn class(image: &Image, table: &PolicyTable, dimension: Dim, packet: &Packet) -> Option<u32> {
+    let place = &table.dimensions[dimension as usize];
+    let (key, class) = match dimension {
+        Dim::Source => address(image, place, packet.source)?,
+        Dim::Destination => address(image, place, packet.destination)?,
+        Dim::Service => {
+            let port = packet.service.to_be_bytes();
+            let class = service(image, place, packet.protocol, port)?;
+            (Some(service_key(packet.protocol, port)), class)
         }
+        Dim::SourcePort => {
+            let port = packet.source_port.to_be_bytes();
+            (Some(source_port_key(port)), service(image, place, 0, port)?)
+        }
+    };
+    let indexed = match key {
+        Some(key) => indexed(&image.index, place, key)? == class,
+        None => place.stride == STRIDE_TRIE,
+    };
+    indexed.then_some(class)
+}
+
+/// The class that the index leads to.
+fn indexed(index: &Lines, place: &Dimension, key: u32) -> Option<u32> {
+    let entry = |number: u32| -> Option<u32> {
+        let line = index.get(number / LINE_ENTRIES)?;
+        Some(line.entry(number % LINE_ENTRIES))
+    };
+    let mut shift = 32_u32.checked_sub(place.stride)?;
+    let mut found = match place.stride {
+        0 => place.root,
+        _ => entry(place.root * LINE_ENTRIES + (key >> shift))?,
+    };
+    while found & ENTRY_NODE != 0 {
+        shift = shift.checked_sub(8)?;
+        let node = index.get(found & !ENTRY_NODE)?;
+        found = entry(node_entry(node, key >> shift))?;
+    }
+    Some(found)
+}
+
+/// The key in the index, if the family has one, and the class by the trie.
+fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(Option<u32>, u32)> {
+    let table = place.table;
+    match address {
+        IpAddr::V4(address) => {
+            let class = of_table(&image.prefixes_v4, table, 32, |length| PrefixV4 {
+                table,
+                address: first_bits(address.octets(), length),
+            })?;
+            Some((Some(address.to_bits()), class))
+        }
+        IpAddr::V6(address) => {
+            let class = of_table(&image.prefixes_v6, table, 128, |length| PrefixV6 {
+                table,
+                address: first_bits(address.octets(), length),
+            })?;
+            Some((None, class))
+        }
+    }
+}
+
+fn service(image: &Image, place: &Dimension, protocol: u8, port: [u8; 2]) -> Option<u32> {
+    let [high, low] = port;
+    let table = place.table;
+    of_table(
+        &image.services,
+        table,
+        PROTOCOL_BITS + PORT_BITS,
+        |length| {
+            let [protocol, high, low] = first_bits([protocol, high, low], length);
+            Service {
+                table,
+                protocol,
+                port: [high, low],
+                _pad: 0,
+            }
+        },
+    )
+}
+
+/// The value of the longest prefix in a table of a trie.
+fn of_table<K: Ord>(
+    trie: &Trie<K>,
+    table: TableId,
+    bits: u32,
+    key: impl Fn(u32) -> K,
+) -> Option<u32> {
+    let classes = trie.get(&table)?;
+    let mut lengths = (0..=bits).rev();
+    lengths.find_map(|length| {
+        let wanted = (key(length), TABLE_BITS + length);
+        let found = classes
+            .binary_search_by(|class| (&class.key, class.length).cmp(&(&wanted.0, wanted.1)));
+        found.ok().map(|at| classes[at].class)
     })
 }
 
@@ -217,10 +347,10 @@ mod tests {
         };
         let image = Image::default();
         let mut table = PolicyTable::default();
-        let found = decide(&image, table, &packet, |_| ());
+        let found = decide(&image, &table, &packet, |_| ());
         assert!(matches!(found, Ok(None)));
         table.rule_count = 1;
-        let found = decide(&image, table, &packet, |_| ());
+        let found = decide(&image, &table, &packet, |_| ());
         assert!(matches!(found, Err(Broken)));
     }
 }

@@ -68,7 +68,7 @@ impl Diff {
         let before: BTreeMap<ObjectRef, Resource> = stored
             .objects
             .iter()
-            .map(|accepted| (accepted.resource.object_ref(), accepted.resource.clone()))
+            .map(|accepted| (accepted.resource.object_ref(), (*accepted.resource).clone()))
             .collect();
         for problem in &stored.problems {
             writeln!(streams.warnings, "Warning: left out: {}", problem.message)?;

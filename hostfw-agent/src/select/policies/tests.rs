@@ -64,7 +64,7 @@ fn normal(name: &str, tier: &str) -> Policy {
         tier: tier.to_owned(),
         stage: model::Stage::Normal,
         apply_on_forward: false,
-        egress: Some(Vec::new()),
+        egress: Some([].into()),
         ..policy(name, 10.0, "")
     }
 }
@@ -130,7 +130,7 @@ fn a_policy_is_in_the_lists_of_its_stage_and_directions() {
     egress_only.ingress = None;
     let mut untracked_out = ingress_only("untracked-out", model::Stage::Untracked);
     untracked_out.ingress = None;
-    untracked_out.egress = Some(Vec::new());
+    untracked_out.egress = Some([].into());
     let all = [
         ingress_only("untracked", model::Stage::Untracked),
         untracked_out,

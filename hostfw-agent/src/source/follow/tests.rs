@@ -169,3 +169,39 @@ async fn a_link_in_the_path_that_is_switched_is_noticed() {
     fs::write(parent.path().join("two/a.yaml"), "x").unwrap();
     changes(&mut follower).await;
 }
+
+#[tokio::test]
+async fn what_one_writer_stores_is_told_when_the_lock_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    let lock = File::create(folder.path().join(LOCK)).unwrap();
+    lock.lock().unwrap();
+    fs::write(folder.path().join("a.yaml"), "x").unwrap();
+    // Far longer than a file by itself waits.
+    stays_quiet(&mut follower, ALONE * 20).await;
+    fs::write(folder.path().join("b.yaml"), "x").unwrap();
+    drop(lock);
+    changes(&mut follower).await;
+    assert!(!follower.has_changed());
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_let_go_of_hides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    let lock = File::create(folder.path().join(LOCK)).unwrap();
+    lock.lock().unwrap();
+    fs::write(folder.path().join("a.yaml"), "x").unwrap();
+    changes(&mut follower).await;
+}
+
+#[tokio::test]
+async fn a_file_on_its_way_into_place_is_no_change_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut follower = Follower::new(folder.path()).unwrap();
+    let on_its_way = folder.path().join(".hostfw-new-1-0");
+    fs::write(&on_its_way, "x").unwrap();
+    stays_quiet(&mut follower, Duration::from_millis(200)).await;
+    fs::rename(&on_its_way, folder.path().join("a.yaml")).unwrap();
+    changes(&mut follower).await;
+}

@@ -64,7 +64,7 @@ fn policy(resource: &Resource) -> model::Policy {
 
 #[track_caller]
 fn egress_rule(text: &str) -> model::Rule {
-    policy(&rule(text)).egress.expect("egress rules").remove(0)
+    policy(&rule(text)).egress.expect("egress rules")[0].clone()
 }
 
 #[track_caller]

@@ -74,7 +74,7 @@ fn defaults_of_a_policy() {
 #[test]
 fn types_are_inferred_from_the_rules() {
     let without_rules = policy(&gnp(""));
-    assert_eq!(without_rules.ingress, Some(Vec::new()));
+    assert_eq!(without_rules.ingress, Some([].into()));
     assert_eq!(without_rules.egress, None);
     let egress = policy(&gnp("egress: [{action: Allow}]"));
     assert!(egress.ingress.is_none() && egress.egress.is_some());
@@ -94,7 +94,7 @@ fn types_are_inferred_from_the_rules() {
         &gnp("types: [Egress], ingress: [{action: Pass, ipVersion: 5}]"),
         &["spec.ingress[0].ipVersion: expected 4 or 6, found 5"],
     );
-    assert_eq!(policy(&gnp("types: [Egress]")).egress, Some(Vec::new()));
+    assert_eq!(policy(&gnp("types: [Egress]")).egress, Some([].into()));
     refused(
         &gnp("types: [Egress, Egress]"),
         &["spec.types[1]: expected each type once, found Egress again"],

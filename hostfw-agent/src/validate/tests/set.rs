@@ -40,7 +40,7 @@ fn sets_hold_addresses_and_nets() {
     ));
     assert_eq!(namespaced.namespace.as_deref(), Some("ns1"));
     assert_eq!(namespaced.nets, global.nets);
-    assert_eq!(set(&resource("GlobalNetworkSet", "s", "")).nets, []);
+    assert_eq!(set(&resource("GlobalNetworkSet", "s", "")).nets, [].into());
     // More than a rule may hold.
     let many = vec!["10.0.0.1"; 10_000].join(",");
     set(&resource(

@@ -1,0 +1,248 @@
+//! The index: from prefixes with their classes to the nodes that lead from a
+//! key to its class.
+
+use hostfw_common::index::{
+    Dimension, ENTRY_NODE, LINE_ENTRIES, Line, NODE_BASE, NODE_ENTRIES, NODE_OWN, NODE_STARTS,
+    STRIDE_TRIE,
+};
+
+use super::{
+    dimension::{Key as _, Narrow},
+    store::{Full, Store},
+};
+
+/// An address dimension with more stretches than this begins with 2^16 entries
+/// (4096 lines), which spares one node on the way; others begin with 2^8.
+pub(super) const LARGE: usize = 512;
+
+/// Keys from one on up to that of the next stretch, and their class.
+pub(super) type Stretch = (u32, u32);
+
+/// The stretches of keys that prefixes with their classes make, in order. Each
+/// has another class than the one before it.
+pub(super) fn stretches(prefixes: &[(Narrow, u32)]) -> Vec<Stretch> {
+    let mut found = Stretches::default();
+    let mut path: Vec<(Narrow, u32)> = Vec::new();
+    for &(key, class) in prefixes {
+        leave(&mut path, &mut found, |above| !above.contains(key));
+        found.begin(key.first(), class);
+        path.push((key, class));
+    }
+    leave(&mut path, &mut found, |_| true);
+    found.found
+}
+
+/// Goes up, out of what `is_left` says.
+fn leave(path: &mut Vec<(Narrow, u32)>, found: &mut Stretches, is_left: impl Fn(Narrow) -> bool) {
+    while let Some((left, _)) = path.pop_if(|(above, _)| is_left(*above)) {
+        if let (Some(&(_, class)), Some(next)) = (path.last(), left.last().checked_add(1)) {
+            found.begin(next, class);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Stretches {
+    found: Vec<Stretch>,
+}
+
+impl Stretches {
+    /// What has begun at the same key is nothing after all.
+    fn begin(&mut self, first: u32, class: u32) {
+        self.found.pop_if(|(start, _)| *start == first);
+        if self.found.last().is_none_or(|&(_, last)| last != class) {
+            self.found.push((first, class));
+        }
+    }
+}
+
+/// Puts stretches into the index, whose root has one more reference then.
+/// `stride` is that of more than one stretch.
+///
+/// The dimension's table is for the caller to set.
+pub(super) fn build(
+    store: &mut Store,
+    stretches: &[Stretch],
+    stride: u32,
+) -> Result<Dimension, Full> {
+    let mut dimension = Dimension::default();
+    if let [(_, class)] = stretches {
+        dimension.root = *class;
+        return Ok(dimension);
+    }
+    dimension.stride = stride;
+    let mut builder = Builder {
+        store,
+        stretches,
+        at: 0,
+    };
+    let shift = KEY_BITS - stride;
+    let entries = (0..1_u32 << stride)
+        .map(|slot| builder.entry(slot << shift, shift))
+        .collect::<Result<Vec<u32>, Full>>()?;
+    dimension.root = intern(store, &mut pack(&entries), &entries, |_, _| ())?;
+    Ok(dimension)
+}
+
+/// Takes a reference away from what [`build`] has put there.
+pub(super) fn release(store: &mut Store, dimension: &Dimension) {
+    let has_lines = ![0, STRIDE_TRIE].contains(&dimension.stride);
+    if !has_lines || !store.release(dimension.root) {
+        return;
+    }
+    // What is free holds what it held.
+    let first = dimension.root * LINE_ENTRIES;
+    let mut left: Vec<u32> = (first..first + (1 << dimension.stride))
+        .map(|number| entry(store, number))
+        .collect();
+    while let Some(entry) = left.pop() {
+        let line = entry & !ENTRY_NODE;
+        if entry & ENTRY_NODE != 0 && store.release(line) {
+            left.extend(entries_of(store, line));
+        }
+    }
+}
+
+/// The entries of a node.
+fn entries_of(store: &Store, line: u32) -> Vec<u32> {
+    let Some(node) = store.lines().get(line) else {
+        return Vec::new();
+    };
+    let starts = &node.words[NODE_STARTS..NODE_BASE];
+    let count: u32 = starts.iter().map(|word| word.count_ones()).sum();
+    let base = node.words[NODE_BASE] as u32;
+    (base..base + count)
+        .map(|number| entry(store, number))
+        .collect()
+}
+
+/// The entry of this number, counted over the whole index.
+fn entry(store: &Store, number: u32) -> u32 {
+    let line = store.lines().get(number / LINE_ENTRIES);
+    line.map_or(0, |line| line.entry(number % LINE_ENTRIES))
+}
+
+/// Puts lines there, which have these entries. If they are there already, they
+/// have references to what the entries lead to, and need no others.
+fn intern(
+    store: &mut Store,
+    lines: &mut [Line],
+    entries: &[u32],
+    place: impl FnOnce(u32, &mut [Line]),
+) -> Result<u32, Full> {
+    let (first, new) = store.intern(lines, place)?;
+    if !new {
+        for entry in entries {
+            if entry & ENTRY_NODE != 0 {
+                store.release(entry & !ENTRY_NODE);
+            }
+        }
+    }
+    Ok(first)
+}
+
+/// Entries, 16 to a line.
+fn pack(entries: &[u32]) -> Vec<Line> {
+    entries
+        .chunks(LINE_ENTRIES as usize)
+        .map(|entries| {
+            let mut line = Line::EMPTY;
+            put(&mut line.words, entries);
+            line
+        })
+        .collect()
+}
+
+/// Entries, the lower half of a word first.
+fn put(words: &mut [u64], entries: &[u32]) {
+    for (word, pair) in words.iter_mut().zip(entries.chunks(2)) {
+        let high = pair.get(1).copied().unwrap_or(0);
+        *word = u64::from(pair[0]) | u64::from(high) << 32;
+    }
+}
+
+/// Bits of a key.
+const KEY_BITS: u32 = 32;
+/// Bits of a key that a node tells apart.
+const NODE_BITS: u32 = 8;
+
+/// Goes through stretches from the first key to the last.
+struct Builder<'a> {
+    store: &'a mut Store,
+    stretches: &'a [Stretch],
+    /// The stretch that holds the key that comes next, or the one before.
+    at: usize,
+}
+
+impl Builder<'_> {
+    /// The entry for the keys from `first` on that have the same upper bits,
+    /// but for `shift`.
+    fn entry(&mut self, first: u32, shift: u32) -> Result<u32, Full> {
+        if self.next() == u64::from(first) {
+            self.at += 1;
+        }
+        if self.next() >= u64::from(first) + (1 << shift) {
+            return Ok(self.stretches[self.at].1);
+        }
+        self.node(first, shift - NODE_BITS)
+    }
+
+    /// Where the next stretch begins.
+    fn next(&self) -> u64 {
+        let next = self.stretches.get(self.at + 1);
+        next.map_or(1 << KEY_BITS, |&(first, _)| first.into())
+    }
+
+    /// A node for the keys from `first` on: eight bits more, and then `shift`.
+    fn node(&mut self, first: u32, shift: u32) -> Result<u32, Full> {
+        let mut starts = [0; NODE_BASE - NODE_STARTS];
+        let mut entries: Vec<u32> = Vec::new();
+        let mut value = 0_u32;
+        while value < 1 << NODE_BITS {
+            let begin = first + (value << shift);
+            let entry = self.entry(begin, shift)?;
+            if entries.last() == Some(&entry) {
+                // The entry before has a reference already.
+                if entry & ENTRY_NODE != 0 {
+                    self.store.release(entry & !ENTRY_NODE);
+                }
+            } else {
+                starts[value as usize / 64] |= 1 << (value % 64);
+                entries.push(entry);
+            }
+            value += 1;
+            // Past all that lie whole in the stretch.
+            if entry & ENTRY_NODE == 0 {
+                let whole = (self.next() - u64::from(first)) >> shift;
+                value = value.max(whole.min(1 << NODE_BITS) as u32);
+            }
+        }
+        Ok(ENTRY_NODE | self.put(starts, &entries)?)
+    }
+
+    /// The line of a node.
+    fn put(&mut self, starts: [u64; 4], entries: &[u32]) -> Result<u32, Full> {
+        let mut node = Line::EMPTY;
+        node.words[NODE_STARTS..NODE_BASE].copy_from_slice(&starts);
+        let mut ahead = 0;
+        for (word, starts) in starts.iter().enumerate() {
+            node.words[NODE_BASE] |= u64::from(ahead) << (32 + 8 * word);
+            ahead += starts.count_ones();
+        }
+        let mut lines = vec![node];
+        // Where the entries begin, counted from the first of the node's line.
+        let within = if entries.len() <= NODE_ENTRIES {
+            put(&mut lines[0].words[NODE_OWN..], entries);
+            2 * NODE_OWN as u32
+        } else {
+            lines.extend(pack(entries));
+            LINE_ENTRIES
+        };
+        intern(self.store, &mut lines, entries, |line, lines| {
+            lines[0].words[NODE_BASE] |= u64::from(line * LINE_ENTRIES + within);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

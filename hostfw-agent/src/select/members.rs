@@ -1,0 +1,258 @@
+//! The addresses of many objects together, worked out from what they were
+//! before where little has changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ipnet::IpNet;
+
+/// What selectors stood for, for [`select_with`](super::select_with).
+///
+/// Whatever is in it, the selections that are made with it are the same.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// By the texts of selector and not-selector.
+    unions: HashMap<(String, Option<String>), Union>,
+    round: u64,
+}
+
+impl Cache {
+    /// Begins a selection.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    /// Ends a selection: what it did not ask for is forgotten.
+    pub(super) fn end(&mut self) {
+        let round = self.round;
+        self.unions.retain(|_, union| union.round == round);
+    }
+
+    /// The addresses of all parts, sorted, each once.
+    pub(super) fn union(
+        &mut self,
+        key: &(String, Option<String>),
+        parts: Vec<Arc<[IpNet]>>,
+    ) -> Arc<[IpNet]> {
+        let union = match self.unions.get_mut(key) {
+            Some(union) => union,
+            None => self.unions.entry(key.clone()).or_default(),
+        };
+        union.round = self.round;
+        union.become_of(parts)
+    }
+}
+
+/// The union of some lists.
+#[derive(Debug, Default)]
+struct Union {
+    parts: Vec<Arc<[IpNet]>>,
+    all: Arc<[IpNet]>,
+    /// When it was last asked for.
+    round: u64,
+}
+
+impl Union {
+    fn become_of(&mut self, parts: Vec<Arc<[IpNet]>>) -> Arc<[IpNet]> {
+        let (removed, added) = exchanged(&self.parts, &parts);
+        // About where sorting everything is less work.
+        if (removed.len() + added.len()) * 8 > self.all.len() {
+            let mut all = parts.concat();
+            all.sort_unstable();
+            all.dedup();
+            if *all != *self.all {
+                self.all = all.into();
+            }
+        } else {
+            self.exchange(&removed, &added, &parts);
+        }
+        self.parts = parts;
+        Arc::clone(&self.all)
+    }
+
+    /// Takes away what was in the parts that are gone and is in none of those
+    /// that are there, and adds what is new. Both are sorted.
+    fn exchange(&mut self, removed: &[IpNet], added: &[IpNet], parts: &[Arc<[IpNet]>]) {
+        let mut gone = removed.to_vec();
+        gone.retain(|net| added.binary_search(net).is_err());
+        gone.dedup();
+        if !gone.is_empty() {
+            let mut held = vec![false; gone.len()];
+            for net in parts.iter().flat_map(|part| part.iter()) {
+                if let Ok(index) = gone.binary_search(net) {
+                    held[index] = true;
+                }
+            }
+            let mut held = held.iter();
+            gone.retain(|_| held.next() == Some(&false));
+        }
+        let mut new = added.to_vec();
+        new.retain(|net| self.all.binary_search(net).is_err());
+        new.dedup();
+        if gone.is_empty() && new.is_empty() {
+            return;
+        }
+        // In stretches, between one change and the next.
+        let mut all = Vec::with_capacity(self.all.len() + new.len() - gone.len());
+        let mut rest = &self.all[..];
+        let (mut gone, mut new) = (gone.iter().peekable(), new.iter().peekable());
+        loop {
+            let first_gone = match (gone.peek(), new.peek()) {
+                (None, None) => break,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some(gone), Some(new)) => gone < new,
+            };
+            let Some(next) = (if first_gone { gone.next() } else { new.next() }) else {
+                break;
+            };
+            let (before, behind) = rest.split_at(rest.partition_point(|net| net < next));
+            all.extend_from_slice(before);
+            if first_gone {
+                rest = behind.get(1..).unwrap_or_default();
+            } else {
+                all.push(*next);
+                rest = behind;
+            }
+        }
+        all.extend_from_slice(rest);
+        self.all = all.into();
+    }
+}
+
+/// What the parts hold that are only among the old ones, or only among the new
+/// ones; sorted. A part is the same if it is the same allocation.
+fn exchanged(old: &[Arc<[IpNet]>], new: &[Arc<[IpNet]>]) -> (Vec<IpNet>, Vec<IpNet>) {
+    let mut count: HashMap<*const IpNet, isize> = HashMap::new();
+    for part in old {
+        *count.entry(part.as_ptr()).or_default() += 1;
+    }
+    for part in new {
+        *count.entry(part.as_ptr()).or_default() -= 1;
+    }
+    let mut only = |parts: &[Arc<[IpNet]>], sign: isize| {
+        let mut nets = Vec::new();
+        for part in parts {
+            if let Some(count) = count.get_mut(&part.as_ptr())
+                && *count * sign > 0
+            {
+                *count -= sign;
+                nets.extend_from_slice(part);
+            }
+        }
+        nets.sort_unstable();
+        nets
+    };
+    (only(old, 1), only(new, -1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 10.0.x.y/32, from numbers.
+    fn part(numbers: impl IntoIterator<Item = u16>) -> Arc<[IpNet]> {
+        numbers
+            .into_iter()
+            .map(|number| {
+                let [high, low] = number.to_be_bytes();
+                IpNet::from(std::net::IpAddr::from([10, 0, high, low]))
+            })
+            .collect()
+    }
+
+    /// What the union is to be.
+    fn plain(parts: &[Arc<[IpNet]>]) -> Vec<IpNet> {
+        let all: std::collections::BTreeSet<IpNet> =
+            parts.iter().flat_map(|part| part.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    fn key() -> (String, Option<String>) {
+        ("all()".to_owned(), None)
+    }
+
+    #[test]
+    fn a_union_follows_its_parts() {
+        let mut cache = Cache::default();
+        let mut parts = vec![part(0..1000), part((500..1500).rev()), part([])];
+        let mut step = |parts: &[Arc<[IpNet]>]| {
+            cache.begin();
+            let union = cache.union(&key(), parts.to_vec());
+            cache.end();
+            assert_eq!(union[..], plain(parts));
+            union
+        };
+        let first = step(&parts);
+        assert!(Arc::ptr_eq(&first, &step(&parts)));
+        // Another copy of the same, and another order.
+        parts[0] = part(0..1000);
+        parts.swap(0, 2);
+        assert!(Arc::ptr_eq(&first, &step(&parts)));
+        // One goes that another part holds, too; one that no other does; and
+        // some come, at both ends and in the middle.
+        parts[2] = part((0..1000).filter(|number| *number != 700));
+        assert!(Arc::ptr_eq(&first, &step(&parts)));
+        parts[2] = part((1..1000).filter(|number| *number != 300));
+        step(&parts);
+        parts[0] = part([0, 1200, 1500, 40000]);
+        step(&parts);
+        // The same part twice, then once, then not at all.
+        let twice = part([7, 2000]);
+        for count in [2, 1, 0] {
+            let mut parts = parts.clone();
+            parts.resize(parts.len() + count, Arc::clone(&twice));
+            step(&parts);
+        }
+        parts.clear();
+        step(&parts);
+    }
+
+    #[test]
+    fn random_exchanges_give_what_sorting_gives() {
+        let mut cache = Cache::default();
+        let mut state = 1_u64;
+        let mut random = move |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut parts: Vec<_> = (0..10).map(|n| part((n * 50)..(n * 50 + 100))).collect();
+        for _ in 0..500 {
+            let at = random(parts.len() as u64) as usize;
+            let mut numbers: Vec<u16> = parts[at]
+                .iter()
+                .map(|net| match net.addr() {
+                    std::net::IpAddr::V4(address) => {
+                        u16::from_be_bytes([address.octets()[2], address.octets()[3]])
+                    }
+                    std::net::IpAddr::V6(_) => 0,
+                })
+                .collect();
+            for _ in 0..random(4) {
+                if random(2) == 0 && !numbers.is_empty() {
+                    numbers.swap_remove(random(numbers.len() as u64) as usize);
+                } else {
+                    numbers.push(random(700) as u16);
+                }
+            }
+            parts[at] = part(numbers);
+            cache.begin();
+            let union = cache.union(&key(), parts.clone());
+            cache.end();
+            assert_eq!(union[..], plain(&parts));
+        }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let mut cache = Cache::default();
+        cache.begin();
+        cache.union(&key(), vec![part([1])]);
+        cache.end();
+        assert_eq!(cache.unions.len(), 1);
+        cache.begin();
+        cache.end();
+        assert!(cache.unions.is_empty());
+    }
+}

@@ -1,0 +1,186 @@
+//! How the classes of packets are found, and what is known of each.
+//!
+//! Two arrays hold nothing but [`Line`]s, as long as a cache line of most
+//! machines: [`INDEX`](crate::names::INDEX) leads from what a packet has in a
+//! [`Dimension`] to the number of its class, and
+//! [`ROWS`](crate::names::ROWS) holds a [record](Record) for each class and
+//! each list of rules. `policy` says what is done with them.
+//!
+//! # Index
+//!
+//! A key has 32 bits, the first to be decided by first: an IPv4 address; a
+//! protocol with destination port, or with ICMP type and code, or a source
+//! port as [`service_key`] has it. The first [`stride`](Dimension::stride) bits
+//! of the key pick one of 2^stride entries. An entry is a class, or else a node
+//! that tells apart the next eight bits, and so on. IPv6 addresses are
+//! longer: for them the trie is asked ([`STRIDE_TRIE`]).
+//!
+//! Entries are 32 bits each, 16 to a line: entry `n` is in line `n / 16`, and
+//! the lower half of a word comes first.
+
+use crate::{boundary, policy::TableId};
+
+/// Words of 64 bits in a line.
+pub const LINE_WORDS: usize = 8;
+/// Entries of an index in a line.
+pub const LINE_ENTRIES: u32 = 2 * LINE_WORDS as u32;
+/// Bits of rules in a line.
+pub const LINE_BITS: u32 = 64 * LINE_WORDS as u32;
+
+/// 64 bytes; what they mean depends on who points there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct Line {
+    /// The words.
+    pub words: [u64; LINE_WORDS],
+}
+
+impl Line {
+    /// A line of zeroes.
+    pub const EMPTY: Self = Self {
+        words: [0; LINE_WORDS],
+    };
+
+    /// The entry at this position, below [`LINE_ENTRIES`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry(&self, position: u32) -> u32 {
+        let word = self.words[(position / 2) as usize & (LINE_WORDS - 1)];
+        (word >> (position % 2 * 32)) as u32
+    }
+}
+
+/// [`Dimension::stride`] of a dimension whose classes are the values of a
+/// longest-prefix-match trie alone.
+pub const STRIDE_TRIE: u32 = 128;
+
+/// What is asked of a packet in one respect: where it comes from, say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct Dimension {
+    /// With stride 0 the entry for any key. Otherwise the line in which the
+    /// array of the first 2^stride entries begins; with [`STRIDE_TRIE`] 0.
+    pub root: u32,
+    /// The table that has the same classes by prefix, in
+    /// [`PREFIXES_V4`](crate::names::PREFIXES_V4),
+    /// [`PREFIXES_V6`](crate::names::PREFIXES_V6) or
+    /// [`SERVICES`](crate::names::SERVICES).
+    pub table: TableId,
+    /// 0, 8, 16 or [`STRIDE_TRIE`].
+    pub stride: u32,
+}
+
+/// Set in an entry that is a node: the rest is the number of its line in
+/// [`INDEX`](crate::names::INDEX). Otherwise the entry is a class: the number
+/// of the first line of its record in [`ROWS`](crate::names::ROWS).
+pub const ENTRY_NODE: u32 = 1 << 31;
+
+/// Words 0 to 3 of a node: a bit for each value of the eight bits that it tells
+/// apart, set if the entry is another one than that of the value before. Bit 0
+/// is set. Each stretch of equal entries is there once.
+pub const NODE_STARTS: usize = 0;
+/// Word 4 of a node. Lower half: the number of the entry of the first stretch,
+/// counted over the whole index; the others follow. Upper half: for each of the
+/// four words of starts the number of starts ahead of it, 8 bits each, lowest
+/// first.
+pub const NODE_BASE: usize = 4;
+/// From this word on a node holds its own entries if there are at most
+/// [`NODE_ENTRIES`]: word 4 then says so by the number of the first.
+pub const NODE_OWN: usize = 5;
+/// How many entries a node has room for.
+pub const NODE_ENTRIES: usize = 2 * (LINE_WORDS - NODE_OWN);
+
+/// The entry, counted over the whole index, that a node has for the eight bits
+/// `value` of a key (the upper ones do not matter).
+#[inline(always)]
+#[must_use]
+pub const fn node_entry(node: &Line, value: u32) -> u32 {
+    let word = (value >> 6 & 3) as usize;
+    let up_to = u64::MAX >> (63 - (value & 63));
+    let starts = (node.words[NODE_STARTS + word] & up_to).count_ones();
+    let base = node.words[NODE_BASE];
+    let ahead = (base >> (32 + 8 * word)) as u32 & 0xff;
+    (base as u32)
+        .wrapping_add(ahead)
+        .wrapping_add(starts)
+        .wrapping_sub(1)
+}
+
+/// The key of a protocol and port (or ICMP type and code) in the service
+/// dimension; with protocol 0 that of a source port. The port is in network
+/// byte order.
+///
+/// The two dimensions begin with what decides there: the protocol, or else the
+/// port.
+#[inline(always)]
+#[must_use]
+pub const fn service_key(protocol: u8, port: [u8; 2]) -> u32 {
+    u32::from_be_bytes([protocol, port[0], port[1], 0])
+}
+
+/// The key of a source port, in network byte order.
+#[inline(always)]
+#[must_use]
+pub const fn source_port_key(port: [u8; 2]) -> u32 {
+    u32::from_be_bytes([port[0], port[1], 0, 0])
+}
+
+/// Words 0 to 3 of a record. Of a class: bit `w` is set if word `w` of its row
+/// differs from the dimension's base row. Of a list: bit `w` is set if word `w`
+/// of all four base rows together is not 0.
+pub const RECORD_WORDS: usize = 0;
+/// Word 4 of a record. Lower half: the first rule that matches a packet of this
+/// class that has every other dimension's base row, or of a list: all four base
+/// rows; [`NO_RULE`] if none does. Upper half: flags of a class, `CLASS_*`.
+pub const RECORD_FIRST: usize = 4;
+/// Word 5 of the record of a class. Lower half: bit `l` is set if a word of
+/// line `l` of its row differs from the base row; these lines follow the
+/// record, whole, in order.
+pub const RECORD_LINES: usize = 5;
+
+/// No rule, where the number of one could be.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// Some bit that is set in the base row is not set in the row of this class.
+pub const CLASS_CLEARS: u32 = 1 << 0;
+
+/// The class of packets that have a dimension's base row. Line 0 of
+/// [`ROWS`](crate::names::ROWS) is [`BASE_RECORD`], whichever the dimension.
+pub const CLASS_BASE: u32 = 0;
+
+/// The record of [`CLASS_BASE`].
+pub const BASE_RECORD: Line = Line {
+    words: [0, 0, 0, 0, NO_RULE as u64, 0, 0, 0],
+};
+
+/// The first line of what is known of a class, or of a list, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The line.
+    pub line: &'a Line,
+}
+
+impl Record<'_> {
+    /// The first rule, or [`NO_RULE`]: see [`RECORD_FIRST`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn first(self) -> u32 {
+        self.line.words[RECORD_FIRST] as u32
+    }
+
+    /// Whether the class has [`CLASS_CLEARS`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn clears(self) -> bool {
+        (self.line.words[RECORD_FIRST] >> 32) as u32 & CLASS_CLEARS != 0
+    }
+
+    /// The lines that follow the record of a class: see [`RECORD_LINES`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn lines(self) -> u32 {
+        self.line.words[RECORD_LINES] as u32
+    }
+}
+
+boundary!(Line = 64, Dimension = 12);
