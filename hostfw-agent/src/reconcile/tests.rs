@@ -203,6 +203,7 @@ fn a_broken_file_leaves_its_last_good_objects_in_force() {
     assert!(programmed(&status)[0].1);
 
     // Also over a restart.
+    it.saver.wait();
     let mut again = reconciler(&folder, Fake::default());
     again.take_read(Ok(broken));
     assert!(again.reconcile(&interfaces));

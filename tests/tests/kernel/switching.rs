@@ -41,8 +41,8 @@ fn the_probes_tell_the_maps_that_decide() {
     let telling = telling_maps(&root.0);
     println!("{telling:?}");
     for name in [
-        names::ENDPOINTS,
         names::LISTS,
+        names::PREFIXES_V6,
         names::INDEX,
         names::ROWS,
         names::RULES,
