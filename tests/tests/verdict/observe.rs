@@ -159,6 +159,8 @@ fn untracked_deny_leaves_established_flows_as_they_are() {
     let (opens, answers) = (tcp(CLIENT, SERVER, SYN), tcp(SERVER, CLIENT, SYN | ACK));
     assert_eq!(passes(&lab, Hook::Xdp, &opens), For(RuleAllow));
     assert_eq!(passes(&lab, Hook::TcOut, &answers), For(Established));
+    let goes_on = tcp(CLIENT, SERVER, ACK);
+    assert_eq!(passes(&lab, Hook::Xdp, &goes_on), For(Established));
 
     let untracked = untracked("{action: Deny}", "");
     observe(&mut lab, &[ENDPOINT, &allow, &untracked]);
@@ -210,6 +212,8 @@ fn what_was_denied_counts_for_nothing_once_policy_is_enforced() {
     lab.enforce(ENDPOINT);
     assert_eq!(lab.judge(Hook::Xdp, &opens), NoMatch);
     assert_eq!(lab.judge(Hook::TcOut, &answers), Established);
+    let goes_on = tcp(CLIENT, SERVER, ACK);
+    assert_eq!(lab.judge(Hook::Xdp, &goes_on), Established);
     assert_eq!(lab.flow_counts(), (0, 1));
 
     lab.forget();
