@@ -416,12 +416,7 @@ extern "C" fn hostfw_decide_further(
     let Some((list, table)) = table(endpoint, headers, origin) else {
         return Reason::BrokenTable as u32;
     };
-    found(
-        go_on(list, table, headers, origin),
-        table,
-        headers,
-        origin,
-    ) as u32
+    found(go_on(list, table, headers, origin), table, headers, origin) as u32
 }
 
 /// The list of rules that the origin asks for, by the packet's family.

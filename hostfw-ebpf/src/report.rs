@@ -12,7 +12,7 @@ use hostfw_common::{
 
 use crate::{
     maps::{COUNTERS, EVENTS, STAGED},
-    parse::Headers,
+    parse::{Headers, WideAddress},
     trial,
 };
 
@@ -134,8 +134,19 @@ fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
         (*event).interface = origin.interface;
         (*event).endpoint = origin.endpoint;
         (*event).rule = *rule;
-        (*event).source = *headers.source;
-        (*event).destination = *headers.destination;
+        // In words: to copy bytes, the compiler calls a function.
+        let words = |address: WideAddress| {
+            let [high, low] = address.wide_words();
+            [
+                high as u32,
+                (high >> 32) as u32,
+                low as u32,
+                (low >> 32) as u32,
+            ]
+        };
+        let (source, destination) = (&raw mut (*event).source, &raw mut (*event).destination);
+        source.cast::<[u32; 4]>().write(words(headers.source));
+        destination.cast::<[u32; 4]>().write(words(headers.destination));
         (*event).source_port = if headers.is_icmp() {
             [0; 2]
         } else {
