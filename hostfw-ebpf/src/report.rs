@@ -146,7 +146,9 @@ fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
         };
         let (source, destination) = (&raw mut (*event).source, &raw mut (*event).destination);
         source.cast::<[u32; 4]>().write(words(headers.source));
-        destination.cast::<[u32; 4]>().write(words(headers.destination));
+        destination
+            .cast::<[u32; 4]>()
+            .write(words(headers.destination));
         (*event).source_port = if headers.is_icmp() {
             [0; 2]
         } else {

@@ -138,7 +138,7 @@ fn what_is_denied_passes_and_is_told_until_policy_is_enforced() -> Result<()> {
     let conditions = &status["endpoints"][0]["conditions"];
     assert!(
         entries(conditions).any(|one| one["type"] == "DenialsEnforced"
-            && one["status"] == "False"
+            && one["status"] == false
             && one["reason"] == "ObserveOnly"),
         "{status:#}"
     );
