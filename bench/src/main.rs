@@ -114,7 +114,7 @@ fn run(cli: &Cli) -> Result<()> {
             most: cli.most,
             rounds: cli.rounds.min(3),
             runs: 200_000,
-            seconds: 0.1,
+            seconds: 0.2,
             agent: cli.agent.clone(),
         }
     } else {

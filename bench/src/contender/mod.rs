@@ -4,7 +4,10 @@ pub(crate) mod hostfw;
 mod iptables;
 mod nft;
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use hostfw_agent::compile::image::Image;
@@ -96,6 +99,8 @@ pub(crate) struct Standing {
     pub(crate) contender: Contender,
     held: Held,
     flood: Driver,
+    /// Frames that took long enough, the last time.
+    frames: Cell<u32>,
 }
 
 /// Who holds the wire.
@@ -108,6 +113,11 @@ enum Held {
 const FIRST_FRAMES: u32 = 1 << 9;
 /// Frames of any.
 const MOST_FRAMES: f64 = 1e8;
+/// Share of the time wanted that a measurement may stay below.
+const ENOUGH: f64 = 0.7;
+/// How many times as many frames are tried next: what the first calls take says
+/// little of what a frame takes.
+const MOST_AT_ONCE: f64 = 16.0;
 /// Packets of each kind that a contender is tried with.
 const SAMPLES: usize = 200;
 
@@ -155,6 +165,7 @@ impl Standing {
             contender,
             held,
             flood: Driver::new(&Source::Flood, Then::Send, Template::NEW)?,
+            frames: Cell::new(FIRST_FRAMES),
         };
         standing
             .check(set)
@@ -234,25 +245,24 @@ impl Standing {
     /// Packets of a flood that it takes in a second, on one CPU with who sends
     /// them.
     pub(crate) fn rate(&self, seconds: f64) -> Result<f64> {
-        let send = |frames: u32| -> Result<f64> {
+        let mut frames = self.frames.get();
+        loop {
             let before = self.wire()?.received()?;
-            let elapsed = self.send(&self.flood, frames)?;
+            let elapsed = self.send(&self.flood, frames)?.as_secs_f64();
             let received = self.wire()?.received()? - before;
             ensure!(
                 received > 0,
                 "of {frames} packets none came to the interface"
             );
-            Ok(received as f64 / elapsed.as_secs_f64())
-        };
-        // A call costs milliseconds before its first frame, so the one that
-        // counts has to be long; how long a frame takes is known only after a
-        // short one.
-        let mut rate = send(FIRST_FRAMES)?;
-        for share in [0.1, 1.0] {
-            let frames = (rate * seconds * share).clamp(f64::from(FIRST_FRAMES), MOST_FRAMES);
-            rate = send(frames as u32)?;
+            // A call costs milliseconds before its first frame and behind its
+            // last, so the one that counts has to be long.
+            if elapsed >= seconds * ENOUGH || f64::from(frames) >= MOST_FRAMES {
+                self.frames.set(frames);
+                return Ok(received as f64 / elapsed);
+            }
+            let more = (seconds / elapsed).clamp(1.2, MOST_AT_ONCE);
+            frames = (f64::from(frames) * more).min(MOST_FRAMES) as u32;
         }
-        Ok(rate)
     }
 }
 

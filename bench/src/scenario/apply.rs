@@ -2,10 +2,10 @@
 //! kernel judges by it. The agent is the shipped one; the program that is
 //! attached is asked about a packet until its answer is the new one.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
-use hostfw_bench::shapes::{NODE, Net, Packet, RuleSet, Set, Shape, cidrs, flood};
+use hostfw_bench::shapes::{NODE, Net, Packet, RuleSet, Set, Shape, cidrs, flood, network_set};
 
 use super::{Effort, MANY_NETS, SEED};
 use crate::{
@@ -63,37 +63,52 @@ pub(crate) fn measure(effort: &Effort, record: &mut Record) -> Result<()> {
         });
     }
     drop(agent);
-    one_net(binary, rounds, record)
+    for objects in [100, 1] {
+        one_net(binary, rounds, objects, record)?;
+    }
+    Ok(())
 }
 
-fn one_net(binary: &std::path::Path, rounds: usize, record: &mut Record) -> Result<()> {
-    let mut nets = cidrs::v4(MANY_NETS, SEED);
-    let set =
-        |nets: &[Net]| RuleSet::new(Shape::Cluster, 10, SEED).with_set(Set::V4(nets.to_vec()));
+/// The networks as so many objects, a file each, of which one changes.
+fn one_net(binary: &Path, rounds: usize, objects: usize, record: &mut Record) -> Result<()> {
+    let nets = cidrs::v4(MANY_NETS, SEED);
     let packet = flood(0);
-    let without = set(&nets);
-    // In the middle, where nothing is spared by it.
-    nets.insert(MANY_NETS / 2, Net::of(packet.source, 32));
-    let with = set(&nets);
-    let (policies, set_of) = (without.policies_yaml(), RuleSet::set_yaml);
-    let texts = [set_of(&without), set_of(&with)];
-    let files = [("rules.yaml", &*policies), ("set.yaml", &*texts[0])];
-    let mut agent = Agent::start(binary, "one-net", &files)?;
-    let program = agent.program()?;
     let listed = Packet {
         source: nets[0].address,
         ..packet
     };
+    let all = Set::V4(nets).texts();
+    let policies = RuleSet::new(Shape::Cluster, 10, SEED)
+        .with_set(Set::V4(Vec::new()))
+        .policies_yaml();
+    let mut files = vec![("rules.yaml".to_owned(), policies)];
+    for (number, part) in all.chunks(MANY_NETS / objects).enumerate() {
+        let name = format!("listed-{number}");
+        let text = network_set(&name, part);
+        files.push((format!("{name}.yaml"), text));
+    }
+    // In the middle, where nothing is spared by it.
+    let (changed, without) = files[1 + objects / 2].clone();
+    let middle = without.len() / 2;
+    let line = without[middle..].find('\n').context("no line")? + middle + 1;
+    let (before, after) = without.split_at(line);
+    let net = Net::of(packet.source, 32);
+    let with = format!("{before}    - {net}\n{after}");
+
+    let borrowed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (&**name, &**text))
+        .collect();
+    let mut agent = Agent::start(binary, &format!("one-net-{objects}"), &borrowed)?;
+    let program = agent.program()?;
     agent.wait(&program, &packet, false, Instant::now())?;
     agent.wait(&program, &listed, true, Instant::now())?;
     let mut added = Vec::new();
     let mut removed = Vec::new();
     for _ in 0..rounds {
-        for (text, passes, samples) in [
-            (&texts[1], true, &mut added),
-            (&texts[0], false, &mut removed),
-        ] {
-            let begin = agent.replace("set.yaml", text)?;
+        for (text, passes, samples) in [(&with, true, &mut added), (&without, false, &mut removed)]
+        {
+            let begin = agent.replace(&changed, text)?;
             let took = agent.wait(&program, &packet, passes, begin)?;
             samples.push(took.as_secs_f64() * 1e3);
         }
@@ -101,11 +116,14 @@ fn one_net(binary: &std::path::Path, rounds: usize, record: &mut Record) -> Resu
     for (what, samples) in [("added to", added), ("removed from", removed)] {
         record.measure(Measure {
             id: "k",
-            name: format!("one network {what} a set of {MANY_NETS}"),
+            name: format!(
+                "one network {what} {MANY_NETS}, in sets of {}",
+                MANY_NETS / objects
+            ),
             unit: "ms",
             bound: Some(Bound::AtMost(20.0)),
             samples,
-            note: "one file of the store, replaced".to_owned(),
+            note: "one file of the store, replaced, holds the set".to_owned(),
         });
     }
     Ok(())

@@ -13,7 +13,7 @@ mod tests;
 pub use self::{
     cidrs::Net6,
     packets::{FLOOD_BASE, FLOOD_FACTOR, FLOOD_MASK, FLOOD_PORTS, NODE, beside_flood, flood},
-    resources::host_endpoint,
+    resources::{host_endpoint, network_set},
     rng::Rng,
     rule::{Net, Packet, Ports, Protocol, Rule},
 };

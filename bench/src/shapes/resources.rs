@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    RuleSet,
+    RuleSet, Set,
     rule::{Ports, Rule},
 };
 
@@ -40,21 +40,26 @@ impl RuleSet {
         text
     }
 
-    /// Its set, if it has one.
+    /// Its set, if it has one, as a single object.
     #[must_use]
     pub fn set_yaml(&self) -> String {
-        let mut text = String::new();
-        if let Some(set) = &self.set {
-            let _ = write!(
-                text,
-                "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {{name: listed, labels: {{set: listed}}}}\nspec:\n  nets:\n"
-            );
-            for net in set.texts() {
-                let _ = writeln!(text, "    - {net}");
-            }
-        }
-        text
+        let nets = self.set.as_ref().map(Set::texts);
+        nets.map_or_else(String::new, |nets| network_set("listed", &nets))
     }
+}
+
+/// A GlobalNetworkSet of these networks, one of those that rules with
+/// [`from_set`](Rule::from_set) mean: all that there are count together.
+#[must_use]
+pub fn network_set(name: &str, nets: &[String]) -> String {
+    let mut text = format!(
+        "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {{name: {name}, labels: {{set: listed}}}}\nspec:\n  nets:\n"
+    );
+    for net in nets {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    - {net}");
+    }
+    text
 }
 
 fn line(rule: &Rule) -> String {
