@@ -4,15 +4,16 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use hostfw_common::{
     endpoint::Family,
-    index::{BASE_RECORD, CLASS_BASE, Dimension, Line, STRIDE_TRIE},
+    index::{BASE_RECORD, CLASS_BASE, Dimension, LINE_WORDS, STRIDE_TRIE},
     limits::{MAX_INDEX_LINES, MAX_ROW_LINES},
     policy::{Dim, TableId},
     prefix::{PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
 };
 
 use super::{
-    digest::{DigestMap, Digester},
-    dimension::{Asked, Classes, Key, Narrow},
+    change::MANY_PREFIXES,
+    digest::{Digest, DigestMap, Digester},
+    dimension::{Asked, Classes, Narrow, TooManyWords},
     image::{Class, Image},
     index,
     limits::Limit,
@@ -28,15 +29,15 @@ use super::{
 /// Whatever is in it, the images that are made with it mean the same.
 pub struct Cache {
     pub(super) sets: Sets,
-    index: Store,
-    rows: Store,
-    dimensions: DigestMap<Held>,
+    pub(super) index: Store,
+    pub(super) rows: Store,
+    pub(super) dimensions: DigestMap<Held>,
     /// Records of lists, of the last compilation and of this one.
     records: [Vec<u32>; 2],
     tables: Tables,
     /// Of this compilation, by trie: entries that its dimensions have.
     prefixes: [usize; 3],
-    round: u64,
+    pub(super) round: u64,
 }
 
 impl fmt::Debug for Cache {
@@ -48,17 +49,33 @@ impl fmt::Debug for Cache {
 }
 
 /// A dimension that is in the arrays and the tries.
-struct Held {
-    dimension: Dimension,
+pub(super) struct Held {
+    pub(super) dimension: Dimension,
     /// Records of classes, each once.
-    classes: Vec<u32>,
-    trie: Table,
+    pub(super) classes: Vec<u32>,
+    pub(super) trie: Table,
+    /// Of how many sets its rules have, and of what classes depend on beside
+    /// what they ask.
+    pub(super) shape: Digest,
+    /// What the rules ask, if that is much.
+    pub(super) asked: Option<Asked>,
     /// When it was last asked for.
-    round: u64,
+    pub(super) round: u64,
 }
 
+/// Which dimension of a list it is.
+pub(super) struct Place<'a> {
+    pub(super) kind: Kind,
+    pub(super) bases: &'a Bases<'a>,
+    pub(super) row: Dim,
+}
+
+/// What of a dimension's classes is in the arrays: records, and prefixes with
+/// the record of their class.
+pub(super) type Recorded<K> = (Vec<u32>, Vec<(K, u32)>);
+
 /// A table of one of the tries.
-enum Table {
+pub(super) enum Table {
     V4(Arc<[Class<PrefixV4>]>),
     V6(Arc<[Class<PrefixV6>]>),
     Service(Arc<[Class<Service>]>),
@@ -142,14 +159,21 @@ impl Cache {
         row: Dim,
     ) -> Result<Dimension, Exceeded> {
         let mut digester = Digester::new(kind as u64);
-        digester.digest(asked.digest());
         // The first rules of classes depend on them.
         bases
             .others_of(row as usize)
             .for_each(|word| digester.word(word));
+        let mut shape = digester;
+        shape.digest(asked.shape());
+        let shape = shape.finish();
+        digester.digest(asked.digest());
         let digest = digester.finish();
         if !self.dimensions.contains_key(&digest) {
-            let held = self.hold(kind, asked, bases, row)?;
+            let place = Place { kind, bases, row };
+            let held = match self.former(shape, &asked) {
+                Some((former, changed)) => self.change(former, asked, &changed, &place)?,
+                None => self.hold(asked, shape, &place)?,
+            };
             self.dimensions.insert(digest, held);
         }
         let Some(held) = self.dimensions.get_mut(&digest) else {
@@ -168,67 +192,65 @@ impl Cache {
 
     fn hold(
         &mut self,
-        kind: Kind,
-        asked: Asked,
-        bases: &Bases<'_>,
-        row: Dim,
+        mut asked: Asked,
+        shape: Digest,
+        place: &Place<'_>,
     ) -> Result<Held, Exceeded> {
+        let kind = place.kind;
         let table = self.tables.take();
-        if kind == Kind::V6 {
-            let (classes, prefixes) = self.classes(asked, |prefix| prefix, bases, row)?;
-            let trie = prefixes.iter().map(|&(prefix, class)| Class {
-                key: PrefixV6 {
-                    table,
-                    address: prefix.to_v6(),
-                },
-                length: TABLE_BITS + prefix.len(),
-                class,
-            });
-            return Ok(Held {
-                dimension: Dimension {
-                    root: 0,
-                    table,
-                    stride: STRIDE_TRIE,
-                },
-                classes,
-                trie: Table::V6(trie.collect()),
-                round: NEVER,
-            });
-        }
-        let key = match kind {
-            Kind::SourcePort => Narrow::of_port,
-            Kind::V4 | Kind::V6 | Kind::Service => Narrow::of,
+        let (dimension, classes, trie) = if kind == Kind::V6 {
+            let found = asked.classify(|prefix| prefix, words());
+            let (classes, prefixes) = self.records(found, place)?;
+            let dimension = Dimension {
+                root: 0,
+                table,
+                stride: STRIDE_TRIE,
+            };
+            let v6 = prefixes.iter().map(|&of| of_v6(table, of));
+            (dimension, classes, Table::V6(v6.collect()))
+        } else {
+            let key = match kind {
+                Kind::SourcePort => Narrow::of_port,
+                Kind::V4 | Kind::V6 | Kind::Service => Narrow::of,
+            };
+            let found = asked.classify(key, words());
+            let (classes, prefixes) = self.records(found, place)?;
+            let dimension = self.index(kind, &prefixes)?;
+            let dimension = Dimension { table, ..dimension };
+            (dimension, classes, kind.table(table, &prefixes))
         };
-        let (classes, prefixes) = self.classes(asked, key, bases, row)?;
-        let stretches = index::stretches(&prefixes);
+        let is_kept = matches!(kind, Kind::V4 | Kind::V6) && asked.prefixes() >= MANY_PREFIXES;
+        Ok(Held {
+            dimension,
+            classes,
+            trie,
+            shape,
+            asked: is_kept.then_some(asked),
+            round: NEVER,
+        })
+    }
+
+    pub(super) fn index(
+        &mut self,
+        kind: Kind,
+        prefixes: &[(Narrow, u32)],
+    ) -> Result<Dimension, Exceeded> {
+        let stretches = index::stretches(prefixes);
         let stride = if kind == Kind::V4 && stretches.len() > index::LARGE {
             16
         } else {
             8
         };
-        let dimension = index::build(&mut self.index, &stretches, stride)
-            .map_err(|Full| full(Limit::IndexLines))?;
-        Ok(Held {
-            dimension: Dimension { table, ..dimension },
-            classes,
-            trie: kind.table(table, &prefixes),
-            round: NEVER,
-        })
+        index::build(&mut self.index, &stretches, stride).map_err(|Full| full(Limit::IndexLines))
     }
 
-    /// The records of a dimension's classes, and its prefixes with them.
-    fn classes<K: Key>(
+    /// Records classes.
+    pub(super) fn records<K>(
         &mut self,
-        asked: Asked,
-        key: impl Fn(Prefix) -> K,
-        bases: &Bases<'_>,
-        row: Dim,
-    ) -> Result<(Vec<u32>, Vec<(K, u32)>), Exceeded> {
-        // A line has at least one word that differs.
-        let words = Limit::RowLines.value() * Line::EMPTY.words.len();
-        let classes = asked
-            .classify(key, words)
-            .map_err(|_| full(Limit::RowLines))?;
+        classes: Result<Classes<K>, TooManyWords>,
+        place: &Place<'_>,
+    ) -> Result<Recorded<K>, Exceeded> {
+        let classes = classes.map_err(|TooManyWords| full(Limit::RowLines))?;
         let mut records = Vec::new();
         let mut numbers = Vec::new();
         for difference in classes.differences() {
@@ -236,7 +258,7 @@ impl Cache {
                 numbers.push(CLASS_BASE);
                 continue;
             }
-            let mut lines = bases.class(row as usize, difference);
+            let mut lines = place.bases.class(place.row as usize, difference);
             let (record, _) = self
                 .rows
                 .intern(&mut lines, |_, _| ())
@@ -304,11 +326,17 @@ impl Cache {
     }
 }
 
+/// How many words the differences of a dimension can have: a line has at least
+/// one of them.
+pub(super) const fn words() -> usize {
+    Limit::RowLines.value() * LINE_WORDS
+}
+
 /// No round has this number.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// One more than there can be.
-fn full(limit: Limit) -> Exceeded {
+pub(super) const fn full(limit: Limit) -> Exceeded {
     (limit, limit.value() + 1)
 }
 
@@ -334,15 +362,7 @@ impl Kind {
     /// The table of a trie with the prefixes.
     fn table(self, table: TableId, prefixes: &[(Narrow, u32)]) -> Table {
         if self == Self::V4 {
-            let v4 = prefixes.iter().map(|&(prefix, class)| Class {
-                key: PrefixV4 {
-                    table,
-                    address: prefix.first().to_be_bytes(),
-                },
-                length: TABLE_BITS + prefix.len(),
-                class,
-            });
-            return Table::V4(v4.collect());
+            return Table::V4(prefixes.iter().map(|&of| of_v4(table, of)).collect());
         }
         let services = prefixes.iter().map(|&(prefix, class)| {
             let [a, b, c, _] = prefix.first().to_be_bytes();
@@ -364,6 +384,30 @@ impl Kind {
             }
         });
         Table::Service(services.collect())
+    }
+}
+
+/// An entry of a table.
+pub(super) fn of_v4(table: TableId, (prefix, class): (Narrow, u32)) -> Class<PrefixV4> {
+    Class {
+        key: PrefixV4 {
+            table,
+            address: prefix.first().to_be_bytes(),
+        },
+        length: TABLE_BITS + prefix.len(),
+        class,
+    }
+}
+
+/// Likewise.
+pub(super) fn of_v6(table: TableId, (prefix, class): (Prefix, u32)) -> Class<PrefixV6> {
+    Class {
+        key: PrefixV6 {
+            table,
+            address: prefix.to_v6(),
+        },
+        length: TABLE_BITS + prefix.len(),
+        class,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What rules ask of a packet in one respect, and which classes of packets
 //! that makes: all packets of a class meet the criteria of the same rules.
 
+use std::collections::HashSet;
+
 use hostfw_common::prefix::PROTOCOL_BITS;
 
 use super::{
@@ -59,6 +61,17 @@ impl Narrow {
     pub(super) fn of(prefix: Prefix) -> Self {
         debug_assert!(prefix.len() <= 32);
         Self((prefix.bits() >> 96) as u64 * 64 + u64::from(prefix.len()))
+    }
+
+    /// A prefix of this length that begins at this key.
+    pub(super) const fn new(first: u32, len: u32) -> Self {
+        Self(first as u64 * 64 + len as u64)
+    }
+
+    /// The first `len` bits of it.
+    pub(super) fn shortened(self, len: u32) -> Self {
+        let mask = u32::MAX.checked_shl(32 - len).unwrap_or(0);
+        Self::new(self.first() & mask, len)
     }
 
     /// A prefix of ports of protocol 0 without the protocol.
@@ -144,11 +157,20 @@ pub(super) struct Asked {
     base: Vec<u64>,
     /// Of the criteria of all rules, in order.
     digester: Digester,
+    /// Of how many sets they have.
+    shape: Digester,
+    /// The group of each rule, or [`NO_GROUP`].
+    group_of: Vec<u32>,
 }
+
+/// Of a rule that asks nothing.
+const NO_GROUP: u32 = u32::MAX;
 
 /// Rules with the same criteria.
 struct Group {
     rules: Vec<u32>,
+    /// The sets that are asked for, in order.
+    sets: Vec<u32>,
     /// Of their numbers.
     digest: Digest,
     /// Sets of which one must contain the value and none does, and sets of
@@ -178,6 +200,8 @@ impl Default for Asked {
             prefixes: 0,
             base: Vec::new(),
             digester: Digester::new(3),
+            shape: Digester::new(5),
+            group_of: Vec::new(),
         }
     }
 }
@@ -192,7 +216,10 @@ impl Asked {
         self.base[word] |= u64::from(criteria.are_wide()) << (rule % 64);
         let digest = criteria.digest();
         self.digester.digest(digest);
-        if criteria.any_of.is_empty() && criteria.none_of.is_empty() {
+        let counts = [&criteria.any_of, &criteria.none_of].map(Vec::len);
+        self.shape.word((counts[0] as u64) << 32 | counts[1] as u64);
+        if counts == [0, 0] {
+            self.group_of.push(NO_GROUP);
             return;
         }
         let next = self.groups.len() as u32;
@@ -200,6 +227,7 @@ impl Asked {
         if number == next {
             self.groups.push(Group {
                 rules: Vec::new(),
+                sets: Vec::new(),
                 digest: 0,
                 objections: criteria.any_of.len() as i32,
                 wide: criteria.are_wide(),
@@ -211,6 +239,7 @@ impl Asked {
                 self.ask(set, number, adds);
             }
         }
+        self.group_of.push(number);
         let group = &mut self.groups[number as usize];
         group.rules.push(rule);
         group.digest ^= of_number(rule);
@@ -228,6 +257,7 @@ impl Asked {
             });
         }
         self.sets[number as usize].groups.push((group, adds));
+        self.groups[group as usize].sets.push(number);
     }
 
     /// The base row: the bits of the rules that accept almost everything. There
@@ -241,10 +271,43 @@ impl Asked {
         self.digester.finish()
     }
 
+    /// Of criteria with as many sets for each rule the same, whatever is in
+    /// them.
+    pub(super) fn shape(&self) -> Digest {
+        self.shape.finish()
+    }
+
     /// How many prefixes are asked for: as many as the classes can have at
     /// most, but for the first.
     pub(super) const fn prefixes(&self) -> usize {
         self.prefixes
+    }
+
+    /// Prefixes outside of which every rule accepts what it did when `before`
+    /// was asked, which has the same [`shape`](Self::shape). `None` if there are
+    /// more than `most`.
+    pub(super) fn changed(&self, before: &Self, most: usize) -> Option<Set> {
+        let mut compared = HashSet::new();
+        let mut changed = Vec::new();
+        for (&now, &then) in self.group_of.iter().zip(&before.group_of) {
+            if now == NO_GROUP || !compared.insert((now, then)) {
+                continue;
+            }
+            let now = &self.groups[now as usize].sets;
+            let then = &before.groups[then as usize].sets;
+            for (&now, &then) in now.iter().zip(then) {
+                let now = &self.sets[now as usize].set;
+                let then = &before.sets[then as usize].set;
+                if now != then {
+                    let differing = now.differing(then).take(most + 1);
+                    changed.extend(differing);
+                }
+                if changed.len() > most {
+                    return None;
+                }
+            }
+        }
+        Some(Set::new(changed))
     }
 
     /// The classes.
@@ -257,7 +320,7 @@ impl Asked {
     ///
     /// `words` is how many words all differences may have together.
     pub(super) fn classify<K: Key>(
-        self,
+        &mut self,
         key: impl Fn(Prefix) -> K,
         words: usize,
     ) -> Result<Classes<K>, TooManyWords> {
@@ -265,6 +328,42 @@ impl Asked {
         for (number, asking) in (0..).zip(&self.sets) {
             marks.extend(asking.set.iter().map(|&prefix| (key(prefix), number)));
         }
+        self.walk(marks, words)
+    }
+
+    /// The classes within some prefixes: those that [`classify`](Self::classify)
+    /// finds, but for prefixes that do not lie in them.
+    pub(super) fn classify_within<K: Key>(
+        &mut self,
+        key: impl Fn(Prefix) -> K,
+        within: &Set,
+        words: usize,
+    ) -> Result<Classes<K>, TooManyWords> {
+        let mut marks: Vec<(K, u32)> = Vec::new();
+        for (number, asking) in (0..).zip(&self.sets) {
+            for &place in within.iter() {
+                let touching = asking.set.touching(place);
+                marks.extend(touching.map(|prefix| (key(prefix), number)));
+            }
+        }
+        marks.sort();
+        marks.dedup();
+        let mut classes = self.walk(marks, words)?;
+        let within: Vec<K> = within.iter().map(|&prefix| key(prefix)).collect();
+        classes.prefixes.retain(|&(key, _)| {
+            let behind = within.partition_point(|&place| place <= key);
+            behind
+                .checked_sub(1)
+                .is_some_and(|last| within[last].contains(key))
+        });
+        Ok(classes)
+    }
+
+    fn walk<K: Key>(
+        &mut self,
+        mut marks: Vec<(K, u32)>,
+        words: usize,
+    ) -> Result<Classes<K>, TooManyWords> {
         // Each set is sorted already, and this finds what is.
         marks.sort();
         let above = marks.partition_point(|&(key, _)| key == K::ALL);
@@ -286,16 +385,17 @@ impl Asked {
         };
         walk.enter(K::ALL, all)?;
         for here in rest.chunk_by(|a, b| a.0 == b.0) {
-            walk.leave_up_to(here[0].0);
+            walk.leave_while(|level| !level.contains(here[0].0));
             walk.enter(here[0].0, here)?;
         }
+        walk.leave_while(|_| true);
         Ok(walk.found)
     }
 }
 
 /// A place in the tree of prefixes.
 struct Walk<'a, K> {
-    asked: Asked,
+    asked: &'a mut Asked,
     /// The prefixes that contain the place, longest last.
     path: Vec<Level<'a, K>>,
     /// So many of the path's prefixes are applied to the row.
@@ -319,18 +419,10 @@ struct Level<'a, K> {
 }
 
 /// The rules that differ from the base row.
+#[derive(Default)]
 struct Row {
     words: Vec<u64>,
     digest: Digest,
-}
-
-impl Default for Row {
-    fn default() -> Self {
-        Self {
-            words: Vec::new(),
-            digest: 0,
-        }
-    }
 }
 
 impl<'a, K: Key> Walk<'a, K> {
@@ -364,9 +456,9 @@ impl<'a, K: Key> Walk<'a, K> {
         Ok(())
     }
 
-    /// Goes up until what is there contains the key.
-    fn leave_up_to(&mut self, key: K) {
-        while let Some(left) = self.path.pop_if(|level| !level.key.contains(key)) {
+    /// Goes up, out of what `is_left` says.
+    fn leave_while(&mut self, is_left: impl Fn(K) -> bool) {
+        while let Some(left) = self.path.pop_if(|level| is_left(level.key)) {
             if self.applied > self.path.len() {
                 self.applied = self.path.len();
                 self.apply(left.marks, -1);
@@ -400,7 +492,7 @@ impl<'a, K: Key> Walk<'a, K> {
 
     /// Goes into the sets of some marks, or out of them with `times` -1.
     fn apply(&mut self, marks: &[(K, u32)], times: i32) {
-        let Asked { groups, sets, .. } = &mut self.asked;
+        let Asked { groups, sets, .. } = &mut *self.asked;
         for &(_, set) in marks {
             for &(number, adds) in &sets[set as usize].groups {
                 let group = &mut groups[number as usize];

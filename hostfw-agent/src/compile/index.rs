@@ -15,6 +15,9 @@ use super::{
 /// (4096 lines), which spares one node on the way; others begin with 2^8.
 pub(super) const LARGE: usize = 512;
 
+/// If more of the first entries than this change, all are made anew.
+const MOST_REPLACED: usize = 1024;
+
 /// Keys from one on up to that of the next stretch, and their class.
 pub(super) type Stretch = (u32, u32);
 
@@ -84,6 +87,60 @@ pub(super) fn build(
     Ok(dimension)
 }
 
+/// Puts another state of a dimension into the index in the place of one that
+/// [`build`] has put there. The two differ within `changed`, whose keys do not
+/// overlap; `within` gives the prefixes with their classes that begin at a key
+/// or between it and the last one, and ahead of them the class of the first key.
+///
+/// `None`, and nothing is done, if there is nothing to put it in the place of,
+/// or if too much of it changed.
+pub(super) fn replace(
+    store: &mut Store,
+    dimension: &Dimension,
+    changed: &[Narrow],
+    within: impl Fn(Narrow) -> Vec<(Narrow, u32)>,
+) -> Option<Result<Dimension, Full>> {
+    let Dimension { root, stride, .. } = *dimension;
+    if [0, STRIDE_TRIE].contains(&stride) || store.references(root) != 1 {
+        return None;
+    }
+    let shift = KEY_BITS - stride;
+    let mut slots: Vec<u32> = Vec::new();
+    for key in changed {
+        let [first, last] = [key.first(), key.last()].map(|key| key >> shift);
+        if (last - first) as usize + slots.len() > MOST_REPLACED {
+            return None;
+        }
+        slots.extend(first..=last);
+    }
+    slots.dedup();
+
+    let first = root * LINE_ENTRIES;
+    let mut entries: Vec<u32> = (first..first + (1 << stride))
+        .map(|number| entry(store, number))
+        .collect();
+    let mut left = Vec::new();
+    for slot in slots {
+        let prefix = Narrow::new(slot << shift, stride);
+        let stretches = stretches(&within(prefix));
+        let mut builder = Builder {
+            store,
+            stretches: &stretches,
+            at: 0,
+        };
+        let entry = match builder.entry(slot << shift, shift) {
+            Ok(entry) => entry,
+            Err(full) => return Some(Err(full)),
+        };
+        left.push(std::mem::replace(&mut entries[slot as usize], entry));
+    }
+    release_entries(store, left);
+    // The references of the former root's entries are this one's now.
+    store.release(root);
+    let placed = intern(store, &mut pack(&entries), &entries, |_, _| ());
+    Some(placed.map(|root| Dimension { root, ..*dimension }))
+}
+
 /// Takes a reference away from what [`build`] has put there.
 pub(super) fn release(store: &mut Store, dimension: &Dimension) {
     let has_lines = ![0, STRIDE_TRIE].contains(&dimension.stride);
@@ -92,9 +149,14 @@ pub(super) fn release(store: &mut Store, dimension: &Dimension) {
     }
     // What is free holds what it held.
     let first = dimension.root * LINE_ENTRIES;
-    let mut left: Vec<u32> = (first..first + (1 << dimension.stride))
+    let entries = (first..first + (1 << dimension.stride))
         .map(|number| entry(store, number))
         .collect();
+    release_entries(store, entries);
+}
+
+/// Takes a reference away from all nodes among the entries.
+fn release_entries(store: &mut Store, mut left: Vec<u32>) {
     while let Some(entry) = left.pop() {
         let line = entry & !ENTRY_NODE;
         if entry & ENTRY_NODE != 0 && store.release(line) {

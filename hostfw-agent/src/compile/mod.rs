@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod change;
 mod digest;
 mod dimension;
 pub mod evaluate;
@@ -59,7 +60,7 @@ use crate::{
 };
 
 // Every list of every endpoint may be another one.
-const _: () = assert!(MAX_ENDPOINTS * 2 * List::COUNT as u32 + 1 <= MAX_LISTS);
+const _: () = assert!(MAX_ENDPOINTS * 2 * (List::COUNT as u32) < MAX_LISTS);
 
 /// Compiles what a node is to enforce.
 ///

@@ -46,6 +46,11 @@ impl Prefix {
         }
     }
 
+    /// What [`to_v6`](Self::to_v6) and [`len`](Self::len) say.
+    pub(super) fn of_v6(address: [u8; 16], len: u32) -> Self {
+        Self::new(u128::from_be_bytes(address), len)
+    }
+
     /// A protocol, whatever its ports.
     pub(super) fn protocol(protocol: u8) -> Self {
         Self::service(protocol, 0, 0)

@@ -1,6 +1,6 @@
 //! Sets of prefixes that rules ask for.
 
-use std::{collections::HashMap, ops::Deref, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, ops::Deref, sync::Arc};
 
 use hostfw_common::endpoint::Family;
 use ipnet::IpNet;
@@ -57,6 +57,39 @@ impl Set {
     /// Of equal sets the same.
     pub(super) fn digest(&self) -> Digest {
         self.inner.digest
+    }
+
+    /// Prefixes that only one of the two has.
+    pub(super) fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Prefix> + 'a {
+        let mut a = self.iter().copied().peekable();
+        let mut b = other.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (first, second) = match (a.peek(), b.peek()) {
+                    (Some(first), Some(second)) => (*first, *second),
+                    _ => return a.next().or_else(|| b.next()),
+                };
+                match first.cmp(&second) {
+                    Ordering::Less => return a.next(),
+                    Ordering::Greater => return b.next(),
+                    Ordering::Equal => {
+                        a.next();
+                        b.next();
+                    }
+                }
+            }
+        })
+    }
+
+    /// Prefixes that contain this one, or that it contains.
+    pub(super) fn touching(&self, place: Prefix) -> impl Iterator<Item = Prefix> + '_ {
+        let within = self.partition_point(|&prefix| prefix < place);
+        let above = within.checked_sub(1).map(|last| self[last]);
+        let above = above.filter(|prefix| prefix.contains(place));
+        let within = self[within..].iter().copied();
+        above
+            .into_iter()
+            .chain(within.take_while(move |&prefix| place.contains(prefix)))
     }
 
     /// Whether a value is in the set, which no prefix is longer than.
@@ -168,6 +201,39 @@ mod tests {
         assert_ne!(set, nets(&["10.0.0.0/8", "11.0.0.0/32"]));
         assert_ne!(nets(&["10.0.0.0/8"]), nets(&["10.0.0.0/9"]));
         assert_ne!(nets(&[]), nets(&["0.0.0.0/0"]));
+    }
+
+    #[test]
+    fn differing_prefixes_are_those_of_one_set_only() {
+        let a = nets(&["10.0.0.0/8", "172.16.0.0/12", "192.0.2.1/32"]);
+        let b = nets(&["10.0.0.0/8", "172.16.0.0/16", "198.51.100.0/24"]);
+        let differing: Set = a.differing(&b).collect();
+        // The /16 lies in the /12.
+        let expected = nets(&["172.16.0.0/12", "192.0.2.1/32", "198.51.100.0/24"]);
+        assert_eq!(*differing, *expected);
+        assert_eq!(a.differing(&b).count(), 4);
+        assert_eq!(a.differing(&a).count(), 0);
+        assert_eq!(a.differing(&nets(&[])).count(), 3);
+    }
+
+    #[test]
+    fn touching_is_what_lies_above_and_below() {
+        let set = nets(&[
+            "9.0.0.0/8",
+            "10.0.0.0/8",
+            "11.0.0.0/16",
+            "11.9.0.0/16",
+            "12.0.0.0/8",
+        ]);
+        let touching = |text: &str| set.touching(nets(&[text])[0]).collect::<Set>();
+        assert_eq!(*touching("10.1.0.0/16"), *nets(&["10.0.0.0/8"]));
+        assert_eq!(*touching("10.0.0.0/8"), *nets(&["10.0.0.0/8"]));
+        assert_eq!(
+            *touching("11.0.0.0/8"),
+            *nets(&["11.0.0.0/16", "11.9.0.0/16"])
+        );
+        assert_eq!(*touching("13.0.0.0/8"), *nets(&[]));
+        assert_eq!(touching("0.0.0.0/0").len(), 5);
     }
 
     #[test]

@@ -90,6 +90,12 @@ impl Store {
         }
     }
 
+    /// How many references there are to what begins at a line.
+    pub(super) fn references(&self, first: u32) -> u32 {
+        let extent = self.extents.get(&first);
+        extent.map_or(0, |extent| extent.references)
+    }
+
     /// One reference less. Whether that was the last: then its lines are free,
     /// and hold what they held until something else is put there.
     pub(super) fn release(&mut self, first: u32) -> bool {

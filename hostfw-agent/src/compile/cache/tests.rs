@@ -1,7 +1,11 @@
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use hostfw_common::{stage::List, verdict::Direction};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     compile::{
@@ -37,14 +41,22 @@ fn with(rules: Vec<SelectedRule>) -> Selection {
 
 /// Whether TCP from there to a port is let in.
 fn allowed(image: &Image, source: u32, port: u16) -> bool {
+    allowed_from(image, Ipv4Addr::from_bits(source).into(), port)
+}
+
+fn allowed_from(image: &Image, source: IpAddr, port: u16) -> bool {
+    let destination = match source {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
     let question = Question {
         interface: "eth2".to_owned(),
         direction: Direction::Ingress,
         path: Path::Local,
         protocol: 6,
-        source: Ipv4Addr::from_bits(source).into(),
+        source,
         source_port: 40000,
-        destination: [10, 240, 0, 11].into(),
+        destination,
         destination_port: port,
         icmp: None,
         translated: None,
@@ -145,6 +157,97 @@ fn one_image_after_another_means_what_it_means_alone() {
     }
     compile_with(&with(Vec::new()), &mut cache).unwrap();
     // The record of all base rows, and that of the tier's default.
+    assert!(cache.rows.live() <= 1 + 1 + 4, "{}", cache.rows.live());
+    assert_eq!(cache.index.live(), 0);
+}
+
+/// A made-up network of either family, so that many of a few thousand nest.
+fn net(random: &mut Numbers) -> IpNet {
+    let bits = random.next();
+    if random.below(2) == 0 {
+        let length = 9 + random.below(24) as u8;
+        let address = Ipv4Addr::from_bits(bits as u32 & 0x0fff_ff0f);
+        return Ipv4Net::new(address, length).unwrap().trunc().into();
+    }
+    let length = 20 + random.below(109) as u8;
+    let address = Ipv6Addr::from_bits(u128::from(bits & 0x0fff_ffff_ffff_ff0f) << 64 | 7);
+    Ipv6Net::new(address, length).unwrap().trunc().into()
+}
+
+/// The prefixes of all tables of addresses, without the numbers that depend on
+/// what was compiled before.
+fn prefixes(image: &Image) -> BTreeSet<Vec<(u32, IpAddr)>> {
+    let v4 = image.prefixes_v4.values().map(|table| {
+        let prefixes = table.iter();
+        let prefixes = prefixes.map(|of| (of.length, IpAddr::from(of.key.address)));
+        prefixes.collect()
+    });
+    let v6 = image.prefixes_v6.values().map(|table| {
+        let prefixes = table.iter();
+        let prefixes = prefixes.map(|of| (of.length, IpAddr::from(of.key.address)));
+        prefixes.collect()
+    });
+    v4.chain(v6).collect()
+}
+
+#[test]
+fn a_large_set_that_changes_a_little_is_as_if_made_anew() {
+    let mut random = Numbers::new(12);
+    let mut cache = Cache::default();
+    let mut members: Vec<BTreeSet<IpNet>> = (0..2)
+        .map(|_| (0..3000).map(|_| net(&mut random)).collect())
+        .collect();
+    let mut replaced = 0;
+    for round in 0..25 {
+        let mut changed = Vec::new();
+        for _ in 0..random.below(6) {
+            let set = &mut members[random.below(2)];
+            let removed = set.iter().nth(random.below(set.len())).copied().unwrap();
+            // Sometimes what is above many others.
+            let short = [9, 12, 20][random.below(3)];
+            let added = match net(&mut random) {
+                IpNet::V4(net) if random.below(3) == 0 => {
+                    Ipv4Net::new(net.addr(), short).unwrap().trunc().into()
+                }
+                net @ (IpNet::V4(_) | IpNet::V6(_)) => net,
+            };
+            if random.below(2) == 0 {
+                set.remove(&removed);
+                changed.push(removed);
+            } else {
+                set.insert(added);
+                changed.push(added);
+            }
+        }
+        let [a, b] = [0, 1].map(|set| members[set].iter().copied().collect::<Arc<[IpNet]>>());
+        let mut both = of_members(RuleAction::Allow, Arc::clone(&a));
+        both.source.not_members = Arc::clone(&b);
+        let mut near = rule(RuleAction::Deny);
+        near.source.nets = ["10.0.0.0/9".parse().unwrap(), "::/12".parse().unwrap()].into();
+        let mut but = rule(RuleAction::Deny);
+        but.source.not_members = a;
+        let selected = with(vec![both, near, but, of_members(RuleAction::Allow, b)]);
+
+        let before = cache.index.lines().clone();
+        let image = compile_with(&selected, &mut cache).unwrap();
+        let alone = compile(&selected).unwrap();
+        assert_eq!(prefixes(&image), prefixes(&alone), "{round}");
+        let written = before.iter().zip(image.index.iter());
+        replaced += usize::from(written.filter(|(a, b)| a != b).count() < 200);
+        let sets = members.iter().flat_map(|set| {
+            let some = set.iter().skip(round).step_by(97).copied();
+            some.collect::<Vec<_>>()
+        });
+        for net in sets.chain(changed) {
+            let [first, last] = [net.network(), net.broadcast()];
+            for source in [first, last] {
+                let found = allowed_from(&image, source, 80);
+                assert_eq!(found, allowed_from(&alone, source, 80), "{round}: {source}");
+            }
+        }
+    }
+    assert!(replaced > 15, "{replaced} small changes of the index");
+    compile_with(&with(Vec::new()), &mut cache).unwrap();
     assert!(cache.rows.live() <= 1 + 1 + 4, "{}", cache.rows.live());
     assert_eq!(cache.index.live(), 0);
 }

@@ -91,7 +91,7 @@ fn nodes_have_room_for_six_entries_and_more_lie_behind_them() {
         stretches.extend((0..count).map(|n| (first + (n << 16), n + 1)));
         if count < 256 {
             stretches.pop();
-            stretches.push((first + (count - 1 << 16), 0));
+            stretches.push((first + ((count - 1) << 16), 0));
         }
         let dimension = build(&mut store, &stretches, 8).unwrap();
         assert_eq!(store.live() as u32, 256 / LINE_ENTRIES + lines, "{count}");

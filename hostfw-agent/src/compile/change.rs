@@ -1,0 +1,181 @@
+//! A large dimension that has changed a little: what is not touched by the
+//! change is not looked at again.
+
+use std::{collections::HashSet, sync::Arc};
+
+use hostfw_common::{
+    index::{CLASS_BASE, Dimension},
+    prefix::{PrefixV4, PrefixV6, TABLE_BITS},
+};
+
+use super::{
+    cache::{Cache, Exceeded, Held, NEVER, Place, Table, full, of_v4, of_v6, words},
+    digest::Digest,
+    dimension::{Asked, Key, Narrow},
+    image::Class,
+    index,
+    limits::Limit,
+    prefix::Prefix,
+    set::Set,
+    store::Full,
+};
+
+/// From this many prefixes on a dimension is changed where it differs, instead
+/// of made anew.
+pub(super) const MANY_PREFIXES: usize = 1024;
+/// If it differs in more prefixes than this, it is made anew all the same.
+const MOST_CHANGED: usize = 256;
+
+impl Cache {
+    /// Takes out a dimension that nothing has asked for in this round yet, and
+    /// that differs within a few prefixes, with these.
+    pub(super) fn former(&mut self, shape: Digest, asked: &Asked) -> Option<(Held, Set)> {
+        if asked.prefixes() < MANY_PREFIXES {
+            return None;
+        }
+        let (digest, changed) = self.dimensions.iter().find_map(|(&digest, held)| {
+            if held.shape != shape || held.round == self.round {
+                return None;
+            }
+            let changed = asked.changed(held.asked.as_ref()?, MOST_CHANGED)?;
+            Some((digest, changed))
+        })?;
+        let held = self.dimensions.remove(&digest)?;
+        Some((held, changed))
+    }
+
+    /// Makes one dimension of another that differs within some prefixes.
+    pub(super) fn change(
+        &mut self,
+        former: Held,
+        mut asked: Asked,
+        changed: &Set,
+        place: &Place<'_>,
+    ) -> Result<Held, Exceeded> {
+        let mut held = former;
+        let table = held.dimension.table;
+        let new = match &mut held.trie {
+            Table::V4(trie) => {
+                let found = asked.classify_within(Narrow::of, changed, words());
+                let (new, prefixes) = self.records(found, place)?;
+                let changed: Vec<_> = changed.iter().copied().map(Narrow::of).collect();
+                *trie = splice(trie, &prefixes, &changed, v4, |of| of_v4(table, of));
+                held.dimension = self.index_anew(trie, held.dimension, &changed, place)?;
+                new
+            }
+            Table::V6(trie) => {
+                let found = asked.classify_within(|prefix| prefix, changed, words());
+                let (new, prefixes) = self.records(found, place)?;
+                *trie = splice(trie, &prefixes, changed, v6, |of| of_v6(table, of));
+                new
+            }
+            // Of these nothing is kept to compare with.
+            Table::Service(_) => Vec::new(),
+        };
+        held.classes.extend(new);
+        let mut used = held.trie.classes();
+        held.classes.retain(|class| {
+            let is_used = used.remove(class);
+            if !is_used {
+                self.rows.release(*class);
+            }
+            is_used
+        });
+        Ok(Held {
+            asked: Some(asked),
+            round: NEVER,
+            ..held
+        })
+    }
+
+    fn index_anew(
+        &mut self,
+        trie: &[Class<PrefixV4>],
+        former: Dimension,
+        changed: &[Narrow],
+        place: &Place<'_>,
+    ) -> Result<Dimension, Exceeded> {
+        let within = |slot| classes_within(trie, slot);
+        if let Some(replaced) = index::replace(&mut self.index, &former, changed, within) {
+            return replaced.map_err(|Full| full(Limit::IndexLines));
+        }
+        let all: Vec<_> = trie.iter().map(|of| (v4(of), of.class)).collect();
+        let anew = self.index(place.kind, &all)?;
+        index::release(&mut self.index, &former);
+        Ok(Dimension {
+            table: former.table,
+            ..anew
+        })
+    }
+}
+
+impl Table {
+    /// The classes that have a record of their own.
+    fn classes(&self) -> HashSet<u32> {
+        match self {
+            Self::V4(table) => distinct(table.iter().map(|of| of.class)),
+            Self::V6(table) => distinct(table.iter().map(|of| of.class)),
+            Self::Service(table) => distinct(table.iter().map(|of| of.class)),
+        }
+    }
+}
+
+/// Classes but for that of the base row. Many in a row may be the same.
+fn distinct(classes: impl Iterator<Item = u32>) -> HashSet<u32> {
+    let mut last = CLASS_BASE;
+    classes
+        .filter(|&class| {
+            let new = class != last && class != CLASS_BASE;
+            last = class;
+            new
+        })
+        .collect()
+}
+
+/// The prefixes of a table, with those of `new` within `changed` in the place
+/// of what was there.
+fn splice<T: Copy, K: Key>(
+    table: &[T],
+    new: &[(K, u32)],
+    changed: &[K],
+    key: impl Fn(&T) -> K,
+    entry: impl Fn((K, u32)) -> T,
+) -> Arc<[T]> {
+    let mut spliced = Vec::with_capacity(table.len() + new.len());
+    let (mut rest, mut new) = (table, new);
+    for &place in changed {
+        let (before, from) = rest.split_at(rest.partition_point(|of| key(of) < place));
+        spliced.extend_from_slice(before);
+        rest = &from[from.partition_point(|of| place.contains(key(of)))..];
+        let (within, behind) = new.split_at(new.partition_point(|&(key, _)| place.contains(key)));
+        spliced.extend(within.iter().map(|&of| entry(of)));
+        new = behind;
+    }
+    spliced.extend_from_slice(rest);
+    spliced.into()
+}
+
+fn v4(of: &Class<PrefixV4>) -> Narrow {
+    let first = u32::from_be_bytes(of.key.address);
+    Narrow::new(first, of.length - TABLE_BITS)
+}
+
+fn v6(of: &Class<PrefixV6>) -> Prefix {
+    Prefix::of_v6(of.key.address, of.length - TABLE_BITS)
+}
+
+/// The prefixes of a table that are longer than `slot` and lie in it, with their
+/// classes; ahead of them `slot`, with the class of its first key otherwise.
+fn classes_within(table: &[Class<PrefixV4>], slot: Narrow) -> Vec<(Narrow, u32)> {
+    let above = (0..=slot.len()).rev().find_map(|length| {
+        let wanted = slot.shortened(length);
+        let found = table.binary_search_by_key(&wanted, v4);
+        found.ok().map(|at| (slot, table[at].class))
+    });
+    let within = &table[table.partition_point(|of| v4(of) <= slot)..];
+    let within = within.iter().map(|of| (v4(of), of.class));
+    above
+        .into_iter()
+        .chain(within.take_while(|(key, _)| slot.contains(*key)))
+        .collect()
+}
