@@ -1,4 +1,8 @@
 //! Flows: which packets follow an earlier decision.
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a key by value is one more on the stack"
+)]
 
 use aya_ebpf::{Global, bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
 use hostfw_common::{

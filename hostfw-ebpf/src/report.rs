@@ -99,6 +99,10 @@ extern "C" fn hostfw_report(
 static FIRST: u64 = 1;
 
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value is one more on the stack"
+)]
 fn count_staged(origin: &Origin, rule: &RuleEntry) {
     let key = StagedKey {
         generation: origin.generation as u32,
