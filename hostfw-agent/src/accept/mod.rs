@@ -194,8 +194,11 @@ impl Acceptor {
     pub fn accept(&mut self, snapshot: &Snapshot, last: &Accepted) -> Accepted {
         self.parsed.update(snapshot);
         let mut claims = Claims::default();
-        for (file, parsed) in self.parsed.files() {
-            claims.read(file, parsed, last);
+        for (file, said) in self.parsed.files() {
+            match said {
+                Ok(parsed) => claims.read(file, parsed, last),
+                Err(reason) => claims.report(file, None, reason.to_owned()),
+            }
         }
         claims.presume(last);
         claims.decide(last)
@@ -212,22 +215,28 @@ struct Claims {
 impl Claims {
     /// What a file says.
     fn read(&mut self, file: &str, parsed: &ParsedFile, last: &Accepted) {
-        for ParsedObject {
-            named,
-            document,
-            generation,
-            version,
-        } in &parsed.objects
-        {
-            self.of.entry(named.clone()).or_default().push(Claim {
-                file: file.to_owned(),
-                document: *document,
-                generation: *generation,
-                version: version.clone(),
-            });
+        let mut broken = Vec::new();
+        for (number, document) in parsed.documents() {
+            match document {
+                Ok(objects) => {
+                    for object in objects {
+                        self.claim(file, number, object);
+                    }
+                }
+                Err(error) => broken.push(error),
+            }
         }
-        for (object, message) in &parsed.errors {
-            self.report(file, object.as_ref(), message.clone());
+        for mut error in broken {
+            let object = error.object.take();
+            self.report(file, object.as_ref(), error.to_string());
+            if let Some(named) = object {
+                self.of.entry(named).or_default().push(Claim {
+                    file: file.to_owned(),
+                    document: Some(error.document),
+                    generation: None,
+                    version: Version::Invalid,
+                });
+            }
         }
         // Writers that truncate first leave an empty file for a moment, or
         // for good if they fail.
@@ -236,6 +245,20 @@ impl Claims {
                            found an empty one";
             self.report(file, None, message.to_owned());
         }
+    }
+
+    fn claim(&mut self, file: &str, document: usize, object: &ParsedObject) {
+        for error in &object.errors {
+            let message = format!("document {document}: {error}");
+            self.report(file, Some(&object.named), message);
+        }
+        let claims = self.of.entry(object.named.clone()).or_default();
+        claims.push(Claim {
+            file: file.to_owned(),
+            document: Some(document),
+            generation: object.generation,
+            version: object.version.clone(),
+        });
     }
 
     fn report(&mut self, file: &str, object: Option<&ObjectRef>, message: String) {

@@ -1,12 +1,22 @@
-//! What the files of the store say, read and validated once for each text.
+//! What the files of the store say: each piece of them is read and validated
+//! once, for as long as its text stays.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use super::Version;
 use crate::{
     model::ObjectRef,
-    source::{Snapshot, SourceFile, Text, contents::FileContents},
-    validate,
+    resource::{Piece, ResourceError, split},
+    source::{Snapshot, Text, contents::is_blank},
+    validate::{self, ValidationError},
 };
 
 /// Less text than this is read faster by one thread than it is handed out.
@@ -17,77 +27,181 @@ const MOST_THREADS: usize = 8;
 /// The files of the last snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    files: BTreeMap<String, (Result<Text, String>, Arc<ParsedFile>)>,
+    files: BTreeMap<String, (Result<Text, String>, ParsedFile)>,
 }
 
 /// What one file says. Does not depend on any other.
 #[derive(Debug, Default)]
 pub(super) struct ParsedFile {
-    /// Objects that it means.
-    pub(super) objects: Vec<ParsedObject>,
-    /// What is wrong with it, and the object that this is about.
-    pub(super) errors: Vec<(Option<ObjectRef>, String)>,
-    /// [`FileContents::blank`].
+    pieces: Vec<Arc<ParsedPiece>>,
+    /// There is nothing in it.
     pub(super) blank: bool,
+}
+
+/// What a piece of a file says.
+#[derive(Debug)]
+struct ParsedPiece {
+    documents: Vec<Result<Vec<ParsedObject>, ResourceError>>,
 }
 
 /// An object in a file.
 #[derive(Debug)]
 pub(super) struct ParsedObject {
     pub(super) named: ObjectRef,
-    pub(super) document: Option<usize>,
     pub(super) generation: Option<u64>,
     pub(super) version: Version,
+    /// Why it is not valid.
+    pub(super) errors: Vec<ValidationError>,
 }
 
 impl Parsed {
     /// Reads what is new in the snapshot, and forgets what is gone.
     pub(super) fn update(&mut self, snapshot: &Snapshot) {
         let mut known = std::mem::take(&mut self.files);
-        let mut new = Vec::new();
+        let mut drafts = Vec::new();
         for file in &snapshot.files {
-            match known.remove_entry(&file.path) {
-                Some((path, before)) if before.0 == file.content => {
-                    self.files.insert(path, before);
+            let known = known.remove(&file.path);
+            match known {
+                Some(before) if before.0 == file.content => {
+                    self.files.insert(file.path.clone(), before);
                 }
-                Some(_) | None => new.push(file),
+                _ => drafts.push((file, Draft::of(&file.content, known.as_ref()))),
             }
         }
-        for (file, parsed) in new.iter().zip(parse_all(&new)) {
+        let missing: Vec<Piece<'_>> = drafts
+            .iter()
+            .flat_map(|(_, draft)| draft.missing())
+            .collect();
+        let mut read = parse_all(&missing).into_iter();
+        for (file, draft) in drafts {
+            let parsed = draft.filled(&mut read);
             self.files
                 .insert(file.path.clone(), (file.content.clone(), parsed));
         }
     }
 
-    /// All files, sorted by name.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &ParsedFile)> {
-        self.files
-            .iter()
-            .map(|(path, (_, parsed))| (&**path, &**parsed))
+    /// All files, sorted by name, with what they say or why they cannot be
+    /// read.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, Result<&ParsedFile, &str>)> {
+        self.files.iter().map(|(path, (content, parsed))| {
+            let said = content.as_ref().map(|_| parsed).map_err(|reason| &**reason);
+            (&**path, said)
+        })
     }
 }
 
-/// Reads files, several at a time if there are many.
-fn parse_all(files: &[&SourceFile]) -> Vec<Arc<ParsedFile>> {
-    let one = |file: &&SourceFile| Arc::new(ParsedFile::of(&file.content));
-    let bytes = |file: &&SourceFile| file.content.as_deref().map_or(0, str::len);
-    let total: usize = files.iter().map(bytes).sum();
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(total / WORTH_A_THREAD)
-        .min(MOST_THREADS);
-    if threads < 2 {
-        return files.iter().map(one).collect();
+impl ParsedFile {
+    /// Its documents, with their numbers.
+    pub(super) fn documents(
+        &self,
+    ) -> impl Iterator<Item = (usize, Result<&[ParsedObject], ResourceError>)> {
+        (1..)
+            .zip(self.pieces.iter().flat_map(|piece| &piece.documents))
+            .map(|(document, result)| {
+                let result = match result {
+                    Ok(objects) => Ok(&objects[..]),
+                    Err(error) => Err(ResourceError {
+                        document,
+                        ..error.clone()
+                    }),
+                };
+                (document, result)
+            })
     }
-    let next = std::sync::atomic::AtomicUsize::new(0);
+}
+
+/// A file of which not every piece is read.
+struct Draft<'a> {
+    pieces: Vec<Known<'a>>,
+    blank: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// A file that holds this now. The pieces at the beginning and at the end
+    /// are those of the file before, as far as their texts are the same.
+    fn of(
+        content: &'a Result<Text, String>,
+        known: Option<&(Result<Text, String>, ParsedFile)>,
+    ) -> Self {
+        let Ok(text) = content else {
+            return Self {
+                pieces: Vec::new(),
+                blank: false,
+            };
+        };
+        let mut pieces: Vec<_> = split(text).into_iter().map(|piece| (piece, None)).collect();
+        if let Some((Ok(before), parsed)) = known {
+            let before: Vec<_> = split(before).into_iter().zip(&parsed.pieces).collect();
+            let both = pieces.len().min(before.len());
+            let head = share(pieces.iter_mut().zip(before.iter()));
+            // No piece of the one before is taken twice.
+            let tail = pieces.iter_mut().rev().zip(before.iter().rev());
+            share(tail.take(both - head));
+        }
+        Self {
+            pieces,
+            blank: is_blank(text),
+        }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = Piece<'a>> {
+        self.pieces
+            .iter()
+            .filter(|(_, known)| known.is_none())
+            .map(|(piece, _)| *piece)
+    }
+
+    /// With those that were missing, in order.
+    fn filled(self, read: &mut impl Iterator<Item = Arc<ParsedPiece>>) -> ParsedFile {
+        ParsedFile {
+            pieces: self
+                .pieces
+                .into_iter()
+                .filter_map(|(_, known)| known.or_else(|| read.next()))
+                .collect(),
+            blank: self.blank,
+        }
+    }
+}
+
+/// A piece, and what it says if that is known.
+type Known<'a> = (Piece<'a>, Option<Arc<ParsedPiece>>);
+
+/// Notes what pieces say that are the same as before, up to the first that is
+/// not, and gives their number.
+fn share<'a: 'b, 'b, 'c, 'd: 'c>(
+    both: impl Iterator<Item = (&'b mut Known<'a>, &'c (Piece<'d>, &'d Arc<ParsedPiece>))>,
+) -> usize {
+    let mut shared = 0;
+    for ((new, known), (old, parsed)) in both {
+        if new.text() != old.text() || !parsed.is_whole() {
+            break;
+        }
+        *known = Some(Arc::clone(parsed));
+        shared += 1;
+    }
+    shared
+}
+
+/// Reads pieces, several at a time if there is much to read.
+fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
+    let one = |piece: &Piece<'_>| Arc::new(ParsedPiece::of(piece));
+    let total: usize = pieces.iter().map(|piece| piece.text().len()).sum();
+    let worth = (total / WORTH_A_THREAD).min(MOST_THREADS);
+    if worth < 2 {
+        return pieces.iter().map(one).collect();
+    }
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.min(worth);
+    let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
-            let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let Some(file) = files.get(index) else {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = pieces.get(index) else {
                 return done;
             };
-            done.push((index, one(file)));
+            done.push((index, one(piece)));
         }
     };
     let mut done = thread::scope(|scope| {
@@ -108,53 +222,143 @@ fn parse_all(files: &[&SourceFile]) -> Vec<Arc<ParsedFile>> {
     done.into_iter().map(|(_, parsed)| parsed).collect()
 }
 
-impl ParsedFile {
-    fn of(content: &Result<Text, String>) -> Self {
-        let text = match content {
-            Ok(text) => text,
-            Err(reason) => {
-                return Self {
-                    errors: vec![(None, reason.clone())],
-                    ..Self::default()
-                };
-            }
-        };
-        let contents = FileContents::parse(text);
-        let mut parsed = Self {
-            blank: contents.blank,
-            ..Self::default()
-        };
-        for object in contents.objects {
-            let named = object.resource.object_ref();
-            let generation = object.resource.metadata().generation;
-            let version = match validate::validate(&object.resource) {
-                Ok(valid) => Version::Valid(object.resource.into(), valid.into()),
-                Err(errors) => {
-                    parsed.errors.extend(errors.into_iter().map(|error| {
-                        let message = format!("document {}: {error}", object.document);
-                        (Some(named.clone()), message)
-                    }));
-                    Version::Invalid
+impl ParsedPiece {
+    fn of(piece: &Piece<'_>) -> Self {
+        let documents = piece.documents(1).into_iter().map(|document| {
+            let resources = document.result?;
+            Ok(resources
+                .into_iter()
+                .map(|resource| {
+                    let named = resource.object_ref();
+                    let generation = resource.metadata().generation;
+                    let (version, errors) = match validate::validate(&resource) {
+                        Ok(valid) => (Version::Valid(resource.into(), valid.into()), Vec::new()),
+                        Err(errors) => (Version::Invalid, errors),
+                    };
+                    ParsedObject {
+                        named,
+                        generation,
+                        version,
+                        errors,
+                    }
+                })
+                .collect())
+        });
+        Self {
+            documents: documents.collect(),
+        }
+    }
+
+    /// Whether all of it could be read: what is told of errors names the line,
+    /// which moves with what stands before.
+    fn is_whole(&self) -> bool {
+        self.documents.iter().all(Result::is_ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceFile;
+
+    fn tier(name: &str) -> String {
+        format!(
+            "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+        )
+    }
+
+    fn snapshot(text: &str) -> Snapshot {
+        Snapshot::of(vec![SourceFile {
+            path: "a.yaml".to_owned(),
+            content: Ok(text.into()),
+        }])
+    }
+
+    /// What is told of the only file, and its pieces.
+    fn told(parsed: &Parsed) -> (Vec<String>, Vec<Arc<ParsedPiece>>) {
+        let (_, file) = parsed.files().next().unwrap();
+        let file = file.unwrap();
+        let lines = file
+            .documents()
+            .map(|(number, result)| match result {
+                Ok(objects) => {
+                    let names: Vec<_> = objects.iter().map(|o| &*o.named.name).collect();
+                    format!("{number} {}", names.join(" "))
                 }
-            };
-            parsed.objects.push(ParsedObject {
-                named,
-                document: Some(object.document),
-                generation,
-                version,
-            });
+                Err(error) => error.to_string(),
+            })
+            .collect();
+        (lines, file.pieces.clone())
+    }
+
+    /// Whether these are the same allocations.
+    fn same(one: &[Arc<ParsedPiece>], other: &[Arc<ParsedPiece>]) -> bool {
+        one.len() == other.len() && one.iter().zip(other).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    #[test]
+    fn only_documents_that_change_are_read_again() {
+        let text = |names: &[&str]| -> String {
+            names
+                .iter()
+                .map(|name| format!("---\n{}", tier(name)))
+                .collect()
+        };
+        let mut parsed = Parsed::default();
+        let mut step = |text: &str| {
+            parsed.update(&snapshot(text));
+            let now = told(&parsed);
+            let mut fresh = Parsed::default();
+            fresh.update(&snapshot(text));
+            assert_eq!(now.0, told(&fresh).0);
+            now
+        };
+        let (lines, first) = step(&text(&["a", "b", "c", "d"]));
+        assert_eq!(lines, ["1 a", "2 b", "3 c", "4 d"]);
+        // What stands before the first mark is a piece, too.
+        assert_eq!(first.len(), 5);
+        let (_, changed) = step(&text(&["a", "x", "c", "d"]));
+        assert!(same(&changed[..2], &first[..2]));
+        assert!(!Arc::ptr_eq(&changed[2], &first[2]));
+        assert!(same(&changed[3..], &first[3..]));
+        let (lines, shorter) = step(&text(&["a", "c", "d"]));
+        assert_eq!(lines, ["1 a", "2 c", "3 d"]);
+        assert!(same(&shorter[2..], &first[3..]));
+        let (lines, longer) = step(&text(&["new", "a", "c", "c", "d"]));
+        assert_eq!(lines, ["1 new", "2 a", "3 c", "4 c", "5 d"]);
+        assert!(same(&longer[4..], &first[3..]));
+        step("");
+        let same = text(&["a", "a", "a"]);
+        step(&same);
+        step(&(same.clone() + &same));
+        step(&same);
+    }
+
+    #[test]
+    fn an_error_is_told_where_it_stands_now() {
+        let broken = "---\nkind: [\n";
+        let mut parsed = Parsed::default();
+        for before in ["", "# one line more\n", "---\n# and a document\n"] {
+            let text = format!("{before}{}{broken}---\n{}", tier("a"), tier("b"));
+            parsed.update(&snapshot(&text));
+            let mut fresh = Parsed::default();
+            fresh.update(&snapshot(&text));
+            assert_eq!(told(&parsed).0, told(&fresh).0);
+            assert!(told(&parsed).0[1].contains("document 2"));
         }
-        for error in contents.errors {
-            if let Some(named) = &error.object {
-                parsed.objects.push(ParsedObject {
-                    named: named.clone(),
-                    document: error.document,
-                    generation: None,
-                    version: Version::Invalid,
-                });
-            }
-            parsed.errors.push((error.object, error.message));
-        }
-        parsed
+    }
+
+    #[test]
+    fn many_pieces_keep_their_order() {
+        let names: Vec<String> = (0..3000).map(|number| format!("t{number}")).collect();
+        let text: String = names.iter().map(|name| tier(name) + "---\n").collect();
+        assert!(text.len() > 2 * WORTH_A_THREAD);
+        let mut parsed = Parsed::default();
+        parsed.update(&snapshot(&text));
+        let expected: Vec<String> = (1..)
+            .zip(&names)
+            .map(|(n, name)| format!("{n} {name}"))
+            .collect();
+        assert_eq!(told(&parsed).0, expected);
     }
 }

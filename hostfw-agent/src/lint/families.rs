@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        Entity, IpVersion, Kind, Model, ObjectRef, Order, Policy, Rule, RuleAction, Stage, Tier,
+        Entity, IpVersion, Kind, Model, ObjectRef, Order, Policy, PortRange, Protocol, Rule,
+        RuleAction, Stage, Tier,
     },
     selector::Selector,
 };
@@ -161,11 +162,10 @@ fn traps_among<'a>(policies: &[&'a Policy]) -> Vec<(Key<'a>, String)> {
                 .iter()
                 .filter(|placed| placed.rule.action == RuleAction::Allow)
         };
+        let counterparts = Wide::of(allowing().map(|placed| placed.rule), closed);
         let mut by_policy: BTreeMap<&str, Vec<Placed<'a>>> = BTreeMap::new();
         for allow in allowing().filter(|placed| speaks_only_of(placed.rule, open)) {
-            let counterpart = allowing()
-                .any(|other| can_match(other.rule, closed) && is_as_wide(other.rule, allow.rule));
-            if !counterpart {
+            if !counterparts.any_as_wide(allow.rule) {
                 by_policy
                     .entry(&allow.policy.name)
                     .or_default()
@@ -282,6 +282,44 @@ fn entity_matches_everything(entity: &Entity, version: IpVersion) -> bool {
         && entity.service.is_none()
         && entity.selector.is_none()
         && entity.not_selector.is_none()
+}
+
+/// Rules, to be asked whether one is as wide as another.
+///
+/// By protocol and ports: these make nearly all of ten thousand rules differ,
+/// and not every one is to be compared with every other.
+struct Wide<'a>(HashMap<Ports<'a>, Vec<&'a Rule>>);
+
+/// Protocol, ports of the source, and of the destination.
+type Ports<'a> = (Option<Protocol>, &'a [PortRange], &'a [PortRange]);
+
+impl<'a> Wide<'a> {
+    /// Those of the rules that packets of this version can match.
+    fn of(rules: impl Iterator<Item = &'a Rule>, version: IpVersion) -> Self {
+        let mut by_ports: HashMap<Ports<'a>, Vec<&Rule>> = HashMap::new();
+        for rule in rules.filter(|rule| can_match(rule, version)) {
+            let ports = (rule.protocol, &*rule.source.ports, &*rule.destination.ports);
+            by_ports.entry(ports).or_default().push(rule);
+        }
+        Self(by_ports)
+    }
+
+    /// Whether one of them [is as wide](is_as_wide) as this rule.
+    fn any_as_wide(&self, rule: &Rule) -> bool {
+        let protocols = [None, rule.protocol];
+        let sources = [&[][..], &rule.source.ports];
+        let destinations = [&[][..], &rule.destination.ports];
+        // Where the rule has no criterion the two are the same: asked twice.
+        protocols.into_iter().any(|protocol| {
+            sources.into_iter().any(|source| {
+                destinations.into_iter().any(|destination| {
+                    self.0
+                        .get(&(protocol, source, destination))
+                        .is_some_and(|wide| wide.iter().any(|one| is_as_wide(one, rule)))
+                })
+            })
+        })
+    }
 }
 
 /// Whether a rule, nets apart, matches whatever the other does.

@@ -231,8 +231,7 @@ impl<D: Dataplane> Reconciler<D> {
 
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
-        self.tell_warnings(candidate.warnings(&model));
-        let derived = self.derive(&candidate, &model, interfaces);
+        let (derived, changed) = self.derive(&candidate, &model, interfaces);
         let Derived {
             all,
             selection,
@@ -241,6 +240,10 @@ impl<D: Dataplane> Reconciler<D> {
         } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
         let outcome = self.enforce(selection, &derived.image);
+        // Behind what cannot wait.
+        if changed {
+            self.tell_warnings(candidate.warnings(&model));
+        }
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
         self.not_adopted.extend(outcome.not_adopted.clone());
@@ -285,26 +288,33 @@ impl<D: Dataplane> Reconciler<D> {
         outcome.complete() && self.read_error.is_none()
     }
 
-    /// What is to be enforced; that of the last pass if nothing has changed.
-    fn derive(&mut self, candidate: &Accepted, model: &Model, interfaces: &[Interface]) -> Derived {
+    /// What is to be enforced, and whether it is not simply that of the last
+    /// pass, for something has changed.
+    fn derive(
+        &mut self,
+        candidate: &Accepted,
+        model: &Model,
+        interfaces: &[Interface],
+    ) -> (Derived, bool) {
         let same =
             |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
         if let Some(last) = self.derived.take().filter(same) {
-            return last;
+            return (last, false);
         }
         let (selected, compiled) = &mut self.caches;
         let all = select_with(model, &self.settings.node, interfaces, selected);
         let mut selection = all.clone();
         let left_alone = leave_alone(&mut selection, &self.settings.only);
         let image = compile_with(&selection, compiled);
-        Derived {
+        let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),
             all,
             selection,
             left_alone,
             image,
-        }
+        };
+        (derived, true)
     }
 
     fn enforce(&mut self, selection: &Selection, image: &Result<Image, CompileError>) -> Outcome {

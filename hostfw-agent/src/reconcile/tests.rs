@@ -252,6 +252,7 @@ fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
     assert_eq!(states.last(), Some(&ObjectState::Enforced));
 
     // A restart begins with what was in force, not with what was refused.
+    it.saver.wait();
     let again = reconciler(&folder, Fake::default());
     assert_eq!(again.enforced.objects.len(), 1);
 

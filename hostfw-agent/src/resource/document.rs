@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     API_VERSION, HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
-    syntax::{self, Tree},
+    syntax::{Piece, Tree, split},
 };
 use crate::model::{Kind, ObjectRef};
 
@@ -27,26 +27,42 @@ pub struct Document {
 /// touch the others. A text without documents gives an empty list.
 #[must_use]
 pub fn parse_documents(text: &str) -> Vec<Document> {
-    syntax::read(text)
-        .into_iter()
-        .zip(1..)
-        .map(|(Tree { line, value }, index)| Document {
-            index,
-            line,
-            result: match value {
-                Ok(value) => objects(&value).map_err(|failure| failure.in_document(index, line)),
-                Err(syntax) => Err(ResourceError {
-                    document: index,
-                    object: None,
-                    problem: Problem::Syntax {
-                        line: syntax.line,
-                        column: syntax.column,
-                        message: syntax.message,
-                    },
-                }),
-            },
-        })
-        .collect()
+    let mut documents = Vec::new();
+    for piece in split(text) {
+        let read = piece.documents(documents.len() + 1);
+        documents.extend(read);
+    }
+    documents
+}
+
+impl Piece<'_> {
+    /// The documents of this piece of a text, of which the first has this
+    /// number.
+    #[must_use]
+    pub fn documents(&self, first: usize) -> Vec<Document> {
+        self.trees()
+            .into_iter()
+            .zip(first..)
+            .map(|(Tree { line, value }, index)| Document {
+                index,
+                line,
+                result: match value {
+                    Ok(value) => {
+                        objects(&value).map_err(|failure| failure.in_document(index, line))
+                    }
+                    Err(syntax) => Err(ResourceError {
+                        document: index,
+                        object: None,
+                        problem: Problem::Syntax {
+                            line: syntax.line,
+                            column: syntax.column,
+                            message: syntax.message,
+                        },
+                    }),
+                },
+            })
+            .collect()
+    }
 }
 
 /// Why an object could not be read, before it is known where it stands.

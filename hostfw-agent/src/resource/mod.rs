@@ -44,6 +44,7 @@ pub use rule::{
     ServiceMatch,
 };
 pub use scalar::NumberOrText;
+pub use syntax::{Piece, split};
 pub use tier::TierSpec;
 
 /// The `apiVersion` of every resource.

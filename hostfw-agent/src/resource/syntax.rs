@@ -28,19 +28,15 @@ pub(super) struct SyntaxError {
 }
 
 /// Reads all documents that are not empty.
+#[cfg(test)]
 pub(super) fn read(text: &str) -> Vec<Tree> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut trees = Vec::new();
-    for chunk in split(text) {
-        if let Some(begin) = chunk.first_content_line() {
-            chunk.read(begin, &mut trees);
-        }
-    }
-    trees
+    split(text).iter().flat_map(Piece::trees).collect()
 }
 
-/// A piece of the text between two markers.
-struct Chunk<'a> {
+/// A piece of a text between two markers. It is read by itself, and means the
+/// same wherever it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
     /// Line of its first character; the first is 1.
     line: usize,
     /// Begins with its `---`, if it has one.
@@ -52,8 +48,11 @@ fn is_marker(line: &str, marker: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-fn split(text: &str) -> Vec<Chunk<'_>> {
-    let mut chunks = Vec::new();
+/// Cuts a text into pieces; [`Piece::documents`] reads them.
+#[must_use]
+pub fn split(text: &str) -> Vec<Piece<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut pieces = Vec::new();
     let (mut start, mut start_line) = (0, 1);
     let mut offset = 0;
     for (index, line) in text.split_inclusive('\n').enumerate() {
@@ -67,7 +66,7 @@ fn split(text: &str) -> Vec<Chunk<'_>> {
             None
         };
         if let Some((next, next_line)) = cut {
-            chunks.push(Chunk {
+            pieces.push(Piece {
                 line: start_line,
                 text: &text[start..offset],
             });
@@ -75,14 +74,29 @@ fn split(text: &str) -> Vec<Chunk<'_>> {
         }
         offset = end;
     }
-    chunks.push(Chunk {
+    pieces.push(Piece {
         line: start_line,
         text: &text[start..],
     });
-    chunks
+    pieces
 }
 
-impl Chunk<'_> {
+impl<'a> Piece<'a> {
+    /// Its text.
+    #[must_use]
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Its documents that are not empty; nearly always one.
+    pub(super) fn trees(&self) -> Vec<Tree> {
+        let mut trees = Vec::new();
+        if let Some(begin) = self.first_content_line() {
+            self.read(begin, &mut trees);
+        }
+        trees
+    }
+
     /// The first line that is more than marker, comment or directive.
     fn first_content_line(&self) -> Option<usize> {
         self.text

@@ -119,7 +119,8 @@ fn is(resource: &Resource, object: &ObjectRef) -> bool {
         }
 }
 
-fn is_blank(text: &str) -> bool {
+/// Whether a text holds blank lines, comments and document marks at most.
+pub(crate) fn is_blank(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').lines().all(|line| {
         let line = line.trim();
         line.is_empty() || line.starts_with('#') || line == "---" || line == "..."
