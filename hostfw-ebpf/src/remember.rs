@@ -100,7 +100,8 @@ extern "C" fn hostfw_recall(list: u32, classes: *const Classes, generation: u64)
         if before & 1 == 0
             && before == after
             && remembered == generation
-            && [first, second] == words
+            && first == words[0]
+            && second == words[1]
             && (verdict >> 32) as u32 == list
         {
             verdict as u32

@@ -62,7 +62,9 @@ impl Search {
         if hostfw_prepare(self, table.first, 0) == 0 {
             return BROKEN;
         }
-        if self.candidates == [0; MAP_WORDS as usize] {
+        // Not `==`, which would be a call.
+        let [a, b, c, d] = self.candidates;
+        if a | b | c | d == 0 {
             return self.best;
         }
         hostfw_scan(self, 0)
