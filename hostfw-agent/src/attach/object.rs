@@ -142,13 +142,19 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError
 }
 
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
-    if let Program::Xdp(program) = program {
-        program.load()
-    } else if let Program::SchedClassifier(program) = program {
-        program.load()
-    } else {
-        Err(ProgramError::UnexpectedProgramType)
-    }
+    let load = || {
+        if let Program::Xdp(program) = &mut *program {
+            program.load()
+        } else if let Program::SchedClassifier(program) = &mut *program {
+            program.load()
+        } else {
+            Err(ProgramError::UnexpectedProgramType)
+        }
+    };
+    bpf::unless_interrupted(load, |error| {
+        matches!(error, ProgramError::LoadError { io_error, .. }
+            if io_error.raw_os_error() == Some(libc::EAGAIN))
+    })
 }
 
 /// The BTF that was loaded with the programs. Not that of a map: a pinned map

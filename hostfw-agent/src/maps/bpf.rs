@@ -24,7 +24,7 @@ use aya_obj::generated::{
 
 pub(crate) use netfilter::{
     NetfilterHook, NetfilterProgram, create_netfilter_link, load_program, netfilter_link,
-    test_netfilter,
+    test_netfilter, unless_interrupted,
 };
 
 /// A call that failed, with the name that bpf(2) gives it.

@@ -96,7 +96,10 @@ fn flows_that_the_kernel_knows_are_adopted() {
     assert_eq!(flow.state, FLOW_ADOPTED);
     assert_eq!(flow.opened_by, Direction::Egress as u8);
     assert_ne!(flow.last_seen, 0);
-    assert!(half_open.get(&tcp, 0).is_err(), "it would let a later SYN in");
+    assert!(
+        half_open.get(&tcp, 0).is_err(),
+        "it would let a later SYN in"
+    );
 
     let (udp_local, udp_port) = side(datagrams.local_addr().unwrap());
     let udp = FlowKey {

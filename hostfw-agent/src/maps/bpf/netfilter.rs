@@ -35,13 +35,31 @@ pub(crate) struct NetfilterProgram<'a> {
 ///
 /// If the kernel refuses it, the error ends with what the verifier says.
 pub(crate) fn load_program(program: NetfilterProgram<'_>) -> Result<OwnedFd, BpfError> {
-    match load(program, &mut []) {
+    let loaded = unless_interrupted(|| load(program, &mut []), |error| error.is(libc::EAGAIN));
+    match loaded {
         Err(error) if !error.is(libc::EPERM) => {
             let mut log = vec![0; LOG_BYTES];
             load(program, &mut log).map_err(|error| with_log(error, &log))
         }
         result => result,
     }
+}
+
+/// Tries again while the verifier gives up for a signal that is on its way to
+/// the thread (EAGAIN, `do_check` in kernel/bpf/verifier.c): five times, as
+/// libbpf does.
+pub(crate) fn unless_interrupted<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    interrupted: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if interrupted(&error) => {}
+            result => return result,
+        }
+    }
+    attempt()
 }
 
 fn load(program: NetfilterProgram<'_>, log: &mut [u8]) -> Result<OwnedFd, BpfError> {
