@@ -145,6 +145,10 @@ fn run(cli: &Cli) -> Result<()> {
             eprintln!("  error: {error:#}");
             failed.push(format!("{}: {error:#}", letters.join(", ")));
         }
+        // What is measured is kept, whatever becomes of the rest.
+        if let Some(folder) = &cli.out {
+            record.write(folder)?;
+        }
     }
     eprintln!("[{:.0} s] done", begin.elapsed().as_secs_f64());
     if let Some(folder) = &cli.out {

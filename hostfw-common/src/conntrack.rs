@@ -136,6 +136,10 @@ pub const FLOW_ADOPTED: u8 = 1 << 3;
 /// The node's side sent a RST, and nothing since. What the other side sends
 /// does not speak against it.
 pub const FLOW_RESET_HERE: u8 = 1 << 4;
+/// Policy would have dropped what opened the flow, but nothing is enforced
+/// ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)). It never becomes
+/// confirmed: its opener's packets are judged one by one, its answers are not.
+pub const FLOW_DENIED: u8 = 1 << 5;
 
 /// The flow, opened from outside and among the half-open ones, was answered.
 pub const FLOW_ANSWERED: u8 = 1 << 6;

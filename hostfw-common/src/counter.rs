@@ -2,6 +2,8 @@
 
 use crate::{
     boundary,
+    endpoint::EndpointId,
+    policy::PolicyId,
     verdict::{Direction, Reason},
 };
 
@@ -69,18 +71,57 @@ impl Checkpoint {
     }
 }
 
+/// What became of the packets that a reason was found for. The numbers are ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// What the reason says.
+    Enforced = 0,
+    /// They passed, although the reason is one to drop them: nothing is enforced
+    /// ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)).
+    Observed = 1,
+}
+
+impl Outcome {
+    /// Both outcomes, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Enforced, Self::Observed];
+}
+
 /// Slots that each checkpoint has: a power of two above the number of reasons.
 pub const REASON_SLOTS: u32 = 32;
+/// Slots that each outcome has.
+pub const OUTCOME_SLOTS: u32 = Checkpoint::ALL.len() as u32 * REASON_SLOTS;
 /// Entries of the counter map.
-pub const COUNTER_SLOTS: u32 = Checkpoint::ALL.len() as u32 * REASON_SLOTS;
+pub const COUNTER_SLOTS: u32 = Outcome::ALL.len() as u32 * OUTCOME_SLOTS;
 
 const _: () = assert!(Reason::ALL.len() <= REASON_SLOTS as usize);
 
 /// Index in [`COUNTERS`](crate::names::COUNTERS).
 #[inline(always)]
 #[must_use]
-pub const fn slot(checkpoint: Checkpoint, reason: Reason) -> u32 {
-    checkpoint as u32 * REASON_SLOTS + reason as u32
+pub const fn slot(outcome: Outcome, checkpoint: Checkpoint, reason: Reason) -> u32 {
+    outcome as u32 * OUTCOME_SLOTS + checkpoint as u32 * REASON_SLOTS + reason as u32
 }
 
-boundary!(Counter = 16);
+/// Key of [`STAGED`](crate::names::STAGED): a rule of a staged policy, where it
+/// was met. The value is the number of packets, a u64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct StagedKey {
+    /// The lower half of the number of the generation whose numbers `endpoint`
+    /// and `policy` are: the programs have no room on the stack for all of it.
+    pub generation: u32,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The staged policy.
+    pub policy: PolicyId,
+    /// Zero-based index of the rule in its direction's list of the policy.
+    pub index: u16,
+    /// The [`List`](crate::stage::List) that holds the rule, as a number.
+    pub list: u8,
+    /// The rule's [`Action`](crate::policy::Action), one of the staged ones, as a
+    /// number.
+    pub action: u8,
+}
+
+boundary!(Counter = 16, StagedKey = 16);

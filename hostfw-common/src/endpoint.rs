@@ -41,6 +41,9 @@ pub const FLAG_WORKLOAD: u32 = 1 << 4;
 /// The netfilter programs judge what comes in through the interface, so they
 /// record its flows, not the program that sees the wire.
 pub const FLAG_NETFILTER: u32 = 1 << 5;
+/// Judge, count and report, and let everything pass. All endpoints of a
+/// generation have it, or none.
+pub const FLAG_OBSERVE: u32 = 1 << 6;
 
 /// Value of [`ENDPOINTS`](crate::names::ENDPOINTS), whose key is the interface
 /// index.

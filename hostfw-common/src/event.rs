@@ -4,7 +4,8 @@ use crate::{boundary, conntrack::Address, endpoint::EndpointId, policy::RuleEntr
 
 /// Record of the ring buffer [`EVENTS`](crate::names::EVENTS): a rule with
 /// action Log matched a packet, or a rule of a staged policy, which would have
-/// decided about it.
+/// decided about it. Or the packet would have been dropped, but nothing is
+/// enforced ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
@@ -16,7 +17,9 @@ pub struct Event {
     pub interface: u32,
     /// The endpoint that governs the interface.
     pub endpoint: EndpointId,
-    /// The rule, with its action: Log, or one of the `Staged*`.
+    /// The rule, with its action: Log, or one of the `Staged*`. If the packet
+    /// would have been dropped, what would have done it: a rule with Deny or the
+    /// default of a tier, or all zeros where `reason` is no rule's.
     pub rule: RuleEntry,
     /// Source address.
     pub source: Address,
@@ -34,8 +37,14 @@ pub struct Event {
     pub direction: u8,
     /// [`List`](crate::stage::List) that holds the rule, as a number.
     pub list: u8,
+    /// The [`Reason`](crate::verdict::Reason) to drop the packet, as a number, if
+    /// it would have been dropped; else [`NO_REASON`].
+    pub reason: u8,
     /// Zero.
-    pub _pad: [u8; 4],
+    pub _pad: [u8; 3],
 }
+
+/// Stands for no reason in [`Event::reason`].
+pub const NO_REASON: u8 = u8::MAX;
 
 boundary!(Event = 80);

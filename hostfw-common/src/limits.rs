@@ -51,6 +51,11 @@ pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
 /// Bytes of the event ring buffer.
 pub const EVENT_BYTES: u32 = 1 << 18;
 
+/// Rules of staged policies whose packets are counted, over all endpoints and
+/// stages; those of the generation before are among them until the agent has
+/// collected their counts. What is beyond is reported, and not counted.
+pub const MAX_STAGED_COUNTS: u32 = 1 << 13;
+
 /// Rules with action Log or of staged policies that one packet reports for one
 /// list; those that it matches beyond are not reported. They decide nothing, so
 /// no verdict depends on it.

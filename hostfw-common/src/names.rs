@@ -34,6 +34,9 @@ pub const CONFIRMED: &str = "CONFIRMED";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// Packets and bytes by checkpoint and reason, per CPU.
 pub const COUNTERS: &str = "COUNTERS";
+/// Packets by rule of a staged policy
+/// ([`StagedKey`](crate::counter::StagedKey)), per CPU.
+pub const STAGED: &str = "STAGED";
 /// Ring buffer of [`Event`](crate::event::Event)s.
 pub const EVENTS: &str = "EVENTS";
 
@@ -70,7 +73,9 @@ pub const PER_GENERATION: [&str; 10] = [
 ];
 
 /// The maps that outlive every generation.
-pub const LASTING: [&str; 6] = [ACTIVE, HALF_OPEN, CONFIRMED, FRAGMENTS, COUNTERS, EVENTS];
+pub const LASTING: [&str; 7] = [
+    ACTIVE, HALF_OPEN, CONFIRMED, FRAGMENTS, COUNTERS, STAGED, EVENTS,
+];
 
 /// XDP program that judges what comes in.
 pub const PROGRAM_XDP: &str = "hostfw_xdp";

@@ -130,4 +130,9 @@ reasons! {
     /// A pre-DNAT rule has allowed the packet when it came in, which later
     /// hooks take for final.
     EarlierAllow = 22, "earlier-allow", Pass;
+    /// Only where nothing is enforced
+    /// ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)): enforced, the packet
+    /// would not have come this far. An earlier hook would have dropped it, and
+    /// has counted it so, or what it answers.
+    Observed = 23, "observed", Pass;
 }

@@ -1,5 +1,4 @@
 //! Flows: which packets follow an earlier decision.
-
 #![allow(
     clippy::needless_borrows_for_generic_args,
     reason = "by value, keys would be copied, and the stack has no room"
@@ -8,8 +7,8 @@
 use aya_ebpf::{Global, bindings::BPF_ANY, helpers::generated::bpf_ktime_get_coarse_ns};
 use hostfw_common::{
     conntrack::{
-        FLOW_ANSWERED, FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE, Flow,
-        FlowKey, FragmentKey, Idle, STAMP_INTERVAL_NS, timeout,
+        FLOW_ANSWERED, FLOW_DENIED, FLOW_FIN_ANSWER, FLOW_FIN_OPENER, FLOW_RESET, FLOW_RESET_HERE,
+        Flow, FlowKey, FragmentKey, Idle, STAMP_INTERVAL_NS, timeout,
     },
     counter::Checkpoint,
     endpoint::Family,
@@ -41,12 +40,15 @@ pub(crate) enum Tracked {
     New = 2,
     /// Of no possible flow.
     Invalid = 3,
+    /// An answer in a flow that policy would have prevented ([`FLOW_DENIED`]), or
+    /// an ICMP error about it.
+    Denied = 4,
 }
 
 impl Tracked {
     /// Stands for no answer where a number crosses from one BPF function to
     /// another.
-    pub(crate) const NOT_ASKED: u32 = 4;
+    pub(crate) const NOT_ASKED: u32 = 5;
 
     /// Decodes such a number.
     #[inline(always)]
@@ -56,6 +58,7 @@ impl Tracked {
             1 => Some(Self::Related),
             2 => Some(Self::New),
             3 => Some(Self::Invalid),
+            4 => Some(Self::Denied),
             _ => None,
         }
     }
@@ -184,6 +187,12 @@ fn is_syn(headers: &Headers) -> bool {
 const RESET: u8 = FLOW_RESET | FLOW_RESET_HERE;
 /// Some sign that the flow is about to end, or has ended.
 const ENDING: u8 = FLOW_FIN_OPENER | FLOW_FIN_ANSWER | RESET;
+
+/// Whether the packet asks for a new connection in the place of one that ends.
+#[inline(always)]
+fn replaces(headers: &Headers, flow: &Flow) -> bool {
+    is_syn(headers) && flow.state & ENDING != 0
+}
 
 /// The state of a TCP flow after a segment from its opener or its answerer.
 #[inline(always)]
@@ -337,7 +346,7 @@ fn look_up(
         // Somebody wants a new connection in the place of one that ends: for
         // policy to say. The old one stays if it says no, for SYN and what
         // looked like an end may both be forged.
-        if is_syn(headers) && flow.state & ENDING != 0 {
+        if replaces(headers, flow) {
             return Tracked::New;
         }
         let from_opener = flow.opened_by == direction as u8;
@@ -361,11 +370,14 @@ fn look_up(
     let from_opener = flow.opened_by == direction as u8;
     let answered = flow.state & FLOW_ANSWERED != 0;
     if from_opener && !answered
-        || answered && is_syn(headers) && flow.state & ENDING != 0
+        || answered && replaces(headers, flow)
         || !fits(headers, from_opener)
         || !is_alive(flow, headers.protocol, false, now)
     {
         return Tracked::New;
+    }
+    if flow.state & FLOW_DENIED != 0 {
+        return Tracked::Denied;
     }
     if !update {
         return Tracked::Established;
@@ -419,26 +431,50 @@ fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, no
     }
     // SAFETY: as above.
     let half_open = unsafe { HALF_OPEN.get(&key) };
-    if half_open.is_some_and(|flow| {
-        (flow.opened_by == direction.opposite() as u8 || flow.state & FLOW_ANSWERED != 0)
-            && is_alive(flow, quoted.protocol, false, now)
-    }) {
-        return Tracked::Related;
+    match half_open {
+        Some(flow)
+            if (flow.opened_by == direction.opposite() as u8
+                || flow.state & FLOW_ANSWERED != 0)
+                && is_alive(flow, quoted.protocol, false, now) =>
+        {
+            if flow.state & FLOW_DENIED == 0 {
+                Tracked::Related
+            } else {
+                Tracked::Denied
+            }
+        }
+        Some(_) | None => Tracked::Invalid,
     }
-    Tracked::Invalid
 }
 
-/// Remembers a packet that was allowed and opens a flow, so that an answer is
-/// known as one.
+/// What the packet that opens a flow is to be remembered for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Opening {
+    /// Policy has allowed it.
+    Allowed = 0,
+    /// Policy would have denied it, but nothing is enforced.
+    Denied = 1,
+    /// The forward hook has judged it, and says whether it would have denied it.
+    Judged = 2,
+}
+
+/// Remembers a packet that passes and opens a flow, so that an answer is known
+/// as one.
 #[inline(always)]
-pub(crate) fn record(headers: &Headers, direction: Direction, now: u64) -> u32 {
-    hostfw_record(headers, direction, now)
+pub(crate) fn record(headers: &Headers, direction: Direction, now: u64, opening: Opening) -> u32 {
+    hostfw_record(headers, direction, now, opening as u32)
 }
 
 /// [`record`], global: see [`crate::judge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn hostfw_record(headers: *const Headers, direction: Direction, now: u64) -> u32 {
+extern "C" fn hostfw_record(
+    headers: *const Headers,
+    direction: Direction,
+    now: u64,
+    opening: u32,
+) -> u32 {
     // SAFETY: `record`, the only caller, hands in a reference.
     let Some(headers) = (unsafe { headers.as_ref() }) else {
         return 0;
@@ -452,19 +488,35 @@ extern "C" fn hostfw_record(headers: *const Headers, direction: Direction, now: 
     if !can_open(headers) {
         return 0;
     }
+    let denied = opening == Opening::Denied as u32;
+    // SAFETY: read only, while the program runs.
+    if denied && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow)) {
+        // Untracked policy asks nobody whether there is a flow.
+        return 0;
+    }
     if is_syn(headers) {
         // Of a flow that ends, see `track_flow`: the new one is none of it.
         let _ = CONFIRMED.remove(&key);
     }
     let opened_by = direction as u8;
-    let state = next_state(0, headers, direction, true);
+    let state = next_state(0, headers, direction, true) | if denied { FLOW_DENIED } else { 0 };
     if let Some(flow) = HALF_OPEN.get_ptr_mut(&key) {
         // SAFETY: the pointer stays valid for the run of the program.
         let flow = unsafe { &mut *flow };
         if flow.opened_by == opened_by {
             // What was seen of an earlier flow says nothing of this one.
+            if denied && flow.state & FLOW_ANSWERED != 0 && !replaces(headers, flow) {
+                // As above.
+                return 0;
+            }
             let anew = is_syn(headers) || !is_alive(flow, headers.protocol, false, now);
+            let judged = if opening == Opening::Judged as u32 {
+                flow.state & FLOW_DENIED
+            } else {
+                state & FLOW_DENIED
+            };
             let state = if anew { state } else { flow.state };
+            let state = state & !FLOW_DENIED | judged;
             if state != flow.state || now.wrapping_sub(flow.last_seen) > STAMP_INTERVAL_NS {
                 flow.state = state;
                 flow.last_seen = now;
@@ -475,6 +527,61 @@ extern "C" fn hostfw_record(headers: *const Headers, direction: Direction, now: 
     let flow = Flow::new(now, direction, state);
     let _ = HALF_OPEN.insert(&key, flow, u64::from(BPF_ANY));
     1
+}
+
+/// How a packet stands to a flow that policy would have prevented.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Denied {
+    /// There is none.
+    No = 0,
+    /// It goes the way of the packet that opened it.
+    Opens = 1,
+    /// It goes the other way.
+    Answers = 2,
+}
+
+/// Whether the packet's flow is one that policy would have prevented, whatever
+/// else is known of it. The headers are those that it was recorded with.
+#[inline(always)]
+pub(crate) fn denied(headers: &Headers, direction: Direction, now: u64) -> Denied {
+    match hostfw_denied(headers, direction, now) {
+        1 => Denied::Opens,
+        2 => Denied::Answers,
+        _ => Denied::No,
+    }
+}
+
+/// [`denied`], global: see [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_denied(headers: *const Headers, direction: Direction, now: u64) -> u32 {
+    // SAFETY: `denied`, the only caller, hands in a reference.
+    let Some(headers) = (unsafe { headers.as_ref() }) else {
+        return Denied::No as u32;
+    };
+    let Some(key) = key(headers, direction) else {
+        return Denied::No as u32;
+    };
+    // SAFETY: read only, while the program runs.
+    let Some(flow) = (unsafe { HALF_OPEN.get(&key) }) else {
+        return Denied::No as u32;
+    };
+    if flow.state & FLOW_DENIED == 0 || !is_alive(flow, headers.protocol, false, now) {
+        Denied::No as u32
+    } else if flow.opened_by == direction as u8 {
+        Denied::Opens as u32
+    } else {
+        Denied::Answers as u32
+    }
+}
+
+/// Forgets that policy would have prevented the packet's flow: now it allows it.
+#[inline(always)]
+pub(crate) fn forgive(headers: &Headers, direction: Direction) {
+    if let Some(key) = key(headers, direction) {
+        let _ = HALF_OPEN.remove(&key);
+    }
 }
 
 #[inline(always)]

@@ -6,18 +6,21 @@ use core::hint::black_box;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
-    endpoint::{Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_WORKLOAD, Family},
+    endpoint::{
+        Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_OBSERVE, FLAG_WORKLOAD,
+        Family,
+    },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
-    policy::{Action, ListId, PolicyTable, TABLE_DEFAULT_DENY},
+    policy::{Action, ListId, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY},
     stage::List,
-    verdict::{Direction, Reason},
+    verdict::{Direction, Reason, Verdict},
 };
 
 use crate::{
     classify::{Classified, classify, go_on},
     maps::{ENDPOINTS, FAILSAFES_V4, FAILSAFES_V6, LISTS, slot},
     parse::{Headers, protocol},
-    report::Origin,
+    report::{self, Origin},
     trial,
 };
 
@@ -129,8 +132,7 @@ pub(crate) fn pre_dnat(
     } else {
         return decide(endpoint, headers, origin);
     };
-    trial::step(origin, reason, None);
-    reason
+    told(headers, origin, reason, None)
 }
 
 /// What the stages ahead of DNAT say of a packet that a later hook sees, asked
@@ -186,8 +188,7 @@ pub(crate) fn forward(
     origin: &Origin,
 ) -> Reason {
     if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
-        trial::step(origin, Reason::Invalid, None);
-        return Reason::Invalid;
+        return told(headers, origin, Reason::Invalid, None);
     }
     decide(endpoint, headers, origin)
 }
@@ -212,8 +213,23 @@ pub(crate) fn normal(
     } else {
         return decide(endpoint, headers, origin);
     };
-    trial::step(origin, reason, None);
+    told(headers, origin, reason, None)
+}
+
+/// Tells what a stage made of a packet, and gives it back.
+#[inline(always)]
+fn told(headers: &Headers, origin: &Origin, reason: Reason, rule: Option<&RuleEntry>) -> Reason {
+    trial::step(origin, reason, rule);
+    if origin.observes && !origin.quiet && matches!(reason.verdict(), Verdict::Drop) {
+        report::denied(origin, headers, reason, rule);
+    }
     reason
+}
+
+/// Whether what the endpoint's policy denies passes all the same.
+#[inline(always)]
+pub(crate) fn observes(endpoint: &Endpoint) -> bool {
+    endpoint.flags & FLAG_OBSERVE != 0
 }
 
 /// Which end of a packet.
@@ -378,7 +394,7 @@ extern "C" fn hostfw_decide(
         return Reason::BrokenTable as u32;
     };
     match classify(list, table, headers, origin) {
-        Some(classified) => found(classified, table, origin) as u32,
+        Some(classified) => found(classified, table, headers, origin) as u32,
         None => GOES_ON,
     }
 }
@@ -400,7 +416,7 @@ extern "C" fn hostfw_decide_further(
     let Some((list, table)) = table(endpoint, headers, origin) else {
         return Reason::BrokenTable as u32;
     };
-    found(go_on(list, table, headers, origin), table, origin) as u32
+    found(go_on(list, table, headers, origin), table, headers, origin) as u32
 }
 
 /// The list of rules that the origin asks for, by the packet's family.
@@ -417,7 +433,12 @@ fn table(
 
 /// The reason that goes with what was found in a list.
 #[inline(always)]
-fn found(classified: Classified, table: &PolicyTable, origin: &Origin) -> Reason {
+fn found(
+    classified: Classified,
+    table: &PolicyTable,
+    headers: &Headers,
+    origin: &Origin,
+) -> Reason {
     let (reason, rule) = match classified {
         Classified::Rule(rule) => {
             let reason = match Action::from_number(rule.action) {
@@ -443,6 +464,5 @@ fn found(classified: Classified, table: &PolicyTable, origin: &Origin) -> Reason
         Classified::NoMatch => (Reason::NoMatch, None),
         Classified::Broken => (Reason::BrokenTable, None),
     };
-    trial::step(origin, reason, rule);
-    reason
+    told(headers, origin, reason, rule)
 }

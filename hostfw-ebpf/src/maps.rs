@@ -2,17 +2,22 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
+    },
     macros::btf_map,
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, FragmentKey},
-    counter::{COUNTER_SLOTS, Counter},
+    counter::{COUNTER_SLOTS, Counter, StagedKey},
     endpoint::Endpoint,
     event::Event,
     failsafe::{FailsafeV4, FailsafeV6},
     index::Line,
-    limits::{self, CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS},
+    limits::{
+        self, CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS,
+        MAX_STAGED_COUNTS,
+    },
     policy::{PolicyTable, RuleEntry},
     prefix::{PrefixV4, PrefixV6, Service},
     trial::{Trace, Trial},
@@ -88,6 +93,10 @@ pub(crate) static REMEMBERED: PerCpuArray<Remembered, { limits::REMEMBERED as us
 /// Not pinned, as above.
 #[btf_map]
 pub(crate) static SEARCH: PerCpuArray<Search, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static STAGED: PerCpuHashMap<StagedKey, u64, { MAX_STAGED_COUNTS as usize }> =
+    PerCpuHashMap::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();

@@ -38,7 +38,7 @@ use hostfw_common::{
 };
 
 use crate::{
-    conntrack::{self, Tracked},
+    conntrack::{self, Denied, Opening, Tracked},
     judge,
     maps::generation,
     packet::Veil,
@@ -173,9 +173,11 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
             Checkpoint::Forward | Checkpoint::WireIn | Checkpoint::WireOut => List::ForwardIn,
         },
         quiet: false,
+        observes: observes(coming, going),
     };
     let reason = judge(work, packet, coming, going);
-    report::count(checkpoint, reason, u64::from(work.hook.bytes));
+    let bytes = u64::from(work.hook.bytes);
+    let reason = report::count(observes(coming, going), checkpoint, reason, bytes);
     debug!(
         &LogContext(context),
         "netfilter: checkpoint {} interfaces {} {} protocol {} reason {}",
@@ -195,6 +197,13 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
 #[inline(always)]
 fn governed(generation: u64, interface: u32) -> Option<&'static Endpoint> {
     judge::endpoint(generation, interface).filter(|endpoint| endpoint.flags & FLAG_NETFILTER != 0)
+}
+
+/// Whether what is denied passes all the same.
+#[inline(always)]
+fn observes(coming: Option<&Endpoint>, going: Option<&Endpoint>) -> bool {
+    // It is the same for all of a generation.
+    coming.or(going).is_some_and(judge::observes)
 }
 
 #[inline(always)]
@@ -229,23 +238,27 @@ fn judge(
     let mut reason = Reason::NoMatch;
     if let Some(endpoint) = coming {
         on_the_wire(work);
-        let (decided, invalid) = came_in(work, &packet, endpoint);
-        reason = decided;
-        opens = !invalid
-            && !matches!(
-                decided,
-                Reason::Established | Reason::Related | Reason::UntrackedAllow | Reason::Tunnel
-            );
+        (reason, opens) = came_in(work, &packet, endpoint);
     }
     if matches!(reason.verdict(), Verdict::Pass)
+        && reason != Reason::Observed
         && let Some(endpoint) = going
     {
         on_the_way_out(work);
         reason = goes_out(work, &packet, endpoint);
+        // What answers opens nothing.
+        opens &= reason != Reason::Observed;
     }
-    if matches!(reason.verdict(), Verdict::Pass) {
+    if observes(coming, going) && would_deny(reason) {
         if opens {
-            conntrack::record(&work.wire, Direction::Ingress, now);
+            conntrack::record(&work.wire, Direction::Ingress, now, Opening::Denied);
+        }
+        if going.is_some() && (opens || reason != Reason::Observed) {
+            conntrack::record(&work.headers, Direction::Egress, now, Opening::Denied);
+        }
+    } else if matches!(reason.verdict(), Verdict::Pass) {
+        if opens {
+            conntrack::record(&work.wire, Direction::Ingress, now, Opening::Allowed);
         }
         if matches!(work.headers.fragment(), Fragment::First) {
             conntrack::record_fragment(&work.headers, checkpoint, now);
@@ -254,10 +267,22 @@ fn judge(
     reason
 }
 
+/// Whether the packet would not have come further, and could open a flow.
+#[inline(always)]
+fn would_deny(reason: Reason) -> bool {
+    reason == Reason::Observed
+        || reason != Reason::Invalid && matches!(reason.verdict(), Verdict::Drop)
+}
+
 /// Judges a packet by the endpoint of the interface that it came in through,
-/// and says whether conntrack calls it invalid.
+/// and says whether it is to be recorded if it passes.
 #[inline(always)]
 fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (Reason, bool) {
+    let observes = judge::observes(endpoint);
+    // SNAT has changed what the wire shows of a flow that was recorded here.
+    if observes && answers_denied(work) {
+        return (Reason::Observed, false);
+    }
     // Frames from port to port of a bridge cross no wire of the bridge itself,
     // where their answers would be known.
     if work.hook.in_interface == work.hook.out_interface {
@@ -271,6 +296,9 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
         Tracked::Related => return (Reason::Related, false),
         Tracked::New => false,
         Tracked::Invalid => true,
+        Tracked::Denied if observes => return (Reason::Observed, false),
+        // From before anything was enforced.
+        Tracked::Denied => conntrack::quotes(&work.wire),
     };
     let is_local = matches!(work.hook.checkpoint, Checkpoint::LocalIn);
     work.origin.endpoint = endpoint.id;
@@ -283,7 +311,20 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
     } else {
         before
     };
-    (reason, invalid)
+    if observes && matches!(before.verdict(), Verdict::Drop) {
+        // Told and counted where it came in.
+        return (Reason::Observed, !invalid);
+    }
+    let opens = !invalid && !matches!(reason, Reason::UntrackedAllow | Reason::Tunnel);
+    (reason, opens)
+}
+
+/// Whether the packet answers a flow whose forwarding policy would have denied.
+#[inline(always)]
+fn answers_denied(work: &Work) -> bool {
+    let (headers, now) = (&work.headers, work.now);
+    matches!(work.hook.checkpoint, Checkpoint::Forward)
+        && conntrack::denied(headers, Direction::Ingress, now) == Denied::Answers
 }
 
 /// Judges a forwarded packet by the endpoint of the interface that it goes out
@@ -291,16 +332,29 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
 /// gives it.
 #[inline(always)]
 fn goes_out(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> Reason {
+    let observes = judge::observes(endpoint);
+    // What it was first seen with, before SNAT: the answers that pass all the same
+    // make the flow on the wire an established one.
+    let again =
+        observes && conntrack::denied(&work.headers, Direction::Egress, work.now) == Denied::Opens;
     let invalid = match known(work, packet, Direction::Egress) {
+        Tracked::Established if again => false,
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
         Tracked::Invalid => true,
+        Tracked::Denied if observes => return Reason::Observed,
+        // From before anything was enforced.
+        Tracked::Denied => conntrack::quotes(&work.outgoing),
     };
     work.origin.interface = work.hook.out_interface;
     work.origin.endpoint = endpoint.id;
     work.origin.list = List::ForwardOut;
-    judge::forward(endpoint, &work.headers, invalid, &work.origin)
+    let reason = judge::forward(endpoint, &work.headers, invalid, &work.origin);
+    if again && matches!(reason.verdict(), Verdict::Pass) {
+        conntrack::forgive(&work.headers, Direction::Egress);
+    }
+    reason
 }
 
 /// What hostfw knows of the packet's flow. Of an error it is the kernel who

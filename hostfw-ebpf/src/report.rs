@@ -1,25 +1,31 @@
 //! What the programs tell user space: counters, and events one by one.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use hostfw_common::{
-    counter::{self, Checkpoint},
+    counter::{self, Checkpoint, Outcome, StagedKey},
     endpoint::EndpointId,
-    policy::RuleEntry,
+    event::NO_REASON,
+    policy::{Action, PolicyId, RuleEntry},
     stage::List,
-    verdict::Reason,
+    verdict::{Reason, Verdict},
 };
 
 use crate::{
-    maps::{COUNTERS, EVENTS},
-    parse::Headers,
+    maps::{COUNTERS, EVENTS, STAGED},
+    parse::{Headers, WideAddress},
     trial,
 };
 
-/// Counts a packet.
+/// Counts a packet, and gives the reason for what is to become of it: where
+/// nothing is enforced, it is dropped for none.
 #[inline(always)]
-pub(crate) fn count(checkpoint: Checkpoint, reason: Reason, bytes: u64) {
+pub(crate) fn count(observes: bool, checkpoint: Checkpoint, reason: Reason, bytes: u64) -> Reason {
     trial::counted(checkpoint, reason);
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter::slot(checkpoint, reason)) {
+    let (outcome, becomes) = match reason.verdict() {
+        Verdict::Drop if observes => (Outcome::Observed, Reason::Observed),
+        Verdict::Drop | Verdict::Pass => (Outcome::Enforced, reason),
+    };
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter::slot(outcome, checkpoint, reason)) {
         // SAFETY: this CPU's own slot; programs at one hook do not interrupt
         // each other, and a count lost to another hook's does no harm.
         unsafe {
@@ -27,6 +33,7 @@ pub(crate) fn count(checkpoint: Checkpoint, reason: Reason, bytes: u64) {
             (*counter).bytes += bytes;
         }
     }
+    becomes
 }
 
 /// Where a list of rules is looked at.
@@ -39,12 +46,84 @@ pub(crate) struct Origin {
     pub(crate) list: List,
     /// An earlier hook has judged the same and told of it.
     pub(crate) quiet: bool,
+    /// Nothing is enforced.
+    pub(crate) observes: bool,
 }
 
 /// Reports that a rule matched that has something to tell: one with action Log
-/// or of a staged policy. Lost if nobody reads the ring buffer and it is full.
+/// or of a staged policy, whose packets are counted, too.
 #[inline(always)]
 pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
+    hostfw_report(origin, headers, rule, NO_REASON);
+}
+
+/// Reports that the packet would have been dropped if policy were enforced; the
+/// rule is the one that would have done it, if one would.
+#[inline(always)]
+pub(crate) fn denied(origin: &Origin, headers: &Headers, reason: Reason, rule: Option<&RuleEntry>) {
+    let rule = rule.map_or(core::ptr::null(), core::ptr::from_ref);
+    hostfw_report(origin, headers, rule, reason as u8);
+}
+
+/// [`rule`] and [`denied`], global: see [`crate::judge`]. Their callers have no
+/// room on the stack for it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_report(
+    origin: *const Origin,
+    headers: *const Headers,
+    rule: *const RuleEntry,
+    reason: u8,
+) -> u32 {
+    const NONE: RuleEntry = RuleEntry {
+        policy: PolicyId { number: 0 },
+        index: 0,
+        action: 0,
+        direction: 0,
+        next: 0,
+        _pad: 0,
+    };
+    // SAFETY: the two callers hand in references, and null for no rule.
+    let (origin, headers, rule) = unsafe { (origin.as_ref(), headers.as_ref(), rule.as_ref()) };
+    if let (Some(origin), Some(headers)) = (origin, headers) {
+        let rule = rule.unwrap_or(&NONE);
+        if reason == NO_REASON && rule.action != Action::Log as u8 {
+            count_staged(origin, rule);
+        }
+        event(origin, headers, rule, reason);
+    }
+    0
+}
+
+/// What a count begins with. Not on the stack, which has no room for it.
+static FIRST: u64 = 1;
+
+#[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value is one more on the stack"
+)]
+fn count_staged(origin: &Origin, rule: &RuleEntry) {
+    let key = StagedKey {
+        generation: origin.generation as u32,
+        endpoint: origin.endpoint,
+        policy: rule.policy,
+        index: rule.index,
+        list: origin.list as u8,
+        action: rule.action,
+    };
+    if let Some(packets) = STAGED.get_ptr_mut(key) {
+        // SAFETY: as in `count`.
+        unsafe { *packets += 1 };
+    } else {
+        // Another CPU may be first: then this packet is lost to the count.
+        let _ = STAGED.insert(key, &FIRST, u64::from(BPF_NOEXIST));
+    }
+}
+
+/// Lost if nobody reads the ring buffer and it is full.
+#[inline(always)]
+fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         return;
     };
@@ -59,8 +138,21 @@ pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
         (*event).interface = origin.interface;
         (*event).endpoint = origin.endpoint;
         (*event).rule = *rule;
-        (*event).source = *headers.source;
-        (*event).destination = *headers.destination;
+        // In words: to copy bytes, the compiler calls a function.
+        let words = |address: WideAddress| {
+            let [high, low] = address.wide_words();
+            [
+                high as u32,
+                (high >> 32) as u32,
+                low as u32,
+                (low >> 32) as u32,
+            ]
+        };
+        let (source, destination) = (&raw mut (*event).source, &raw mut (*event).destination);
+        source.cast::<[u32; 4]>().write(words(headers.source));
+        destination
+            .cast::<[u32; 4]>()
+            .write(words(headers.destination));
         (*event).source_port = if headers.is_icmp() {
             [0; 2]
         } else {
@@ -71,7 +163,8 @@ pub(crate) fn rule(origin: &Origin, headers: &Headers, rule: &RuleEntry) {
         (*event).family = headers.family;
         (*event).direction = origin.list.direction() as u8;
         (*event).list = origin.list as u8;
-        (*event)._pad = [0; 4];
+        (*event).reason = reason;
+        (*event)._pad = [0; 3];
     }
     entry.submit(0);
 }

@@ -19,7 +19,7 @@ use hostfw_common::{
 };
 
 use crate::{
-    conntrack::{self, Tracked},
+    conntrack::{self, Opening, Tracked},
     judge,
     maps::generation,
     packet::Packet,
@@ -76,8 +76,8 @@ pub(crate) fn judge(
         return Reason::NoEndpoint;
     };
     let reason = judge_governed(&hook, packet, headers, pull, generation, endpoint);
-    report::count(Checkpoint::wire(hook.direction), reason, hook.bytes);
-    reason
+    let checkpoint = Checkpoint::wire(hook.direction);
+    report::count(judge::observes(endpoint), checkpoint, reason, hook.bytes)
 }
 
 #[inline(always)]
@@ -137,6 +137,7 @@ fn judge_governed(
             Direction::Egress => List::UntrackedOut,
         },
         quiet: false,
+        observes: judge::observes(endpoint),
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = hostfw_wire_stages(
@@ -173,9 +174,18 @@ extern "C" fn hostfw_wire_stages(
     let forwarded = forwarded != 0;
     let direction = origin.list.direction();
     let learning = endpoint.flags & FLAG_LEARNING != 0;
+    let observes = judge::observes(endpoint) && !learning;
+    // What a later hook may still drop is for that hook to record: otherwise
+    // what the host sends would pass for an answer.
+    let for_later = matches!(direction, Direction::Ingress)
+        && !learning
+        && endpoint.flags & FLAG_NETFILTER != 0;
     if !forwarded && !learning {
         let reason = judge::untracked(endpoint, headers, origin);
         if reason != Reason::NoMatch {
+            if observes && !for_later && matches!(reason.verdict(), Verdict::Drop) {
+                conntrack::record(headers, direction, conntrack::now(), Opening::Denied);
+            }
             return reason;
         }
         if judge::is_tunnel(endpoint, origin.generation, headers) {
@@ -188,6 +198,9 @@ extern "C" fn hostfw_wire_stages(
         Tracked::Related => return Reason::Related,
         Tracked::New => false,
         Tracked::Invalid => true,
+        Tracked::Denied if observes => return Reason::Observed,
+        // From before anything was enforced.
+        Tracked::Denied => conntrack::quotes(headers),
     };
     let reason = if forwarded {
         Reason::Forwarded
@@ -205,13 +218,14 @@ extern "C" fn hostfw_wire_stages(
             }
         }
     };
-    // What a later hook may still drop is for that hook to record: otherwise
-    // what the host sends would pass for an answer.
-    let for_later = matches!(direction, Direction::Ingress)
-        && !learning
-        && endpoint.flags & FLAG_NETFILTER != 0;
-    if matches!(reason.verdict(), Verdict::Pass) && !invalid && !for_later {
-        conntrack::record(headers, direction, conntrack::now());
+    let opening = match reason.verdict() {
+        Verdict::Pass if forwarded && observes => Opening::Judged,
+        Verdict::Pass => Opening::Allowed,
+        Verdict::Drop if observes => Opening::Denied,
+        Verdict::Drop => return reason,
+    };
+    if !invalid && !for_later {
+        conntrack::record(headers, direction, conntrack::now(), opening);
     }
     reason
 }

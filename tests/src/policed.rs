@@ -51,7 +51,20 @@ impl<'a> Policed<'a> {
     ///
     /// If it does not start.
     pub fn start(topology: &'a Topology, binaries: &Binaries) -> Result<Self> {
-        let cluster = Cluster::new(topology, binaries, &[])?;
+        Self::start_as(topology, binaries, &[])
+    }
+
+    /// As [`start`](Self::start), with these arguments for the agent.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_as(
+        topology: &'a Topology,
+        binaries: &Binaries,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let cluster = Cluster::new(topology, binaries, arguments)?;
         Self::start_with(topology, cluster.on(Host::Node1))
     }
 

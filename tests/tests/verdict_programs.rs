@@ -12,6 +12,7 @@ mod verdict {
     mod lab;
     mod load;
     mod maps;
+    mod observe;
     mod parsing;
     mod policy;
     mod random;

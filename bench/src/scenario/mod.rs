@@ -4,7 +4,12 @@ pub(crate) mod apply;
 pub(crate) mod cidrs;
 pub(crate) mod cost;
 pub(crate) mod drops;
-#[expect(dead_code, reason = "the tests use more of it")]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "the tests use more of it, and panic at whatever goes wrong"
+)]
 #[path = "../../../tests/tests/kernel/flood.rs"]
 mod flood;
 pub(crate) mod flows;

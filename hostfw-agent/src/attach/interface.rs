@@ -113,13 +113,14 @@ impl Dataplane {
     }
 
     /// The interfaces whose packets the generation in force judges, whether
-    /// programs are attached to them or not: those that learn are left out.
+    /// programs are attached to them or not: those that learn are left out, and
+    /// unless `observed`, those where nothing is enforced.
     ///
     /// # Errors
     ///
     /// If the map of endpoints cannot be read.
-    pub fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        Ok(self.generations.judged()?)
+    pub fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, DataplaneError> {
+        Ok(self.generations.judged(observed)?)
     }
 
     /// The interfaces that have VLAN interfaces on them. [`attach`](Self::attach)

@@ -25,13 +25,13 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::Program,
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
-    counter::{Checkpoint, Counter, slot},
-    names::{COUNTERS, EVENTS, LASTING},
+    counter::{Checkpoint, Counter, Outcome, StagedKey, slot},
+    names::{COUNTERS, EVENTS, LASTING, STAGED},
     verdict::{Direction, Reason},
 };
 
@@ -97,6 +97,7 @@ pub struct Dataplane {
     pub(crate) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(crate) confirmed: HashMap<MapData, FlowKey, Flow>,
     counters: PerCpuArray<MapData, Counter>,
+    staged: PerCpuHashMap<MapData, StagedKey, u64>,
     /// Why an interface's hook is not the first choice.
     fallbacks: BTreeMap<(u32, Direction), String>,
     /// Interfaces that have a filter of ours: unlike links they are in no
@@ -139,6 +140,7 @@ impl Dataplane {
             half_open,
             confirmed,
             counters,
+            staged,
             netfilter,
         } = object::load(options, object::Purpose::Enforce(&pins))?;
         let mut dataplane = Self {
@@ -149,6 +151,7 @@ impl Dataplane {
             half_open,
             confirmed,
             counters,
+            staged,
             fallbacks: BTreeMap::new(),
             filtered: BTreeSet::new(),
             netfilter: netfilter.map_err(|error| error.to_string()),
@@ -197,18 +200,36 @@ impl Dataplane {
     }
 
     /// Packets and bytes by checkpoint and reason, all CPUs together, since the
-    /// maps were made. Those that never occurred are left out.
+    /// maps were made. Those that never occurred are left out, and so are those
+    /// of [`would_drop`](Self::would_drop).
     ///
     /// # Errors
     ///
     /// If the map cannot be read.
     pub fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
+        self.counters_of(Outcome::Enforced)
+    }
+
+    /// Like [`counters`](Self::counters), of packets that passed although there
+    /// was a reason to drop them, for nothing was enforced.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
+        self.counters_of(Outcome::Observed)
+    }
+
+    fn counters_of(
+        &self,
+        outcome: Outcome,
+    ) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
         let mut all = Vec::new();
         for checkpoint in Checkpoint::ALL {
             for reason in Reason::ALL {
                 let values = self
                     .counters
-                    .get(&slot(checkpoint, *reason), 0)
+                    .get(&slot(outcome, checkpoint, *reason), 0)
                     .map_err(MapsError::map(COUNTERS))?;
                 let sum = values
                     .iter()
@@ -222,6 +243,30 @@ impl Dataplane {
             }
         }
         Ok(all)
+    }
+
+    /// Packets by rule of a staged policy, all CPUs together; of earlier
+    /// generations, too, as long as nobody [forgets](Self::forget_staged) them.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn staged(&self) -> Result<Vec<(StagedKey, u64)>, DataplaneError> {
+        let counts = self.staged.iter().map(|entry| {
+            let (key, packets) = entry?;
+            Ok((key, packets.iter().sum()))
+        });
+        let counts: Result<Vec<_>, aya::maps::MapError> = counts.collect();
+        Ok(counts.map_err(MapsError::map(STAGED))?)
+    }
+
+    /// Forgets a count of packets: nothing may count there any more.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
+        Ok(self.staged.remove(key).map_err(MapsError::map(STAGED))?)
     }
 
     /// What the maps take of the kernel's memory, each name once.

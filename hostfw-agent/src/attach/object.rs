@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, PerCpuArray},
+    maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap},
     programs::{Program, ProgramError},
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey},
-    counter::Counter,
+    counter::{Counter, StagedKey},
     names::{
         ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, LAYOUT, PER_GENERATION,
-        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, TIMEOUTS, TRIAL_MODE,
+        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, STAGED, TIMEOUTS, TRIAL_MODE,
     },
 };
 
@@ -32,6 +32,7 @@ pub(super) struct Loaded {
     pub(super) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(super) confirmed: HashMap<MapData, FlowKey, Flow>,
     pub(super) counters: PerCpuArray<MapData, Counter>,
+    pub(super) staged: PerCpuHashMap<MapData, StagedKey, u64>,
     /// The programs of the netfilter hooks, or why there are none.
     pub(super) netfilter: Result<Programs, NetfilterError>,
 }
@@ -126,6 +127,8 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
             .map_err(MapsError::map(CONFIRMED))?,
         counters: PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)
             .map_err(MapsError::map(COUNTERS))?,
+        staged: PerCpuHashMap::try_from(take(&mut ebpf, STAGED)?)
+            .map_err(MapsError::map(STAGED))?,
         netfilter,
         ebpf,
     })

@@ -31,7 +31,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing::{info, level_filters::LevelFilter};
+use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_subscriber::EnvFilter;
 
 /// Enforces Calico host endpoint policy on this node with eBPF.
@@ -109,6 +109,10 @@ struct Arguments {
         default_value = "auto"
     )]
     netfilter: NetfilterChoice,
+
+    /// Judge, count and report everything, and drop nothing
+    #[arg(long, env = "HOSTFW_OBSERVE_ONLY")]
+    observe_only: bool,
 
     /// Confirmed flows to keep room for [default: by memory, 65536 to 1048576]
     #[arg(
@@ -297,12 +301,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         generation = dataplane.generation(),
         "started"
     );
+    if arguments.observe_only {
+        warn!("observe only: what policy denies is counted and reported, and passes");
+    }
     let reconciler = Reconciler::new(
         Settings {
             node,
             store: arguments.store.clone(),
             state_file: arguments.state_dir.join("accepted.json"),
             only: BTreeSet::from_iter(arguments.interface),
+            observe_only: arguments.observe_only,
         },
         dataplane,
         names,
@@ -402,6 +410,7 @@ mod tests {
         assert_eq!(arguments.tc, TcChoice::Auto);
         assert_eq!(arguments.bpf_log, BpfLog::Off);
         assert!(!arguments.detach && arguments.interface.is_empty());
+        assert!(!arguments.observe_only);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{CtlError, Streams, client, table::Table, wait};
 use crate::{
     model::Kind,
     observe::status::{
-        EndpointStatus, HookStatus, ObjectState, ObjectStatus, PolicyStatus, Problem, Status,
+        EndpointStatus, HookStatus, ObjectState, ObjectStatus, PolicyStatus, Problem, StagedStatus,
+        Status,
     },
     source::{read_folder, yaml},
 };
@@ -95,6 +96,9 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
     };
     writeln!(output, "Store:        {store}")?;
     writeln!(output, "Generation:   {}", status.generation)?;
+    if status.observe_only {
+        writeln!(output, "Enforcement:  observe only, nothing is dropped")?;
+    }
     if let Some(error) = &status.error {
         writeln!(output, "Error:        {}", one_line(error))?;
     }
@@ -141,6 +145,10 @@ fn text(status: &Status, revision: Option<&str>, output: &mut impl Write) -> io:
     if !status.counters.is_empty() {
         writeln!(output)?;
         counters(status).write(output)?;
+    }
+    if !status.staged.is_empty() {
+        writeln!(output)?;
+        staged(&status.staged).write(output)?;
     }
     if !status.maps.is_empty() {
         let bytes: u64 = status.maps.iter().map(|map| map.bytes).sum();
@@ -312,6 +320,31 @@ fn counters(status: &Status) -> Table {
             counter.reason.clone(),
             counter.packets.to_string(),
             counter.bytes.to_string(),
+        ]);
+    }
+    table
+}
+
+/// What staged policies would have done.
+fn staged(counts: &[StagedStatus]) -> Table {
+    let mut table = Table::new(&[
+        "ENDPOINT",
+        "STAGE",
+        "TIER",
+        "STAGED POLICY",
+        "RULE",
+        "WOULD",
+        "PACKETS",
+    ]);
+    for one in counts {
+        table.row(vec![
+            one.endpoint.clone(),
+            one.stage.clone(),
+            one.tier.clone().unwrap_or_default(),
+            one.policy.clone(),
+            one.rule.clone(),
+            one.would.clone(),
+            one.packets.to_string(),
         ]);
     }
     table

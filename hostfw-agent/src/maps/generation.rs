@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::MapData;
 use hostfw_common::{
-    endpoint::{Endpoint, FLAG_LEARNING},
+    endpoint::{Endpoint, FLAG_LEARNING, FLAG_OBSERVE},
     names::{ACTIVE, ENDPOINTS, PER_GENERATION},
 };
 
@@ -195,8 +195,9 @@ impl Generations {
             .collect()
     }
 
-    /// Interfaces with an endpoint in force that is not learning.
-    pub(crate) fn judged(&self) -> Result<BTreeSet<u32>, MapsError> {
+    /// Interfaces with an endpoint in force that is not learning. `observed`:
+    /// those, too, where nothing is enforced.
+    pub(crate) fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, MapsError> {
         let generation = self.number()?;
         if generation == 0 {
             return Ok(BTreeSet::new());
@@ -205,10 +206,15 @@ impl Generations {
         let endpoints = aya::maps::Map::HashMap(self.inner_of(ENDPOINTS, generation)?);
         let endpoints: aya::maps::HashMap<_, u32, Endpoint> =
             (&endpoints).try_into().map_err(&failed)?;
+        let not_judged = if observed {
+            FLAG_LEARNING
+        } else {
+            FLAG_LEARNING | FLAG_OBSERVE
+        };
         let mut judged = BTreeSet::new();
         for endpoint in endpoints.iter() {
             let (index, endpoint) = endpoint.map_err(&failed)?;
-            if endpoint.flags & FLAG_LEARNING == 0 {
+            if endpoint.flags & not_judged == 0 {
                 judged.insert(index);
             }
         }

@@ -39,6 +39,8 @@ pub struct Facts {
     pub masters: BTreeMap<u32, String>,
     /// Interfaces that the agent was told to leave alone.
     pub left_alone: BTreeSet<u32>,
+    /// Nothing is dropped, whatever policy says.
+    pub observe_only: bool,
 }
 
 /// One status for each interface that an endpoint of this node governs, and
@@ -70,6 +72,7 @@ fn governed_status(
     let hooks = facts.hooks.get(&index);
     let conditions = [
         Some(programmed(governed, facts)),
+        denials_enforced(facts),
         Some(forward_enforced(governed, facts)),
         (!governed.workload).then(|| normal_ingress_enforced(governed, facts)),
         Some(addresses_known(selection, governed)),
@@ -139,6 +142,21 @@ fn programmed(governed: &Governed, facts: &Facts) -> Condition {
         ))
     };
     condition("Programmed", holds)
+}
+
+/// Told only where nothing is enforced.
+fn denials_enforced(facts: &Facts) -> Option<Condition> {
+    facts.observe_only.then(|| {
+        condition(
+            "DenialsEnforced",
+            Err((
+                "ObserveOnly",
+                "not enforced: observe only; what policy denies is counted and reported, and \
+                 passes"
+                    .to_owned(),
+            )),
+        )
+    })
 }
 
 fn forward_enforced(governed: &Governed, facts: &Facts) -> Condition {

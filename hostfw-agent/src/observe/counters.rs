@@ -1,7 +1,7 @@
 //! Packet counters, as the status shows them.
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter},
+    counter::{Checkpoint, Counter, Outcome},
     verdict::{Direction, Reason, Verdict},
 };
 
@@ -17,10 +17,11 @@ pub const fn direction_name(direction: Direction) -> &'static str {
 }
 
 /// Counters for the status, in the order in which they come; those that have
-/// not counted anything are left out.
+/// not counted anything are left out. `outcome` is that of all of them.
 #[must_use]
 pub fn counter_statuses(
     counters: impl IntoIterator<Item = (Checkpoint, Reason, Counter)>,
+    outcome: Outcome,
 ) -> Vec<CounterStatus> {
     counters
         .into_iter()
@@ -28,9 +29,10 @@ pub fn counter_statuses(
         .map(|(checkpoint, reason, counter)| CounterStatus {
             checkpoint: checkpoint.name().to_owned(),
             reason: reason.name().to_owned(),
-            verdict: match reason.verdict() {
-                Verdict::Pass => "pass",
-                Verdict::Drop => "drop",
+            verdict: match (reason.verdict(), outcome) {
+                (Verdict::Pass, _) => "pass",
+                (Verdict::Drop, Outcome::Enforced) => "drop",
+                (Verdict::Drop, Outcome::Observed) => "would-drop",
             }
             .to_owned(),
             packets: counter.packets,
@@ -50,11 +52,14 @@ mod tests {
             bytes: packets * 60,
         };
         assert_eq!(
-            counter_statuses([
-                (Checkpoint::WireIn, Reason::RuleDeny, counter(2)),
-                (Checkpoint::WireIn, Reason::RuleAllow, counter(0)),
-                (Checkpoint::WireOut, Reason::Established, counter(1)),
-            ]),
+            counter_statuses(
+                [
+                    (Checkpoint::WireIn, Reason::RuleDeny, counter(2)),
+                    (Checkpoint::WireIn, Reason::RuleAllow, counter(0)),
+                    (Checkpoint::WireOut, Reason::Established, counter(1)),
+                ],
+                Outcome::Enforced
+            ),
             [
                 CounterStatus {
                     checkpoint: "wire-in".to_owned(),
@@ -72,5 +77,17 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn what_passed_although_denied_says_so() {
+        let counter = Counter {
+            packets: 1,
+            bytes: 60,
+        };
+        let counters = [(Checkpoint::Forward, Reason::TierDefault, counter)];
+        let statuses = counter_statuses(counters, Outcome::Observed);
+        assert_eq!(statuses[0].verdict, "would-drop");
+        assert_eq!(statuses[0].reason, "tier-default");
     }
 }

@@ -1,5 +1,5 @@
-//! Rules with action Log and staged policies: from ring-buffer records to log
-//! lines.
+//! Rules with action Log, staged policies and denials that are not enforced: from
+//! ring-buffer records to log lines.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,13 +10,18 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use hostfw_common::{
-    conntrack::Address, endpoint::Family, event::Event, policy::Action, stage::List,
-    verdict::Direction,
+    conntrack::Address,
+    counter::StagedKey,
+    endpoint::Family,
+    event::Event,
+    policy::Action,
+    stage::List,
+    verdict::{Direction, Reason},
 };
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
-use super::counters::direction_name;
+use super::{counters::direction_name, status::StagedStatus};
 use crate::compile::image::Names;
 
 /// Generations whose names are remembered: an event that is reported while a
@@ -65,6 +70,27 @@ impl NameBook {
         );
     }
 
+    /// Puts a count of packets into words; `None` if the generation is not known
+    /// any more, or the numbers are none of it.
+    #[must_use]
+    pub fn describe_staged(&self, key: &StagedKey, packets: u64) -> Option<StagedStatus> {
+        let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, names) = pages
+            .generations
+            .iter()
+            .find(|(generation, _)| *generation as u32 == key.generation)?;
+        let list = *List::ALL.get(usize::from(key.list))?;
+        Some(StagedStatus {
+            endpoint: names.endpoint(key.endpoint)?.name.clone(),
+            stage: list.stage().name().to_owned(),
+            tier: names.tier_of(key.policy).map(str::to_owned),
+            policy: names.policy(key.policy)?.name.clone(),
+            rule: rule_path(list.direction() as u8, key.index),
+            would: would(key.action)?.to_owned(),
+            packets,
+        })
+    }
+
     /// Puts an event into words.
     #[must_use]
     pub fn describe(&self, event: &Event) -> LogEvent {
@@ -82,27 +108,21 @@ impl NameBook {
                 || format!("#{}", event.endpoint.number),
                 |object| object.name.clone(),
             );
-        let object = names.and_then(|names| names.policy(event.rule.policy));
-        let policy = object.map_or_else(
-            || format!("#{}", event.rule.policy.number),
-            |object| object.name.clone(),
-        );
-        let kind = object.map(|object| object.kind.name());
-        let tier = names
-            .and_then(|names| names.tier_of(event.rule.policy))
-            .map(str::to_owned);
+        let reason = Reason::from_number(event.reason);
+        let Decider {
+            tier,
+            kind,
+            policy,
+            rule,
+        } = Decider::of(event, reason, names.map(|names| &**names));
         let interface = pages
             .interfaces
             .get(&event.interface)
             .cloned()
             .unwrap_or_else(|| format!("#{}", event.interface));
-        let direction = if event.rule.direction == Direction::Ingress as u8 {
-            Direction::Ingress
-        } else {
-            Direction::Egress
-        };
+        let name = policy.as_deref().unwrap_or_default();
         LogEvent {
-            prefix: expand(&pages.log_prefix, tier.as_deref(), kind, &policy),
+            prefix: expand(&pages.log_prefix, tier.as_deref(), kind, name),
             endpoint,
             interface,
             stage: List::ALL
@@ -111,8 +131,13 @@ impl NameBook {
             tier,
             kind,
             policy,
-            rule: format!("{}[{}]", direction_name(direction), event.rule.index),
-            would: would(event.rule.action),
+            rule,
+            would: if reason.is_some() {
+                Some("deny")
+            } else {
+                would(event.rule.action)
+            },
+            reason: reason.map(Reason::name),
             protocol: event.protocol,
             source: SocketAddr::new(
                 address(event.family, event.source),
@@ -124,6 +149,54 @@ impl NameBook {
             ),
         }
     }
+}
+
+/// What an event is about, in words.
+#[derive(Default)]
+struct Decider {
+    tier: Option<String>,
+    kind: Option<&'static str>,
+    policy: Option<String>,
+    rule: Option<String>,
+}
+
+impl Decider {
+    /// `reason`: why the packet would have been dropped, if it would have been.
+    fn of(event: &Event, reason: Option<Reason>, names: Option<&Names>) -> Self {
+        match reason {
+            None | Some(Reason::RuleDeny) => {}
+            // The number is the tier's.
+            Some(Reason::TierDefault) => {
+                let number = event.rule.policy.number;
+                let tier = names.and_then(|names| names.tiers.get(number as usize));
+                return Self {
+                    tier: Some(tier.map_or_else(|| format!("#{number}"), Clone::clone)),
+                    ..Self::default()
+                };
+            }
+            Some(_) => return Self::default(),
+        }
+        let id = event.rule.policy;
+        let object = names.and_then(|names| names.policy(id));
+        Self {
+            tier: names.and_then(|names| names.tier_of(id)).map(str::to_owned),
+            kind: object.map(|object| object.kind.name()),
+            policy: Some(
+                object.map_or_else(|| format!("#{}", id.number), |object| object.name.clone()),
+            ),
+            rule: Some(rule_path(event.rule.direction, event.rule.index)),
+        }
+    }
+}
+
+/// A rule as a path in its policy's spec: `ingress[0]`.
+fn rule_path(direction: u8, index: u16) -> String {
+    let direction = if direction == Direction::Ingress as u8 {
+        Direction::Ingress
+    } else {
+        Direction::Egress
+    };
+    format!("{}[{index}]", direction_name(direction))
 }
 
 /// What a rule of a staged policy would do; `None` for one that only logs.
@@ -183,13 +256,16 @@ pub struct LogEvent {
     pub tier: Option<String>,
     /// Kind of the policy or profile.
     pub kind: Option<&'static str>,
-    /// Its name.
-    pub policy: String,
+    /// Its name. `None` if no rule would have dropped the packet.
+    pub policy: Option<String>,
     /// The rule as a path in the policy's spec: `ingress[0]`.
-    pub rule: String,
-    /// What the rule would do if the policy were not staged; `None` for a rule
-    /// with action Log.
+    pub rule: Option<String>,
+    /// What would happen if the policy were not staged, or if policy were
+    /// enforced; `None` for a rule with action Log.
     pub would: Option<&'static str>,
+    /// [`Reason::name`] of what would have dropped the packet, had policy been
+    /// enforced.
+    pub reason: Option<&'static str>,
     /// Protocol number (IANA).
     pub protocol: u8,
     /// Where the packet comes from; the port is 0 if there is none.
@@ -211,7 +287,9 @@ impl LogEvent {
     /// Writes the event to the log.
     pub fn log(&self) {
         let icmp = self.icmp();
-        let message = if self.would.is_some() {
+        let message = if self.reason.is_some() {
+            "packet would have been denied"
+        } else if self.would.is_some() {
             "packet matched a rule of a staged policy"
         } else {
             "packet matched a Log rule"
@@ -227,6 +305,7 @@ impl LogEvent {
             policy = self.policy,
             rule = self.rule,
             would = self.would,
+            reason = self.reason,
             protocol = self.protocol,
             source = %self.source.ip(),
             source_port = icmp.is_none().then(|| self.source.port()),
@@ -297,6 +376,7 @@ pub fn spawn(ring: RingBuf<MapData>, names: NameBook) {
 mod tests {
     use hostfw_common::{
         endpoint::EndpointId,
+        event::NO_REASON,
         policy::{Action, PolicyId, RuleEntry},
     };
 
@@ -321,7 +401,8 @@ mod tests {
             family: Family::V4 as u8,
             direction: Direction::Ingress as u8,
             list: List::PreDnat as u8,
-            _pad: [0; 4],
+            reason: NO_REASON,
+            _pad: [0; 3],
         }
     }
 
@@ -361,9 +442,10 @@ mod tests {
                 stage: Some("preDNAT"),
                 tier: Some("default".to_owned()),
                 kind: Some("GlobalNetworkPolicy"),
-                policy: "drop-other-ingress".to_owned(),
-                rule: "ingress[3]".to_owned(),
+                policy: Some("drop-other-ingress".to_owned()),
+                rule: Some("ingress[3]".to_owned()),
                 would: None,
+                reason: None,
                 protocol: 6,
                 source: "192.0.2.7:40000".parse().unwrap(),
                 destination: "10.240.0.1:31852".parse().unwrap(),
@@ -381,10 +463,10 @@ mod tests {
         assert_eq!(
             (
                 &*described.endpoint,
-                &*described.policy,
+                described.policy.as_deref(),
                 &*described.interface
             ),
-            ("#0", "#1", "#9")
+            ("#0", Some("#1"), "#9")
         );
         assert_eq!((described.tier, described.kind), (None, None));
         assert_eq!(described.prefix, "  #1|#1 100%");
@@ -430,8 +512,65 @@ mod tests {
         assert_eq!(described.icmp(), Some((128, 0)));
         assert_eq!(described.stage, Some("normal"));
         assert_eq!(described.would, Some("deny"));
-        assert_eq!(described.rule, "egress[3]");
+        assert_eq!(described.rule.as_deref(), Some("egress[3]"));
         assert_eq!(described.source.ip(), "fd00::1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn what_would_have_dropped_a_packet_is_named() {
+        let would = |reason: Reason, number| {
+            let described = book().describe(&Event {
+                reason: reason as u8,
+                rule: RuleEntry::new(PolicyId { number }, 3, Action::Deny, Direction::Ingress),
+                ..event()
+            });
+            assert_eq!(described.would, Some("deny"));
+            assert_eq!(described.reason, Some(reason.name()));
+            (described.tier, described.policy, described.rule)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            would(Reason::RuleDeny, 1),
+            (
+                some("default"),
+                some("drop-other-ingress"),
+                some("ingress[3]")
+            )
+        );
+        // The number is the tier's then.
+        assert_eq!(would(Reason::TierDefault, 0), (some("default"), None, None));
+        assert_eq!(would(Reason::TierDefault, 7), (some("#7"), None, None));
+        assert_eq!(would(Reason::EndpointDefault, 0), (None, None, None));
+        assert_eq!(would(Reason::Invalid, 0), (None, None, None));
+    }
+
+    #[test]
+    fn counts_of_staged_rules_have_names() {
+        let key = StagedKey {
+            generation: 4,
+            policy: PolicyId { number: 1 },
+            index: 2,
+            list: List::PreDnat as u8,
+            action: Action::StagedDeny as u8,
+            ..StagedKey::default()
+        };
+        assert_eq!(
+            book().describe_staged(&key, 5),
+            Some(StagedStatus {
+                endpoint: "node1-eth0".to_owned(),
+                stage: "preDNAT".to_owned(),
+                tier: Some("default".to_owned()),
+                policy: "drop-other-ingress".to_owned(),
+                rule: "ingress[2]".to_owned(),
+                would: "deny".to_owned(),
+                packets: 5,
+            })
+        );
+        let unknown = StagedKey {
+            generation: 3,
+            ..key
+        };
+        assert_eq!(book().describe_staged(&unknown, 5), None);
     }
 
     #[test]
@@ -440,7 +579,7 @@ mod tests {
         for generation in 5..5 + REMEMBERED as u64 {
             book.add_generation(generation, Names::default());
         }
-        assert_eq!(book.describe(&event()).policy, "#1");
+        assert_eq!(book.describe(&event()).policy.as_deref(), Some("#1"));
         assert_eq!(book.0.lock().unwrap().generations.len(), REMEMBERED);
     }
 

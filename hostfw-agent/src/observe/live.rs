@@ -17,6 +17,10 @@ pub struct Enforced {
     pub node: String,
     /// The dataplane's generation in force.
     pub generation: u64,
+    /// Nothing is dropped, whatever policy says: the agent runs with
+    /// `--observe-only`.
+    #[serde(default)]
+    pub observe_only: bool,
     /// The node's interfaces, sorted by index.
     pub interfaces: Vec<Interface>,
     /// The resources in force, as they are written; sorted by kind and name.

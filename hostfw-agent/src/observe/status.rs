@@ -19,6 +19,10 @@ pub struct Status {
     pub enforced_revision: String,
     /// The dataplane's generation in force; 0 before the first.
     pub generation: u64,
+    /// Nothing is dropped, whatever policy says: the agent runs with
+    /// `--observe-only`.
+    #[serde(default)]
+    pub observe_only: bool,
     /// Why the store's revision could not be enforced, if so.
     pub error: Option<String>,
     /// Every object that the store holds or that is in force.
@@ -31,6 +35,9 @@ pub struct Status {
     pub warnings: Vec<Warning>,
     /// Packets and bytes so far.
     pub counters: Vec<CounterStatus>,
+    /// What staged policies would have done so far.
+    #[serde(default)]
+    pub staged: Vec<StagedStatus>,
     /// What the maps take of the kernel's memory.
     #[serde(default)]
     pub maps: Vec<MapStatus>,
@@ -186,10 +193,30 @@ pub struct CounterStatus {
     pub checkpoint: String,
     /// [`Reason::name`](hostfw_common::verdict::Reason::name).
     pub reason: String,
-    /// `pass` or `drop`.
+    /// `pass` or `drop`; `would-drop` of what passed because nothing is enforced.
     pub verdict: String,
     /// Packets since the maps were created.
     pub packets: u64,
     /// Bytes of these packets, link-layer header included.
     pub bytes: u64,
+}
+
+/// Packets that a rule of a staged policy matched at an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StagedStatus {
+    /// Name of the `HostEndpoint`.
+    pub endpoint: String,
+    /// [`Stage::name`](hostfw_common::stage::Stage::name).
+    pub stage: String,
+    /// The policy's tier, if it is known still.
+    pub tier: Option<String>,
+    /// Name of the `StagedGlobalNetworkPolicy`.
+    pub policy: String,
+    /// The rule as a path in the policy's spec: `ingress[0]`.
+    pub rule: String,
+    /// What it would have done: `allow`, `deny` or `pass`.
+    pub would: String,
+    /// Packets since the agent was started.
+    pub packets: u64,
 }

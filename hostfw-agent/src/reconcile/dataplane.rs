@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, error::Error};
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter},
+    counter::{Checkpoint, Counter, StagedKey},
     verdict::Reason,
 };
 
@@ -31,12 +31,13 @@ pub trait Dataplane {
     fn attached(&self) -> Result<BTreeSet<u32>, Self::Error>;
 
     /// Those of the attached interfaces whose packets the generation in force
-    /// judges: it has an endpoint for them, which is not learning.
+    /// judges: it has an endpoint for them, which is not learning. `observed`:
+    /// also if nothing is enforced there.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell.
-    fn judged(&self) -> Result<BTreeSet<u32>, Self::Error>;
+    fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, Self::Error>;
 
     /// Puts an image in force as a whole, and gives its generation.
     ///
@@ -110,6 +111,28 @@ pub trait Dataplane {
     /// If the kernel does not tell.
     fn counters(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Self::Error>;
 
+    /// Packets and bytes that passed although there was a reason to drop them.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Self::Error>;
+
+    /// Packets by rule of a staged policy, of all generations that are not
+    /// forgotten.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn staged(&self) -> Result<Vec<(StagedKey, u64)>, Self::Error>;
+
+    /// Forgets a count of an earlier generation.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be.
+    fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Self::Error>;
+
     /// What the maps take of the kernel's memory.
     ///
     /// # Errors
@@ -117,7 +140,7 @@ pub trait Dataplane {
     /// If the kernel does not tell.
     fn map_sizes(&self) -> Result<Vec<MapSize>, Self::Error>;
 
-    /// What reads the flows that the programs know, whether or not they are
+    /// What reads the flows that policy has allowed, whether or not they are
     /// confirmed: there may be a million, so not the loop does it.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_WORKLOAD};
+use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_OBSERVE, FLAG_WORKLOAD};
 use tracing::{info, warn};
 
 use super::{
@@ -15,6 +15,8 @@ use crate::{compile::image::Image, model::Interface};
 #[derive(Debug)]
 pub(super) struct Enforcer<D> {
     dataplane: D,
+    /// Nothing is enforced.
+    observe_only: bool,
     /// What this agent has put in force last.
     in_force: Option<Image>,
     /// What this agent has attached.
@@ -63,14 +65,27 @@ impl<D: Dataplane> Enforcer<D> {
     pub(super) fn new(dataplane: D) -> Self {
         Self {
             dataplane,
+            observe_only: false,
             in_force: None,
             held: BTreeMap::new(),
             netfilter_missing: None,
         }
     }
 
+    /// Whether everything is judged, counted and reported, and nothing enforced.
+    pub(super) fn observing(self, observe_only: bool) -> Self {
+        Self {
+            observe_only,
+            ..self
+        }
+    }
+
     pub(super) fn dataplane(&self) -> &D {
         &self.dataplane
+    }
+
+    pub(super) fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
     }
 
     /// Where the programs of an interface are, if this agent attached them.
@@ -95,6 +110,11 @@ impl<D: Dataplane> Enforcer<D> {
         // endpoints that say so.
         let netfilter = self.netfilter(target, &mut outcome);
         let mut target = at_netfilter(target, netfilter, interfaces);
+        if self.observe_only {
+            for endpoint in target.endpoints.values_mut() {
+                endpoint.flags |= FLAG_OBSERVE;
+            }
+        }
         let (steps, before) = match self.steps(&target) {
             Ok(known) => known,
             Err(error) => {
@@ -212,7 +232,9 @@ impl<D: Dataplane> Enforcer<D> {
         let judged = if fresh_maps {
             attached.clone()
         } else {
-            &self.dataplane.judged()? & &attached
+            // What was only observed is enforced for the first time, which is to
+            // cut no flow.
+            &self.dataplane.judged(self.observe_only)? & &attached
         };
         // An interface that went away took its programs along; one that has
         // become unfit for the hook that it has is attached again.

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter},
-    endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER},
+    counter::{Checkpoint, Counter, StagedKey},
+    endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER, FLAG_OBSERVE},
     verdict::Reason,
 };
 
@@ -53,6 +53,7 @@ pub(super) struct Fake {
     /// A kernel with netfilter programs; else there are none.
     pub(super) has_netfilter: bool,
     pub(super) netfilter_attached: bool,
+    pub(super) staged: BTreeMap<StagedKey, u64>,
 }
 
 impl Fake {
@@ -97,8 +98,13 @@ impl Dataplane for Fake {
         Ok(self.attached.clone())
     }
 
-    fn judged(&self) -> Result<BTreeSet<u32>, Refused> {
-        Ok(split(&self.image).1.into_iter().collect())
+    fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, Refused> {
+        let enforced = |index: &u32| {
+            let endpoint = self.image.endpoints.get(index);
+            endpoint.is_some_and(|endpoint| endpoint.flags & FLAG_OBSERVE == 0)
+        };
+        let judged = split(&self.image).1.into_iter();
+        Ok(judged.filter(|index| observed || enforced(index)).collect())
     }
 
     fn switch(&mut self, image: &Image) -> Result<u64, Refused> {
@@ -191,6 +197,23 @@ impl Dataplane for Fake {
 
     fn flows(&self) -> Result<ReadFlows, Refused> {
         Ok(Box::new(|| Ok(Flows::default())))
+    }
+
+    fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {
+        Ok(Vec::new())
+    }
+
+    fn staged(&self) -> Result<Vec<(StagedKey, u64)>, Refused> {
+        Ok(self
+            .staged
+            .iter()
+            .map(|(key, packets)| (*key, *packets))
+            .collect())
+    }
+
+    fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Refused> {
+        self.staged.remove(key);
+        Ok(())
     }
 
     fn map_sizes(&self) -> Result<Vec<MapSize>, Refused> {

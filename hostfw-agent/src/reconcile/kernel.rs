@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter},
+    conntrack::FLOW_DENIED,
+    counter::{Checkpoint, Counter, StagedKey},
     verdict::{Direction, Reason},
 };
 
@@ -32,8 +33,8 @@ impl Dataplane for attach::Dataplane {
         Ok(attachments.into_iter().map(|a| a.ifindex).collect())
     }
 
-    fn judged(&self) -> Result<BTreeSet<u32>, DataplaneError> {
-        self.judged()
+    fn judged(&self, observed: bool) -> Result<BTreeSet<u32>, DataplaneError> {
+        self.judged(observed)
     }
 
     fn switch(&mut self, image: &Image) -> Result<u64, DataplaneError> {
@@ -85,6 +86,18 @@ impl Dataplane for attach::Dataplane {
         self.counters()
     }
 
+    fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
+        self.would_drop()
+    }
+
+    fn staged(&self) -> Result<Vec<(StagedKey, u64)>, DataplaneError> {
+        self.staged()
+    }
+
+    fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
+        self.forget_staged(key)
+    }
+
     fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {
         self.map_sizes()
     }
@@ -92,7 +105,8 @@ impl Dataplane for attach::Dataplane {
     fn flows(&self) -> Result<ReadFlows, DataplaneError> {
         let reader = self.flow_reader()?;
         Ok(Box::new(move || {
-            let known = reader.read().map_err(|error| error.to_string())?;
+            let mut known = reader.read().map_err(|error| error.to_string())?;
+            known.retain(|known| known.flow.state & FLOW_DENIED == 0);
             let mut kernel = Kernel::read();
             let flows = known.iter().take(MOST_FLOWS);
             Ok(Flows {

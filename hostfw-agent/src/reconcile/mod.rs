@@ -18,6 +18,7 @@ mod kernel;
 mod plan;
 mod run;
 mod save;
+mod staged;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +26,14 @@ use std::{
     path::PathBuf,
 };
 
+use hostfw_common::counter::Outcome as Counted;
 use tracing::{error, info, warn};
 
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
     save::Saver,
+    staged::StagedCounts,
 };
 use crate::{
     accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
@@ -69,6 +72,8 @@ pub struct Settings {
     pub state_file: PathBuf,
     /// If not empty: govern only the interfaces of these names.
     pub only: BTreeSet<String>,
+    /// Judge, count and report everything, and drop nothing.
+    pub observe_only: bool,
 }
 
 /// Everything between what the store says and what the kernel does.
@@ -103,6 +108,7 @@ pub struct Reconciler<D> {
     /// The node's interfaces when it was reconciled last.
     interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
+    staged: StagedCounts,
     flow_clients: FlowClients,
 }
 
@@ -142,8 +148,8 @@ impl<D: Dataplane> Reconciler<D> {
         };
         let saver = Saver::new(&settings.state_file);
         Self {
+            enforcer: Enforcer::new(dataplane).observing(settings.observe_only),
             settings,
-            enforcer: Enforcer::new(dataplane),
             names,
             acceptor: Acceptor::default(),
             caches: Default::default(),
@@ -161,6 +167,7 @@ impl<D: Dataplane> Reconciler<D> {
             endpoints: Vec::new(),
             interfaces: Vec::new(),
             not_adopted: BTreeMap::new(),
+            staged: StagedCounts::default(),
             flow_clients: FlowClients::default(),
         }
     }
@@ -242,6 +249,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.not_adopted.extend(outcome.not_adopted.clone());
 
         let generation = self.enforcer.dataplane().generation();
+        self.collect_staged(generation);
         if outcome.switched {
             self.accepted(&candidate, generation);
         }
@@ -273,6 +281,7 @@ impl<D: Dataplane> Reconciler<D> {
                 .map(|interface| interface.name.clone()),
             masters: masters(selection, interfaces),
             left_alone: left_alone.clone(),
+            observe_only: self.settings.observe_only,
         };
         self.endpoints = endpoint_statuses(&model, all, &facts);
         self.derived = Some(derived);
@@ -326,6 +335,19 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforcer.enforce(image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
         })
+    }
+
+    /// Collects what staged policies of earlier generations would have done,
+    /// before their names are forgotten.
+    fn collect_staged(&mut self, generation: u64) {
+        let dataplane = self.enforcer.dataplane_mut();
+        let done = dataplane.staged().and_then(|counts| {
+            let past = self.staged.collect(&counts, generation, &self.names);
+            past.iter().try_for_each(|key| dataplane.forget_staged(key))
+        });
+        if let Err(error) = done {
+            warn!(%error, "cannot collect what staged policies would have done");
+        }
     }
 
     /// Notes that this is in force.
@@ -411,6 +433,7 @@ impl<D: Dataplane> Reconciler<D> {
             Request::Enforced => Reply::Enforced(Enforced {
                 node: self.settings.node.clone(),
                 generation: self.enforcer.dataplane().generation(),
+                observe_only: self.settings.observe_only,
                 interfaces: self.interfaces.clone(),
                 resources: self
                     .enforced
@@ -431,10 +454,10 @@ impl<D: Dataplane> Reconciler<D> {
     /// The state of the node, with counters as they are now.
     fn status(&self) -> Status {
         let dataplane = self.enforcer.dataplane();
-        let counters = dataplane.counters().unwrap_or_else(|error| {
-            warn!(%error, "cannot read the counters");
-            Vec::new()
-        });
+        let cannot = |error: &D::Error| warn!(%error, "cannot read the counters");
+        let counters = dataplane.counters().inspect_err(cannot).unwrap_or_default();
+        let would_drop = dataplane.would_drop().inspect_err(cannot);
+        let staged = dataplane.staged().inspect_err(cannot).unwrap_or_default();
         let maps = dataplane.map_sizes().unwrap_or_else(|error| {
             warn!(%error, "cannot tell what the maps take");
             Vec::new()
@@ -449,12 +472,20 @@ impl<D: Dataplane> Reconciler<D> {
                 .unwrap_or_default(),
             enforced_revision: self.enforced_revision.clone(),
             generation: dataplane.generation(),
+            observe_only: self.settings.observe_only,
             error: self.read_error.clone().or_else(|| self.error.clone()),
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
             problems: problem_statuses(&self.problems()),
             warnings: warning_statuses(&self.warnings),
-            counters: counter_statuses(counters),
+            counters: counter_statuses(counters, Counted::Enforced)
+                .into_iter()
+                .chain(counter_statuses(
+                    would_drop.unwrap_or_default(),
+                    Counted::Observed,
+                ))
+                .collect(),
+            staged: self.staged.statuses(&staged, &self.names),
             maps: maps
                 .into_iter()
                 .map(|MapSize { name, bytes }| MapStatus {

@@ -1,5 +1,6 @@
 use std::fs;
 
+use hostfw_common::{counter::StagedKey, policy::Action, stage::List};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     observe::{
         socket::{Question, Reply, Request},
-        status::ObjectState,
+        status::{ObjectState, StagedStatus},
     },
     source::{SourceFile, follow::Follower},
 };
@@ -67,6 +68,7 @@ fn reconciler(folder: &TempDir, dataplane: Fake) -> Reconciler<Fake> {
             store: folder.path().join("store"),
             state_file: folder.path().join("accepted.json"),
             only: BTreeSet::new(),
+            observe_only: false,
         },
         dataplane,
         NameBook::default(),
@@ -126,6 +128,80 @@ fn what_the_store_says_comes_into_force_and_is_told() {
         (Some(3), Some(2))
     );
     assert_eq!(status.counters[0].packets, 3);
+}
+
+#[test]
+fn what_staged_policies_would_do_is_counted_over_generations() {
+    let staged = |name: &str| {
+        format!(
+            "apiVersion: projectcalico.org/v3\nkind: StagedGlobalNetworkPolicy\n\
+             metadata: {{name: {name}}}\n\
+             spec: {{selector: has(host-endpoint), ingress: [{{action: Deny}}]}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let eth0 = [interface(2, "eth0")];
+    let count = |it: &mut Reconciler<Fake>, packets| {
+        let dataplane = it.enforcer.dataplane_mut();
+        let key = StagedKey {
+            generation: dataplane.generation as u32,
+            list: List::NormalIn as u8,
+            action: Action::StagedDeny as u8,
+            ..StagedKey::default()
+        };
+        dataplane.staged.insert(key, packets);
+    };
+    let counted = |it: &Reconciler<Fake>| {
+        let staged = it.status().staged;
+        let status = |one: &StagedStatus| (one.policy.clone(), one.would.clone(), one.packets);
+        staged.iter().map(status).collect::<Vec<_>>()
+    };
+    let one = |policy: &str, packets| (policy.to_owned(), "deny".to_owned(), packets);
+
+    it.take_read(Ok(snapshot(&[("hep", ENDPOINT), ("a", &staged("b"))])));
+    assert!(it.reconcile(&eth0));
+    count(&mut it, 3);
+    assert_eq!(counted(&it), [one("b", 3)]);
+    // In the next generation another policy has its number.
+    let both = snapshot(&[("hep", ENDPOINT), ("a", &staged("b")), ("b", &staged("a"))]);
+    it.take_read(Ok(both));
+    assert!(it.reconcile(&eth0));
+    assert_eq!(counted(&it), [one("b", 3)]);
+    count(&mut it, 4);
+    assert_eq!(counted(&it), [one("a", 4), one("b", 3)]);
+    // What was collected is not counted twice.
+    it.take_read(Ok(snapshot(&[("hep", ENDPOINT), ("b", &staged("a"))])));
+    assert!(it.reconcile(&eth0));
+    assert_eq!(counted(&it), [one("a", 4), one("b", 3)]);
+    let generation = it.enforcer.dataplane().generation as u32;
+    let kept = it.enforcer.dataplane().staged.keys();
+    assert!(kept.into_iter().all(|key| key.generation == generation));
+}
+
+#[test]
+fn where_nothing_is_enforced_the_status_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = reconciler(&folder, Fake::default()).settings;
+    settings.observe_only = true;
+    let mut it = Reconciler::new(settings, Fake::default(), NameBook::default());
+    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    assert!(it.reconcile(&[interface(2, "eth0")]));
+    let observed = |status: &Status| {
+        let conditions = status.endpoints[0].conditions.iter();
+        let not_enforced: Vec<_> = conditions
+            .filter(|one| one.kind == "DenialsEnforced")
+            .map(|one| (one.status, one.reason.clone()))
+            .collect();
+        (status.observe_only, not_enforced)
+    };
+    let expected = (true, vec![(false, "ObserveOnly".to_owned())]);
+    assert_eq!(observed(&it.status()), expected);
+
+    let mut it = reconciler(&folder, Fake::default());
+    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    assert!(it.reconcile(&[interface(2, "eth0")]));
+    assert_eq!(observed(&it.status()), (false, vec![]));
 }
 
 #[test]

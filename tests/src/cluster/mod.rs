@@ -79,6 +79,11 @@ impl<'a> Cluster<'a> {
         self
     }
 
+    /// What agents are given that are started from now on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+    }
+
     /// What else happened, since this was last asked.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

@@ -3,7 +3,7 @@
 use aya::maps::{Map, MapData, MapError, lpm_trie};
 use hostfw_agent::{attach::Dataplane, compile::image::Class};
 use hostfw_common::{
-    endpoint::{Endpoint, FLAG_LEARNING},
+    endpoint::{Endpoint, FLAG_LEARNING, FLAG_OBSERVE},
     names,
     prefix::PrefixV4,
 };
@@ -43,7 +43,7 @@ fn what_learns_is_not_judged() {
     }
     let root = Root::new("judged");
     let mut dataplane = root.open();
-    assert_eq!(dataplane.judged().unwrap(), [].into());
+    assert_eq!(dataplane.judged(false).unwrap(), [].into());
     let mut image = image(1);
     let learning = Endpoint {
         flags: FLAG_LEARNING,
@@ -51,11 +51,21 @@ fn what_learns_is_not_judged() {
     };
     image.endpoints.insert(2, learning);
     dataplane.switch(&image).unwrap();
-    assert_eq!(dataplane.judged().unwrap(), [1].into());
+    assert_eq!(dataplane.judged(false).unwrap(), [1].into());
     image.endpoints.insert(2, Endpoint::default());
     dataplane.switch(&image).unwrap();
     drop(dataplane);
-    assert_eq!(root.open().judged().unwrap(), [1, 2].into());
+    let mut dataplane = root.open();
+    assert_eq!(dataplane.judged(false).unwrap(), [1, 2].into());
+    // Where nothing is enforced, only those who do not enforce see a judge.
+    let observed = Endpoint {
+        flags: FLAG_OBSERVE,
+        ..Endpoint::default()
+    };
+    image.endpoints.insert(2, observed);
+    dataplane.switch(&image).unwrap();
+    assert_eq!(dataplane.judged(false).unwrap(), [1].into());
+    assert_eq!(dataplane.judged(true).unwrap(), [1, 2].into());
 }
 
 #[test]

@@ -65,6 +65,15 @@ impl Hook {
     }
 }
 
+/// What was counted for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// What became of it.
+    For(Reason),
+    /// What would have become of it, if anything were enforced.
+    Would(Reason),
+}
+
 /// The loaded programs and their maps.
 pub(crate) struct Lab {
     dataplane: Dataplane,
@@ -104,11 +113,7 @@ impl Lab {
     /// Enforces resources as node1 would, whose external interface is the
     /// lab's.
     pub(crate) fn enforce(&mut self, yaml: &str) {
-        let model = model(yaml);
-        let selection = select(&model, "node1", &[eth0()]);
-        assert!(!selection.governed.is_empty(), "no endpoint governs eth0");
-        let image = compile(&selection).unwrap();
-        self.switch(&image);
+        self.switch(&image(yaml));
     }
 
     pub(crate) fn switch(&mut self, image: &Image) {
@@ -175,6 +180,12 @@ impl Lab {
         )
     }
 
+    /// The state of each flow that is half-open.
+    pub(crate) fn half_open_states(&self) -> Vec<u8> {
+        let flows = self.flows(names::HALF_OPEN);
+        flows.iter().map(|flow| flow.unwrap().1.state).collect()
+    }
+
     /// Events since the last call.
     pub(crate) fn events(&mut self) -> Vec<hostfw_common::event::Event> {
         let mut ring = aya::maps::RingBuf::try_from(Map::RingBuf(self.map(names::EVENTS))).unwrap();
@@ -194,22 +205,31 @@ impl Lab {
 
     /// What the program says of the bytes, and the reason that it counted.
     pub(crate) fn judge_bytes(&self, hook: Hook, bytes: &[u8]) -> (Verdict, Reason) {
+        match self.judged(hook, bytes) {
+            (verdict, Judged::For(reason)) => {
+                assert_eq!(reason.verdict(), verdict, "{reason:?} at {hook:?}");
+                (verdict, reason)
+            }
+            (verdict, would @ Judged::Would(_)) => panic!("{would:?}, {verdict:?} at {hook:?}"),
+        }
+    }
+
+    /// Like [`judge_bytes`](Self::judge_bytes), where nothing may be enforced.
+    pub(crate) fn judged(&self, hook: Hook, bytes: &[u8]) -> (Verdict, Judged) {
         let before = self.counts(hook.checkpoint());
         let verdict = self.run(hook, bytes);
         let after = self.counts(hook.checkpoint());
-        let reasons: Vec<Reason> = after
+        let judged: Vec<Judged> = after
             .iter()
             .zip(&before)
             .filter(|((_, after), (_, before))| after > before)
-            .map(|((reason, _), _)| *reason)
+            .map(|((judged, _), _)| *judged)
             .collect();
-        let reason = match reasons[..] {
-            [] => Reason::NoEndpoint,
-            [reason] => reason,
-            _ => panic!("one packet counted for {reasons:?}"),
-        };
-        assert_eq!(reason.verdict(), verdict, "{reason:?} at {hook:?}");
-        (verdict, reason)
+        match judged[..] {
+            [] => (verdict, Judged::For(Reason::NoEndpoint)),
+            [judged] => (verdict, judged),
+            _ => panic!("one packet counted for {judged:?}"),
+        }
     }
 
     /// The reason for what happens to the packet.
@@ -249,19 +269,23 @@ impl Lab {
         }
     }
 
-    fn counts(&self, checkpoint: Checkpoint) -> Vec<(Reason, u64)> {
-        let counters = self.dataplane.counters().unwrap();
-        Reason::ALL
-            .iter()
-            .map(|reason| {
+    fn counts(&self, checkpoint: Checkpoint) -> Vec<(Judged, u64)> {
+        let all: [(fn(Reason) -> Judged, _); 2] = [
+            (Judged::For, self.dataplane.counters().unwrap()),
+            (Judged::Would, self.dataplane.would_drop().unwrap()),
+        ];
+        let mut counts = Vec::new();
+        for (judged, counters) in all {
+            for reason in Reason::ALL {
                 let packets = counters
                     .iter()
                     .filter(|(at, of, _)| *at == checkpoint && of == reason)
                     .map(|(_, _, counter)| counter.packets)
                     .sum();
-                (*reason, packets)
-            })
-            .collect()
+                counts.push((judged(*reason), packets));
+            }
+        }
+        counts
     }
 }
 
@@ -274,6 +298,14 @@ fn skb_context(ingress_ifindex: u32) -> [u8; 192] {
     context[INGRESS_IFINDEX..][..4].copy_from_slice(&ingress_ifindex.to_ne_bytes());
     context[IFINDEX..][..4].copy_from_slice(&INTERFACE.to_ne_bytes());
     context
+}
+
+/// The image of resources, as node1 would have it.
+pub(crate) fn image(yaml: &str) -> Image {
+    let model = model(yaml);
+    let selection = select(&model, "node1", &[eth0()]);
+    assert!(!selection.governed.is_empty(), "no endpoint governs eth0");
+    compile(&selection).unwrap()
 }
 
 /// node1's external interface, under the index of the lab's.

@@ -18,12 +18,13 @@ use super::{
 const EXCEPT: [(&str, &str); 1] = [(names::EVENTS, "a ring buffer has no entries to dump")];
 
 /// For each other map a path into one of its entries that must be there.
-const EXPECTED: [(&str, &str); 15] = [
+const EXPECTED: [(&str, &str); 16] = [
     (names::ACTIVE, "/value"),
     (names::HALF_OPEN, "/value/last_seen"),
     (names::CONFIRMED, "/key/remote/bytes"),
     (names::FRAGMENTS, "/key/identification"),
     (names::COUNTERS, "/values/0/value/packets"),
+    (names::STAGED, "/key/policy/number"),
     (names::ENDPOINTS, "/value/lists/2/0/number"),
     (names::LISTS, "/value/dimensions/3/stride"),
     (names::PREFIXES_V4, "/key/data/address"),
@@ -68,7 +69,12 @@ fn every_pinned_map_shows_its_fields() {
         1,
         "{action: Allow, source: {nets: [203.0.113.0/24]}}",
     );
-    lab.enforce(&[ENDPOINT, &allow, &egress("out", 1, "{action: Allow}")].concat());
+    let staged = pre_dnat("staged", 0, "{action: Deny}").replace(
+        "kind: GlobalNetworkPolicy",
+        "kind: StagedGlobalNetworkPolicy",
+    );
+    let out = egress("out", 1, "{action: Allow}");
+    lab.enforce(&[ENDPOINT, &staged, &allow, &out].concat());
     // Something for each of the maps that packets fill.
     let (from, to) = (socket("203.0.113.10:4000"), socket("10.240.0.11:80"));
     lab.judge(Hook::Xdp, &Packet::tcp(from, to, SYN));

@@ -25,7 +25,7 @@ const CLIENT: &str = "203.0.113.10:40000";
 const SERVER: &str = "10.240.0.11:8080";
 
 /// An untracked policy with these rules, in YAML flow style.
-fn untracked(ingress: &str, egress: &str) -> String {
+pub(super) fn untracked(ingress: &str, egress: &str) -> String {
     format!(
         "
 apiVersion: projectcalico.org/v3

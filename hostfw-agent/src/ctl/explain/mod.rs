@@ -246,6 +246,8 @@ struct Scene {
 /// What a live node adds.
 struct Live {
     generation: u64,
+    /// What is denied passes all the same.
+    observe_only: bool,
     flows: HashMap<FlowTuple, FlowStatus>,
     /// Flows that the agent did not tell: too many.
     left_out: usize,
@@ -294,6 +296,12 @@ impl Explain {
             if self.output == Format::Text {
                 let (node, generation) = (&scene.node, live.generation);
                 writeln!(streams.output, "node {node}, generation {generation}")?;
+                if live.observe_only {
+                    writeln!(
+                        streams.output,
+                        "observe only: the node enforces nothing, what is denied here passes"
+                    )?;
+                }
             }
             if live.left_out > 0 {
                 writeln!(
@@ -345,7 +353,7 @@ impl Explain {
             answer,
             explanation: &reference.explain(question),
             rule: rule(resources, answer, question.direction),
-            live: live.map(|live| (live.generation, live.flow(question))),
+            live: live.map(|live| (live, live.flow(question))),
             verbose: self.verbose,
         };
         match self.output {
@@ -458,6 +466,7 @@ impl Explain {
             interfaces: enforced.interfaces,
             live: Some(Live {
                 generation: enforced.generation,
+                observe_only: enforced.observe_only,
                 flows: flows
                     .flows
                     .into_iter()

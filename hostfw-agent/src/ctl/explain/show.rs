@@ -7,7 +7,10 @@ use hostfw_common::{stage::Stage, verdict::Direction};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::packet::{has_ports, is_icmp, protocol_name};
+use super::{
+    Live,
+    packet::{has_ports, is_icmp, protocol_name},
+};
 use crate::{
     model::Kind,
     observe::live::FlowStatus,
@@ -24,9 +27,8 @@ pub(super) struct Shown<'a> {
     pub(super) explanation: &'a Explanation,
     /// The rule that decided, as it is written.
     pub(super) rule: Option<&'a Rule>,
-    /// On a live node: its generation, and the flow that the packet is one of,
-    /// if there is one.
-    pub(super) live: Option<(u64, Option<&'a FlowStatus>)>,
+    /// A live node, and the flow that the packet is one of, if there is one.
+    pub(super) live: Option<(&'a Live, Option<&'a FlowStatus>)>,
     /// Everything that was looked at is told.
     pub(super) verbose: bool,
 }
@@ -60,8 +62,11 @@ struct StageLine {
 
 /// What a live node adds.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct LiveLine {
     generation: u64,
+    /// What is denied passes all the same.
+    observe_only: bool,
     /// `established`: an entry decides first.
     conntrack: Option<&'static str>,
 }
@@ -107,8 +112,9 @@ impl Shown<'_> {
     /// One line of JSON.
     pub(super) fn line(&self) -> Line<'_> {
         Line {
-            live: self.live.map(|(generation, flow)| LiveLine {
-                generation,
+            live: self.live.map(|(live, flow)| LiveLine {
+                generation: live.generation,
+                observe_only: live.observe_only,
                 conntrack: flow.map(flow_state),
             }),
             verbose: self.verbose.then(|| VerboseLine {

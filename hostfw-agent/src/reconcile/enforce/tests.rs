@@ -57,6 +57,44 @@ fn first_enforcement_ends_judging_and_the_second_does_nothing() {
 }
 
 #[test]
+fn what_was_only_observed_learns_before_it_is_enforced() {
+    let mut enforcer = Enforcer::new(Fake::default()).observing(true);
+    let target = image(&[2]);
+    let (outcome, calls) = enforce(&mut enforcer, &target);
+    assert!(outcome.complete());
+    assert_eq!(calls.last(), Some(&Call::Switch(vec![], vec![2])));
+    let observes = |enforcer: &Enforcer<Fake>| {
+        let endpoints = &enforcer.dataplane.image.endpoints;
+        endpoints.values().all(|one| one.flags & FLAG_OBSERVE != 0)
+    };
+    assert!(observes(&enforcer));
+    assert_eq!(enforce(&mut enforcer, &target).1, []);
+
+    // The next agent enforces: connections that policy would have denied are to
+    // go on, so they are taken over as those of an interface without programs.
+    let mut enforcer = Enforcer::new(enforcer.dataplane);
+    let (outcome, calls) = enforce(&mut enforcer, &target);
+    assert!(outcome.complete());
+    assert_eq!(
+        calls,
+        [
+            Call::Switch(vec![2], vec![]),
+            Call::Attach(2),
+            Call::Adopt,
+            Call::Switch(vec![], vec![2]),
+        ]
+    );
+    assert!(!observes(&enforcer));
+
+    // One that observes again cuts nothing: there is nothing to learn first.
+    let mut enforcer = Enforcer::new(enforcer.dataplane).observing(true);
+    let (outcome, calls) = enforce(&mut enforcer, &target);
+    assert!(outcome.complete());
+    assert_eq!(calls, [Call::Switch(vec![], vec![2]), Call::Attach(2)]);
+    assert!(observes(&enforcer));
+}
+
+#[test]
 fn the_interface_of_a_workload_is_attached_as_such() {
     let mut enforcer = Enforcer::new(Fake::default());
     let mut target = image(&[2, 3]);
