@@ -7,13 +7,17 @@ use hostfw_common::{index::CLASS_BASE, limits, policy::TableId, prefix::TABLE_BI
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
-    fixture::{governed, governed_by, in_default_tier, numbered, policy, rule, selection, staged},
+    fixture::{
+        Numbers, governed, governed_by, in_default_tier, numbered, policy, rule, selection, staged,
+    },
     *,
 };
 use crate::{
     model::{IpVersion, PortRange, RuleAction},
     select::{Point, SelectedRule},
 };
+
+mod large;
 
 fn to_port(action: RuleAction, port: u16) -> SelectedRule {
     let mut to_port = rule(action);
