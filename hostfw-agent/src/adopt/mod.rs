@@ -116,10 +116,7 @@ impl Dataplane {
             new |= if known.confirmed {
                 let new = insert(CONFIRMED, &mut self.confirmed, key, &flow)?;
                 // What was seen of its opening would outlive it.
-                match self.half_open.remove(key) {
-                    Ok(()) | Err(MapError::KeyNotFound) => {}
-                    Err(error) => return Err(MapsError::map(HALF_OPEN)(error)),
-                }
+                remove(HALF_OPEN, &mut self.half_open, key)?;
                 new
             } else {
                 // A packet may have confirmed it since the table was read.
@@ -160,6 +157,23 @@ fn insert(
             if io_error.kind() == std::io::ErrorKind::AlreadyExists =>
         {
             Ok(false)
+        }
+        Err(error) => Err(MapsError::map(name)(error)),
+    }
+}
+
+/// Removes a flow, if there is one of this key.
+fn remove(
+    name: &'static str,
+    map: &mut HashMap<MapData, FlowKey, Flow>,
+    key: &FlowKey,
+) -> Result<(), MapsError> {
+    match map.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
         }
         Err(error) => Err(MapsError::map(name)(error)),
     }
