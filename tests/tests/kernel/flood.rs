@@ -186,10 +186,12 @@ impl<'a> Flood<'a> {
 
     fn program(&self, name: &str) -> OwnedFd {
         let program = self.dataplane.program(name).unwrap();
-        let fd = match program {
-            Program::Xdp(program) => program.fd(),
-            Program::SchedClassifier(program) => program.fd(),
-            other => panic!("{other:?}"),
+        let fd = if let Program::Xdp(program) = program {
+            program.fd()
+        } else if let Program::SchedClassifier(program) = program {
+            program.fd()
+        } else {
+            panic!("{program:?}");
         };
         fd.unwrap().as_fd().try_clone_to_owned().unwrap()
     }

@@ -270,12 +270,13 @@ impl Lab {
     }
 
     fn counts(&self, checkpoint: Checkpoint) -> Vec<(Judged, u64)> {
-        let all: [(fn(Reason) -> Judged, _); 2] = [
-            (Judged::For, self.dataplane.counters().unwrap()),
-            (Judged::Would, self.dataplane.would_drop().unwrap()),
+        let judged: [fn(Reason) -> Judged; 2] = [Judged::For, Judged::Would];
+        let counters = [
+            self.dataplane.counters().unwrap(),
+            self.dataplane.would_drop().unwrap(),
         ];
         let mut counts = Vec::new();
-        for (judged, counters) in all {
+        for (judged, counters) in judged.into_iter().zip(counters) {
             for reason in Reason::ALL {
                 let packets = counters
                     .iter()
