@@ -7,7 +7,6 @@ pub(crate) mod drops;
 #[expect(
     dead_code,
     clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
     reason = "the tests use more of it, and panic at whatever goes wrong"
 )]
 #[path = "../../../tests/tests/kernel/flood.rs"]
