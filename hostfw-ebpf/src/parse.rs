@@ -346,6 +346,11 @@ fn parse_ipv4(packet: &impl Source, offset: usize, whole: bool, headers: &mut He
     if total_length != 0 && total_length < header_length {
         return Parsed::Malformed;
     }
+    // Options are not looked at, but they must be there.
+    if header_length > size_of::<Ipv4>() && packet.read::<u8>(offset + header_length - 1).is_none()
+    {
+        return Parsed::Truncated;
+    }
     headers.family = Family::V4 as u8;
     headers.source = WideAddress::new(mapped(ip.source), packet.veil());
     headers.destination = WideAddress::new(mapped(ip.destination), packet.veil());
