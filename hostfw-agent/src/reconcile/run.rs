@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Dataplane, Reconciler, keep::keep_last};
+use super::{Dataplane, Reconciler, keep::keep_last, steps::Steps};
 use crate::{
     model::Interface,
     observe::socket::Question,
@@ -100,6 +100,7 @@ fn pass<D: Dataplane>(
     interfaces: &mut watch::Receiver<Vec<Interface>>,
     failures: &mut u32,
 ) -> Instant {
+    let mut steps = Steps::begin();
     store.drain();
     let mut halves: BTreeSet<String> = store.being_written();
     let read = reader.read(&reconciler.settings.store, trust);
@@ -110,6 +111,7 @@ fn pass<D: Dataplane>(
         .map_err(|error| error.to_string());
     reconciler.take_read(read);
     reconciler.being_written = store.being_written();
+    steps.done("read");
 
     let interfaces = interfaces.borrow_and_update().clone();
     let wait = if reconciler.reconcile(&interfaces) {

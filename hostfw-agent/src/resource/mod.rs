@@ -14,6 +14,7 @@ mod felix;
 mod host_endpoint;
 mod metadata;
 mod network_set;
+mod plain;
 mod policy;
 mod profile;
 mod rule;
@@ -24,6 +25,8 @@ mod tree;
 
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -37,6 +40,7 @@ pub use felix::{FelixConfigurationSpec, ProtoPort};
 pub use host_endpoint::{EndpointPort, HostEndpointSpec};
 pub use metadata::Metadata;
 pub use network_set::NetworkSetSpec;
+pub(crate) use plain::{Items, item};
 pub use policy::{GlobalNetworkPolicySpec, PolicyType, StagedGlobalNetworkPolicySpec};
 pub use profile::ProfileSpec;
 pub use rule::{
@@ -141,6 +145,30 @@ impl Resource {
             .as_deref()
             .filter(|namespace| !namespace.is_empty());
         ObjectRef::new(self.kind(), namespace, &metadata.name)
+    }
+
+    /// The set with these networks in place of those of some positions; `None`
+    /// if it is no set, or has no such positions.
+    pub(crate) fn with_nets(&self, replaced: Range<usize>, by: Vec<String>) -> Option<Self> {
+        let with = |set: &Object<NetworkSetSpec>| {
+            let before = set.spec.nets.get(..replaced.start)?;
+            let behind = set.spec.nets.get(replaced.end..)?;
+            let mut nets = Vec::with_capacity(before.len() + by.len() + behind.len());
+            nets.extend_from_slice(before);
+            nets.extend(by);
+            nets.extend_from_slice(behind);
+            Some(Object {
+                metadata: set.metadata.clone(),
+                spec: NetworkSetSpec { nets },
+            })
+        };
+        if let Self::GlobalNetworkSet(set) = self {
+            with(set).map(Self::GlobalNetworkSet)
+        } else if let Self::NetworkSet(set) = self {
+            with(set).map(Self::NetworkSet)
+        } else {
+            None
+        }
     }
 
     /// The object as it is written, with `apiVersion` and `kind`. Fields that
