@@ -503,6 +503,68 @@ async fn what_means_nothing_is_not_told() {
     assert_eq!(*text(&mut cluster), *before);
 }
 
+#[tokio::test]
+async fn the_own_node_is_followed_while_a_template_needs_it() {
+    let server = Server::serving(WRITTEN).await;
+    server.serve("hostfw.io/v1alpha1", "HostEndpointTemplate");
+    server.serve("v1", "Node");
+    let node = |name: &str, role: &str| {
+        json!({"apiVersion": "v1", "kind": "Node", "spec": {"podCIDR": "10.0.0.0/24"},
+            "metadata": {"name": name, "labels": {"role": role}, "annotations": {"a": role}},
+            "status": {"addresses": []}})
+    };
+    let template = || {
+        let spec = json!({"nodeSelector": "role == 'edge'", "interfacePattern": "eth0"});
+        let mut template = object("HostEndpointTemplate", "public", spec);
+        template["apiVersion"] = json!("hostfw.io/v1alpha1");
+        template
+    };
+    server.put("Node", node("node1", "core"));
+    server.put("Node", node("node2", "core"));
+    server.put("HostEndpoint", endpoint("a"));
+    let mut cluster = Cluster::follow(&server);
+    cluster.until("a is there", |now| names(now) == ["a"]).await;
+    assert_eq!(server.asked("/api/v1/nodes"), 0);
+
+    let label = |now: &Accepted| {
+        now.model()
+            .nodes
+            .first()
+            .map(|node| node.labels["role"].clone())
+    };
+    server.put("HostEndpointTemplate", template());
+    cluster
+        .until("the node is there", |now| {
+            names(now) == ["a", "public", "node1"]
+        })
+        .await;
+    assert_eq!(cluster.accepted.problems, []);
+    cluster.until_watched("Node").await;
+    server.put("Node", node("node2", "edge"));
+    server.put("Node", node("node1", "edge"));
+    cluster
+        .until("its labels change", |now| {
+            label(now).as_deref() == Some("edge")
+        })
+        .await;
+    assert_eq!(cluster.accepted.model().nodes.len(), 1);
+
+    server.delete("HostEndpointTemplate", "public");
+    cluster
+        .until("nobody needs it", |now| names(now) == ["a"])
+        .await;
+    cluster.until_unwatched("Node").await;
+
+    // Without permission, what is in force stays, and the others go on.
+    server.refuse("Node", Some(403));
+    server.put("HostEndpointTemplate", template());
+    cluster
+        .until("it is told", |now| now.problems.len() == 1)
+        .await;
+    assert_eq!(cluster.accepted.problems[0].file.as_deref(), Some("Node"));
+    assert_eq!(names(&cluster.accepted), ["a", "public"]);
+}
+
 /// What [`hostfw_agent::reconcile::Reconciler::held`] gives.
 fn held(saved: &Accepted) -> Vec<SourceFile> {
     saved

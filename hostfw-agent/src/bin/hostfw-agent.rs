@@ -326,7 +326,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let reconciler = Reconciler::new(
         Settings {
-            node,
+            node: node.clone(),
             state_file: arguments.state_dir.join("accepted.json"),
             only: BTreeSet::from_iter(arguments.interface),
             observe_only: arguments.observe_only,
@@ -349,7 +349,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         SourceChoice::Kubernetes => {
             let client = kubernetes::connect(arguments.kubeconfig.as_deref()).await?;
-            let cluster = KubernetesSource::start(&client, reconciler.held(), Times::default());
+            let cluster =
+                KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
             info!("follows the cluster");
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
         }

@@ -38,7 +38,7 @@ impl Cluster {
         };
         let client = client_at(&server.address).unwrap();
         Self {
-            source: KubernetesSource::start(&client, remembered, times),
+            source: KubernetesSource::start(&client, "node1", remembered, times),
             trust: Trust::Stamps,
             accepted: Accepted::default(),
             acceptor: Acceptor::default(),
@@ -90,6 +90,11 @@ impl Cluster {
     /// Waits until the kind is watched.
     pub(crate) async fn until_watched(&self, kind: &'static str) {
         self.poll(|| self.server.watchers(kind) > 0).await;
+    }
+
+    /// Waits until nobody watches the kind.
+    pub(crate) async fn until_unwatched(&self, kind: &'static str) {
+        self.poll(|| self.server.watchers(kind) == 0).await;
     }
 
     async fn poll(&self, holds: impl Fn() -> bool) {

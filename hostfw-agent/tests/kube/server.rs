@@ -30,6 +30,12 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
     ("Tier", "tiers"),
 ];
 
+/// The others, with their plurals.
+const OTHERS: [(&str, &str); 2] = [
+    ("HostEndpointTemplate", "hostendpointtemplates"),
+    ("Node", "nodes"),
+];
+
 /// The server. It ends with the runtime.
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -58,11 +64,17 @@ struct Collection {
     history: Vec<(u64, Value)>,
     /// Watches from before this version are too old.
     oldest: u64,
-    watchers: Vec<mpsc::UnboundedSender<Piece>>,
+    watchers: Vec<Watcher>,
     /// What lists and watches are refused with.
     refused: Option<u16>,
     /// Lists are not answered.
     stalled: bool,
+}
+
+struct Watcher {
+    /// The name of the only object that is asked for.
+    only: Option<String>,
+    pieces: mpsc::UnboundedSender<Piece>,
 }
 
 /// What a watch is sent.
@@ -132,7 +144,7 @@ impl Server {
         world.served.entry(version).or_default().remove(kind);
         let collection = world.collections.entry(plural(kind)).or_default();
         for watcher in collection.watchers.drain(..) {
-            let _ = watcher.send(Piece::End);
+            let _ = watcher.pieces.send(Piece::End);
         }
     }
 
@@ -165,7 +177,7 @@ impl Server {
         let watchers = std::mem::take(&mut self.collection(kind).watchers);
         self.put(kind, object);
         for watcher in &watchers {
-            let _ = watcher.send(Piece::Line(format!("{line}\n")));
+            let _ = watcher.pieces.send(Piece::Line(format!("{line}\n")));
         }
         self.collection(kind).watchers = watchers;
     }
@@ -175,7 +187,7 @@ impl Server {
         let mut collection = self.collection(kind);
         collection.refused = code;
         for watcher in collection.watchers.drain(..) {
-            let _ = watcher.send(Piece::End);
+            let _ = watcher.pieces.send(Piece::End);
         }
     }
 
@@ -196,7 +208,7 @@ impl Server {
     /// Cuts watches of the kind amid a line.
     pub(crate) fn break_watches(&self, kind: &'static str) {
         for watcher in self.collection(kind).watchers.drain(..) {
-            let _ = watcher.send(Piece::Half(
+            let _ = watcher.pieces.send(Piece::Half(
                 r#"{"type":"MODIFIED","object":{"ki"#.to_owned(),
             ));
         }
@@ -212,8 +224,8 @@ impl Server {
         collection.history.clear();
         let event = json!({"type": "ERROR", "object": status(410, "too old resource version")});
         for watcher in collection.watchers.drain(..) {
-            let _ = watcher.send(Piece::Line(format!("{event}\n")));
-            let _ = watcher.send(Piece::End);
+            let _ = watcher.pieces.send(Piece::Line(format!("{event}\n")));
+            let _ = watcher.pieces.send(Piece::End);
         }
     }
 
@@ -228,7 +240,7 @@ impl Server {
         let line = json!({"type": "BOOKMARK", "object": object}).to_string() + "\n";
         let collection = world.collections.entry(plural(kind)).or_default();
         for watcher in &collection.watchers {
-            let _ = watcher.send(Piece::Line(line.clone()));
+            let _ = watcher.pieces.send(Piece::Line(line.clone()));
         }
     }
 
@@ -249,7 +261,9 @@ impl Server {
     /// How many watch the kind now.
     pub(crate) fn watchers(&self, kind: &'static str) -> usize {
         let mut collection = self.collection(kind);
-        collection.watchers.retain(|watcher| !watcher.is_closed());
+        collection
+            .watchers
+            .retain(|watcher| !watcher.pieces.is_closed());
         collection.watchers.len()
     }
 
@@ -316,6 +330,7 @@ impl Server {
             .collect();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts[..] {
+            ["api", "v1", plural] => world.objects("v1", plural, &query),
             ["apis", group, version] => world.discovery(&format!("{group}/{version}")),
             ["apis", group, version, plural] => {
                 world.objects(&format!("{group}/{version}"), plural, &query)
@@ -354,7 +369,10 @@ impl World {
     }
 
     fn objects(&mut self, version: &str, plural: &str, query: &BTreeMap<&str, &str>) -> Answer {
-        let kind = KINDS.iter().find(|(_, known)| *known == plural);
+        let kind = KINDS
+            .iter()
+            .chain(&OTHERS)
+            .find(|(_, known)| *known == plural);
         let served = kind.filter(|(kind, _)| {
             self.served
                 .get(version)
@@ -369,6 +387,11 @@ impl World {
             let message = format!("{plural} is refused by script");
             return Answer::Whole(code, status(code, &message));
         }
+        let only = query
+            .get("fieldSelector")
+            .and_then(|fields| fields.strip_prefix("metadata.name%3D"))
+            .map(str::to_owned);
+        let meant = |object: &Value| only.is_none() || object["metadata"]["name"] == json!(only);
         let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
         if query.get("watch").is_some_and(|it| *it == "true") {
             let from = number("resourceVersion").unwrap_or_default() as u64;
@@ -381,9 +404,12 @@ impl World {
             let missed = collection
                 .history
                 .iter()
-                .filter(|(version, _)| *version > from);
+                .filter(|(version, event)| *version > from && meant(&event["object"]));
             let missed = missed.map(|(_, event)| format!("{event}\n")).collect();
-            collection.watchers.push(sender);
+            collection.watchers.push(Watcher {
+                only: only.clone(),
+                pieces: sender,
+            });
             return Answer::Watch(missed, receiver);
         }
         if collection.stalled {
@@ -391,9 +417,10 @@ impl World {
         }
         let limit = number("limit").unwrap_or(usize::MAX);
         let from = number("continue").unwrap_or(0);
-        let items: Vec<&Value> = collection.objects.values().skip(from).take(limit).collect();
+        let all: Vec<&Value> = collection.objects.values().filter(|it| meant(it)).collect();
+        let items: Vec<&Value> = all.iter().copied().skip(from).take(limit).collect();
         let end = from + items.len();
-        let more = if end < collection.objects.len() {
+        let more = if end < all.len() {
             end.to_string()
         } else {
             String::new()
@@ -407,15 +434,23 @@ impl World {
 impl Collection {
     fn tell(&mut self, version: u64, event: Value) {
         let line = format!("{event}\n");
-        self.watchers
-            .retain(|watcher| watcher.send(Piece::Line(line.clone())).is_ok());
+        let name = event["object"]["metadata"]["name"].as_str();
+        self.watchers.retain(|watcher| {
+            let meant = watcher.only.is_none() || watcher.only.as_deref() == name;
+            !meant || watcher.pieces.send(Piece::Line(line.clone())).is_ok()
+        });
         self.history.push((version, event));
     }
 }
 
 /// The plural of a kind.
 fn plural(kind: &str) -> &'static str {
-    KINDS.iter().find(|(known, _)| *known == kind).unwrap().1
+    KINDS
+        .iter()
+        .chain(&OTHERS)
+        .find(|(known, _)| *known == kind)
+        .unwrap()
+        .1
 }
 
 fn not_found() -> Answer {

@@ -11,10 +11,12 @@ use tokio::sync::Mutex;
 use super::object::Form;
 use crate::model::Kind;
 
-/// The groups that may serve Calico's kinds, the better one first.
-const GROUPS: [(&str, &str, Form); 2] = [
+/// The groups that may serve the kinds; of those that serve the same, the
+/// better one first.
+const GROUPS: [(&str, &str, Form); 3] = [
     ("projectcalico.org", "v3", Form::Written),
     ("crd.projectcalico.org", "v1", Form::Stored),
+    ("hostfw.io", "v1alpha1", Form::Written),
 ];
 /// Eight kinds that ask one after another share an answer.
 const FRESH: Duration = Duration::from_secs(2);

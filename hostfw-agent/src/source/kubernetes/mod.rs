@@ -30,7 +30,11 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     core::Status,
 };
-use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Notify, watch as watch_channel},
+    task::JoinSet,
+    time::Instant,
+};
 
 use self::{discovery::Discovery, state::State};
 use super::{Snapshot, Source, SourceFile, Trust};
@@ -111,6 +115,8 @@ fn client_of(mut config: Config) -> Result<Client, ConnectError> {
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// Whether something refers to nodes.
+    nodes_wanted: watch_channel::Sender<bool>,
 }
 
 impl Shared {
@@ -121,6 +127,9 @@ impl Shared {
         if state.due().is_some() {
             self.changed.notify_one();
         }
+        let wanted = state.wants_nodes();
+        self.nodes_wanted
+            .send_if_modified(|before| std::mem::replace(before, wanted) != wanted);
         result
     }
 
@@ -138,19 +147,23 @@ pub struct KubernetesSource {
 }
 
 impl KubernetesSource {
-    /// Begins to follow the cluster. `remembered`: what an earlier agent had in
+    /// Begins to follow the cluster, for the node of this name. `remembered`: what an earlier agent had in
     /// force, by file; what it has from elsewhere is left out.
     ///
     /// Needs a tokio runtime.
     #[must_use]
-    pub fn start(client: &Client, remembered: Vec<SourceFile>, times: Times) -> Self {
+    pub fn start(client: &Client, node: &str, remembered: Vec<SourceFile>, times: Times) -> Self {
+        let state = State::new(remembered);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(remembered)),
+            nodes_wanted: watch_channel::Sender::new(state.wants_nodes()),
+            state: Mutex::new(state),
             changed: Notify::new(),
         });
         let discovery = Arc::new(Discovery::new(times.patience));
         let mut tasks = JoinSet::new();
-        for kind in Kind::ALL {
+        let nodes = watch::follow_node(node.to_owned(), client.clone(), Arc::clone(&shared), times);
+        tasks.spawn(nodes);
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node) {
             let (discovery, shared) = (Arc::clone(&discovery), Arc::clone(&shared));
             tasks.spawn(watch::follow(
                 kind,

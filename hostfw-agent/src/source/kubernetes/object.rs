@@ -10,7 +10,7 @@ use kube::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use crate::{model::Kind, resource::API_VERSION, source::Text};
+use crate::{model::Kind, source::Text};
 
 /// Where Calico's storage form keeps the user's labels and annotations.
 const CALICO_METADATA: &str = "projectcalico.org/metadata";
@@ -37,16 +37,21 @@ pub(super) enum Form {
     Stored,
 }
 
+/// Of a node's `metadata`: its agents change the rest now and then.
+const NODE_METADATA: [&str; 2] = ["name", "labels"];
+
 /// An object of any shape. What does not look like an object of the API is
 /// taken all the same, so that it is told of that object alone.
+///
+/// `BARE`: the API server is asked for its metadata alone.
 #[derive(Clone, Debug)]
-pub(super) struct RawObject {
+pub(super) struct RawObject<const BARE: bool> {
     /// What watching needs.
     metadata: ObjectMeta,
     value: Value,
 }
 
-impl<'de> Deserialize<'de> for RawObject {
+impl<'de, const BARE: bool> Deserialize<'de> for RawObject<BARE> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -65,7 +70,7 @@ impl<'de> Deserialize<'de> for RawObject {
     }
 }
 
-impl Resource for RawObject {
+impl<const BARE: bool> Resource for RawObject<BARE> {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 
@@ -89,6 +94,10 @@ impl Resource for RawObject {
         of.plural.as_str().into()
     }
 
+    fn metadata_api() -> bool {
+        BARE
+    }
+
     fn meta(&self) -> &ObjectMeta {
         &self.metadata
     }
@@ -98,7 +107,7 @@ impl Resource for RawObject {
     }
 }
 
-impl RawObject {
+impl<const BARE: bool> RawObject<BARE> {
     /// What stands for the name of a file: `HostEndpoint/node1-eth0`, by the
     /// name under which the object is stored.
     pub(super) fn path(&self, kind: Kind) -> String {
@@ -119,10 +128,26 @@ impl RawObject {
         // Anything but an object is for the decoder to tell.
         if let Some(object) = value.as_object_mut() {
             object.remove("status");
-            object.insert("apiVersion".to_owned(), json!(API_VERSION));
+            // Not everyone who is asked for metadata alone gives no more.
+            if BARE {
+                object.remove("spec");
+            }
+            object.insert("apiVersion".to_owned(), json!(kind.api_version()));
             object.insert("kind".to_owned(), json!(kind.name()));
             if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-                metadata.retain(|name, _| METADATA.contains(&name.as_str()));
+                let kept: &[&str] = match kind {
+                    Kind::Node => &NODE_METADATA,
+                    Kind::FelixConfiguration
+                    | Kind::GlobalNetworkPolicy
+                    | Kind::GlobalNetworkSet
+                    | Kind::HostEndpoint
+                    | Kind::HostEndpointTemplate
+                    | Kind::NetworkSet
+                    | Kind::Profile
+                    | Kind::StagedGlobalNetworkPolicy
+                    | Kind::Tier => &METADATA,
+                };
+                metadata.retain(|name, _| kept.contains(&name.as_str()));
                 let stored = clean_annotations(metadata);
                 if form == Form::Stored {
                     if let Some(stored) = stored {
@@ -188,7 +213,9 @@ fn restore(kind: Kind, object: &mut Map<String, Value>) {
         Kind::FelixConfiguration
         | Kind::GlobalNetworkSet
         | Kind::HostEndpoint
+        | Kind::HostEndpointTemplate
         | Kind::NetworkSet
+        | Kind::Node
         | Kind::Profile
         | Kind::Tier => return,
     };
@@ -230,7 +257,7 @@ mod tests {
     use super::*;
 
     fn read(kind: Kind, form: Form, value: Value) -> Result<Value, String> {
-        let raw: RawObject = serde_json::from_value(value).unwrap();
+        let raw: RawObject<false> = serde_json::from_value(value).unwrap();
         let text = raw.into_text(kind, form)?;
         Ok(serde_json::from_str(&text).unwrap())
     }
@@ -269,7 +296,7 @@ mod tests {
                 assert_eq!(read[field], *value);
             }
         }
-        let raw: RawObject = serde_json::from_value(json!("text")).unwrap();
+        let raw: RawObject<false> = serde_json::from_value(json!("text")).unwrap();
         assert_eq!(raw.path(Kind::Tier), "Tier/");
         assert_eq!(
             &*raw.into_text(Kind::Tier, Form::Stored).unwrap(),

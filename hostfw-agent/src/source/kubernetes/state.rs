@@ -26,8 +26,8 @@ pub(super) type Objects = BTreeMap<String, Content>;
 #[derive(Debug)]
 pub(super) struct State {
     kinds: BTreeMap<Kind, KindState>,
-    /// Whether there is something from an earlier agent, so that a kind which
-    /// cannot be listed is known as it was.
+    /// Whether something is in force already, so that a kind which cannot be
+    /// listed is known as it was.
     remembers: bool,
     changes: Changes,
 }
@@ -49,6 +49,8 @@ enum Phase {
     Listed,
     /// The cluster does not serve the kind.
     Absent,
+    /// Nothing refers to the kind.
+    Unwanted,
 }
 
 /// Changes that were not told yet.
@@ -65,6 +67,7 @@ impl State {
             .into_iter()
             .map(|kind| (kind, KindState::default()))
             .collect();
+        kinds.entry(Kind::Node).or_default().phase = Phase::Unwanted;
         let mut remembers = false;
         for file in remembered {
             let kind = file.path.split('/').next().unwrap_or_default();
@@ -74,11 +77,13 @@ impl State {
                 remembers = true;
             }
         }
-        Self {
+        let mut state = Self {
             kinds,
             remembers,
             changes: Changes::default(),
-        }
+        };
+        state.refer();
+        state
     }
 
     /// These are all objects of the kind.
@@ -132,10 +137,39 @@ impl State {
     }
 
     fn change(&mut self, kind: Kind, change: impl FnOnce(&mut KindState) -> bool) {
-        if change(self.kinds.entry(kind).or_default()) {
+        let state = self.kinds.entry(kind).or_default();
+        // What was asked for before it was known that nothing refers to it.
+        if state.phase == Phase::Unwanted {
+            return;
+        }
+        if change(state) {
+            self.refer();
             let now = Instant::now();
             let first = self.changes.burst.map_or(now, |(first, _)| first);
             self.changes.burst = Some((first, now));
+        }
+    }
+
+    /// Whether an object refers to nodes.
+    pub(super) fn wants_nodes(&self) -> bool {
+        let templates = self.kinds.get(&Kind::HostEndpointTemplate);
+        templates.is_some_and(|templates| !templates.objects.is_empty())
+    }
+
+    /// What nothing refers to is forgotten, and what something refers to is
+    /// waited for.
+    fn refer(&mut self) {
+        let wanted = self.wants_nodes();
+        let nodes = self.kinds.entry(Kind::Node).or_default();
+        match (wanted, nodes.phase) {
+            (true, Phase::Unwanted) => nodes.phase = Phase::Unknown,
+            (false, Phase::Unknown | Phase::Listed | Phase::Absent) => {
+                *nodes = KindState {
+                    phase: Phase::Unwanted,
+                    ..KindState::default()
+                };
+            }
+            (true, Phase::Unknown | Phase::Listed | Phase::Absent) | (false, Phase::Unwanted) => {}
         }
     }
 
@@ -155,8 +189,11 @@ impl State {
     /// # Errors
     ///
     /// What is missing.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, String> {
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, String> {
         self.is_enough()?;
+        // From now on, a kind that becomes wanted has no part in what is in
+        // force.
+        self.remembers = true;
         let mut files = Vec::new();
         for (kind, state) in &self.kinds {
             if let Some(problem) = state.problem(*kind) {
@@ -186,7 +223,7 @@ impl State {
         let served = || {
             self.kinds
                 .iter()
-                .filter(|(_, it)| it.phase != Phase::Absent)
+                .filter(|(_, it)| !matches!(it.phase, Phase::Absent | Phase::Unwanted))
         };
         if served().all(|(_, it)| it.failure.is_some())
             && let Some(reason) = served().find_map(|(_, it)| it.failure.as_ref())

@@ -10,6 +10,7 @@ use std::{
 use futures_util::StreamExt as _;
 use kube::{
     Api, Client,
+    core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
 use tracing::{debug, info};
@@ -17,7 +18,7 @@ use tracing::{debug, info};
 use super::{
     Shared, Times,
     discovery::{Discovery, Served},
-    object::RawObject,
+    object::{Form, RawObject},
     say,
     state::Objects,
 };
@@ -67,6 +68,52 @@ enum End {
     Failed(String),
 }
 
+/// Follows the node of this name for as long as something refers to nodes.
+pub(super) async fn follow_node(name: String, client: Client, shared: Arc<Shared>, times: Times) {
+    let mut wanted = shared.nodes_wanted.subscribe();
+    let served = Served {
+        resource: ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            plural: "nodes".to_owned(),
+        },
+        form: Form::Written,
+    };
+    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let follow = async || {
+        let mut backoff = Backoff::new(times.retry);
+        loop {
+            let (kind, only) = (Kind::Node, only.clone());
+            let reason = match follow_served::<true>(
+                kind,
+                only,
+                &client,
+                &served,
+                &shared,
+                times,
+                &mut backoff,
+            )
+            .await
+            {
+                End::NotFound => "the API server does not know nodes".to_owned(),
+                End::Failed(reason) => reason,
+            };
+            info!(%kind, reason, "cannot be followed; tried again");
+            shared.change(|state| state.failed(kind, reason));
+            tokio::time::sleep(backoff.next()).await;
+        }
+    };
+    // The sender is never dropped before this task.
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        tokio::select! {
+            () = follow() => {}
+            _ = wanted.wait_for(|wanted| !*wanted) => {}
+        }
+    }
+}
+
 /// Follows the kind for ever.
 pub(super) async fn follow(
     kind: Kind,
@@ -80,7 +127,17 @@ pub(super) async fn follow(
         let failure = match discovery.find(&client, kind).await {
             Ok(Some(served)) => {
                 debug!(%kind, version = served.resource.api_version, "follows");
-                let end = follow_served(kind, &client, &served, &shared, times, &mut backoff).await;
+                let all = watcher::Config::default();
+                let end = follow_served::<false>(
+                    kind,
+                    all,
+                    &client,
+                    &served,
+                    &shared,
+                    times,
+                    &mut backoff,
+                )
+                .await;
                 match end {
                     End::NotFound => {
                         discovery.forget().await;
@@ -107,17 +164,18 @@ pub(super) async fn follow(
 
 /// Lists and watches the kind until something is wrong that only listing it
 /// anew can mend.
-async fn follow_served(
+async fn follow_served<const BARE: bool>(
     kind: Kind,
+    which: watcher::Config,
     client: &Client,
     served: &Served,
     shared: &Shared,
     times: Times,
     backoff: &mut Backoff,
 ) -> End {
-    let api = Api::<RawObject>::all_with(client.clone(), &served.resource);
-    let mut events = pin!(watcher(api, watcher::Config::default()));
-    let read = |object: RawObject| {
+    let api = Api::<RawObject<BARE>>::all_with(client.clone(), &served.resource);
+    let mut events = pin!(watcher(api, which));
+    let read = |object: RawObject<BARE>| {
         let path = object.path(kind);
         (path, object.into_text(kind, served.form))
     };
