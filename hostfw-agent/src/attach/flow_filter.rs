@@ -47,8 +47,8 @@ impl FilterKeeper {
     /// # Errors
     ///
     /// If the flows cannot be read. The filter is as it was.
-    pub fn tend(&self) -> Result<bool, DataplaneError> {
-        Ok(self.lock().tend(Instant::now())?)
+    pub fn tend(&self, now: Instant) -> Result<bool, DataplaneError> {
+        Ok(self.lock().tend(now)?)
     }
 
     /// Makes the filter anew.

@@ -1,6 +1,6 @@
 //! Looks after the filter of flows, beside the loop.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{task::spawn_blocking, time};
 
@@ -18,7 +18,7 @@ pub fn keep_filter(keeper: FilterKeeper) {
         loop {
             ticks.tick().await;
             let keeper = keeper.clone();
-            match spawn_blocking(move || keeper.tend()).await {
+            match spawn_blocking(move || keeper.tend(Instant::now())).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the filter of flows cannot be made anew");
