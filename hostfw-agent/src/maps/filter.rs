@@ -57,7 +57,6 @@ pub(crate) struct FlowFilter {
 
 impl FlowFilter {
     /// Takes over the filter as it is pinned, or puts it to use if nobody has.
-    /// `lines` of a bank, if it is new.
     pub(crate) fn open(
         filter: OwnedFd,
         half_open: OwnedFd,
