@@ -338,7 +338,8 @@ fn look_up(
     let Some(key) = key(headers, direction) else {
         return Tracked::New;
     };
-    if !filter::may_know(key.words()) {
+    // At netfilter, what is judged has passed the wire.
+    if update && !filter::may_know(key.words()) {
         return Tracked::New;
     }
     if let Some(flow) = CONFIRMED.get_ptr_mut(&key) {
@@ -436,9 +437,6 @@ fn track_error(packet: &impl Source, headers: &Headers, direction: Direction, no
     let Some(key) = key(&quoted, direction.opposite()) else {
         return Tracked::Invalid;
     };
-    if !filter::may_know(key.words()) {
-        return Tracked::Invalid;
-    }
     // SAFETY: read only, while the program runs.
     let confirmed = unsafe { CONFIRMED.get(&key) };
     if confirmed.is_some_and(|flow| is_alive(flow, quoted.protocol, true, now)) {
@@ -504,7 +502,7 @@ extern "C" fn hostfw_record(
         return 0;
     }
     let denied = opening == Opening::Denied as u32;
-    let may_be_known = filter::may_know(key.words());
+    let may_be_known = filter::may_know_key(&key);
     // SAFETY: read only, while the program runs.
     if may_be_known
         && denied
@@ -583,7 +581,7 @@ extern "C" fn hostfw_denied(headers: *const Headers, direction: Direction, now: 
     let Some(key) = key(headers, direction) else {
         return Denied::No as u32;
     };
-    if !filter::may_know(key.words()) {
+    if !filter::may_know_key(&key) {
         return Denied::No as u32;
     }
     // SAFETY: read only, while the program runs.

@@ -69,6 +69,24 @@ pub(crate) fn may_know(key: [u64; 5]) -> bool {
     unsafe { word.read_volatile() & bits == bits }
 }
 
+/// [`may_know`] of a key in one piece, where a call more does not matter: the
+/// verifier follows it once, and not on all ways that lead here.
+#[inline(always)]
+pub(crate) fn may_know_key(key: &FlowKey) -> bool {
+    hostfw_may_know_flow(key) != 0
+}
+
+/// [`may_know_key`], global to the verifier: see [`judge`](crate::judge).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_may_know_flow(key: *const FlowKey) -> u32 {
+    // SAFETY: `may_know_key`, the only caller, hands in a reference.
+    let Some(key) = (unsafe { key.as_ref() }) else {
+        return 1;
+    };
+    u32::from(may_know(key.words()))
+}
+
 /// Notes that the key is about to be inserted. Whatever the filter is used for
 /// at the moment: it may be put to use before the program ends.
 #[inline(always)]
