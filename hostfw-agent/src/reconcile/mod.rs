@@ -12,6 +12,7 @@ mod dataplane;
 mod enforce;
 #[cfg(test)]
 mod fake;
+mod filter;
 mod flows;
 mod kernel;
 mod plan;
@@ -60,6 +61,7 @@ use crate::{
 };
 
 pub use dataplane::{Dataplane, Hooks, ReadFlows};
+pub use filter::keep_filter;
 pub use run::run;
 
 /// What the agent is told once.
