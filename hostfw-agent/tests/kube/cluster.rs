@@ -36,7 +36,7 @@ impl Cluster {
             patience: Duration::from_millis(1000),
             rediscover: Duration::from_millis(100),
         };
-        let client = client_at(&server.address).unwrap();
+        let client = client_at(&server.address).expect("an address");
         Self {
             source: KubernetesSource::start(&client, "node1", remembered, times),
             trust: Trust::Stamps,

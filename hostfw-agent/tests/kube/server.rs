@@ -95,9 +95,9 @@ enum Answer {
 impl Server {
     /// Starts one that serves nothing yet.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let server = Self {
-            address: format!("http://{}", listener.local_addr().unwrap()),
+            address: format!("http://{}", listener.local_addr().expect("it is bound")),
             world: Arc::default(),
             cut: broadcast::channel(1).0,
         };
@@ -154,7 +154,10 @@ impl Server {
         world.version += 1;
         let version = world.version;
         let collection = world.collections.entry(plural(kind)).or_default();
-        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         object["metadata"]["managedFields"] = json!([{"manager": "script"}]);
         let known = collection.objects.insert(name, object.clone()).is_some();
@@ -167,7 +170,7 @@ impl Server {
         world.version += 1;
         let version = world.version;
         let collection = world.collections.entry(plural(kind)).or_default();
-        let mut object = collection.objects.remove(name).unwrap();
+        let mut object = collection.objects.remove(name).expect("it is there");
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         collection.tell(version, json!({"type": "DELETED", "object": object}));
     }
@@ -277,7 +280,7 @@ impl Server {
         }
         impl std::ops::DerefMut for Guard<'_> {
             fn deref_mut(&mut self) -> &mut Collection {
-                self.0.collections.get_mut(self.1).unwrap()
+                self.0.collections.get_mut(self.1).expect("it was made")
             }
         }
         let mut world = self.world();
@@ -293,10 +296,9 @@ impl Server {
             };
             match self.answer(&target) {
                 Answer::Whole(code, body) => {
-                    let body = match body {
-                        Value::String(text) => text,
-                        body => body.to_string(),
-                    };
+                    let body = body
+                        .as_str()
+                        .map_or_else(|| body.to_string(), str::to_owned);
                     let head = format!(
                         "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: \
                          {}\r\n\r\n",
@@ -449,7 +451,7 @@ fn plural(kind: &str) -> &'static str {
         .iter()
         .chain(&OTHERS)
         .find(|(known, _)| *known == kind)
-        .unwrap()
+        .expect("a known kind")
         .1
 }
 
@@ -467,8 +469,8 @@ async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<St
     loop {
         if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
             let head: Vec<u8> = unread.drain(..end + 4).collect();
-            let head = String::from_utf8(head).unwrap();
-            return Some(head.split(' ').nth(1).unwrap().to_owned());
+            let head = String::from_utf8(head).expect("ASCII");
+            return Some(head.split(' ').nth(1).expect("a target").to_owned());
         }
         let mut buffer = [0; 4096];
         let read = stream
