@@ -5,10 +5,15 @@ mod kube {
     pub(crate) mod server;
 }
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use hostfw_agent::{
     accept::{self, Accepted, Stored},
     model::{InterfaceMatch, Kind, ObjectRef},
-    source::{Source as _, SourceFile, Text},
+    source::{Source as _, SourceFile, Text, kubernetes::connect},
 };
 use kube::{
     cluster::{Cluster, endpoint, object, policy},
@@ -563,6 +568,46 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
         .await;
     assert_eq!(cluster.accepted.problems[0].file.as_deref(), Some("Node"));
     assert_eq!(names(&cluster.accepted), ["a", "public"]);
+}
+
+/// A kubeconfig for a server at this address.
+fn kubeconfig(folder: &Path, address: &str) -> PathBuf {
+    let file = folder.join("config");
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "here", "cluster":
+            {"server": address, "insecure-skip-tls-verify": true}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "users": [{"name": "me", "user": {"token": "secret"}}],
+    });
+    fs::write(&file, text.to_string()).expect("a folder to write to");
+    file
+}
+
+#[tokio::test]
+async fn a_kubeconfig_says_where_the_server_is() {
+    let server = Server::serving(WRITTEN).await;
+    server.put("HostEndpoint", endpoint("a"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = kubeconfig(folder.path(), &server.address);
+    let client = connect(Some(&file)).await.unwrap();
+    let mut cluster = Cluster::through(&client, &server, Vec::new());
+    cluster.until("a is there", |now| names(now) == ["a"]).await;
+
+    let gone = connect(Some(&folder.path().join("gone"))).await;
+    let error = gone.err().expect("there is no such file");
+    assert!(error.to_string().contains("gone"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_tls_is_told_and_waited_for() {
+    let server = Server::serving(WRITTEN).await;
+    let folder = tempfile::tempdir().unwrap();
+    let address = server.address.replace("http:", "https:");
+    let file = kubeconfig(folder.path(), &address);
+    let client = connect(Some(&file)).await.unwrap();
+    let mut cluster = Cluster::through(&client, &server, Vec::new());
+    cluster.until_error("cannot be followed").await;
 }
 
 /// What [`hostfw_agent::reconcile::Reconciler::held`] gives.

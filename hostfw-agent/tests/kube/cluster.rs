@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ::kube::Client;
 use hostfw_agent::{
     accept::{Accepted, Acceptor},
     source::{
@@ -31,14 +32,19 @@ impl Cluster {
     }
 
     pub(crate) fn remembering(server: &Server, remembered: Vec<SourceFile>) -> Self {
+        let client = client_at(&server.address).expect("an address");
+        Self::through(&client, server, remembered)
+    }
+
+    /// As a client finds the server.
+    pub(crate) fn through(client: &Client, server: &Server, remembered: Vec<SourceFile>) -> Self {
         let times = Times {
             retry: [Duration::from_millis(10), Duration::from_millis(100)],
             patience: Duration::from_millis(1000),
             rediscover: Duration::from_millis(100),
         };
-        let client = client_at(&server.address).expect("an address");
         Self {
-            source: KubernetesSource::start(&client, "node1", remembered, times),
+            source: KubernetesSource::start(client, "node1", remembered, times),
             trust: Trust::Stamps,
             accepted: Accepted::default(),
             acceptor: Acceptor::default(),

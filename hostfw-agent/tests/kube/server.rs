@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
+    net::{TcpListener, TcpStream},
     sync::{broadcast, mpsc},
 };
 
@@ -310,8 +310,7 @@ impl Server {
                     }
                 }
                 Answer::Watch(first, pieces) => {
-                    let (_read, write) = stream.into_split();
-                    return send_watch(write, first, pieces).await;
+                    return send_watch(stream, first, pieces).await;
                 }
                 Answer::Never => std::future::pending().await,
                 Answer::Hangup => return,
@@ -483,7 +482,7 @@ async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<St
 }
 
 async fn send_watch(
-    mut stream: OwnedWriteHalf,
+    mut stream: TcpStream,
     first: Vec<String>,
     mut pieces: mpsc::UnboundedReceiver<Piece>,
 ) {
@@ -493,7 +492,13 @@ async fn send_watch(
     let mut text = head.to_owned();
     text.extend(first.iter().map(|line| chunk(line)));
     while stream.write_all(text.as_bytes()).await.is_ok() {
-        match pieces.recv().await {
+        let mut unexpected = [0];
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece,
+            // Nothing is asked behind a watch: the client has gone.
+            _ = stream.read(&mut unexpected) => return,
+        };
+        match piece {
             Some(Piece::Line(line)) => text = chunk(&line),
             Some(Piece::Half(half)) => {
                 let _ = stream.write_all(chunk(&half).as_bytes()).await;
