@@ -14,6 +14,7 @@ mod classify;
 mod conntrack;
 mod index;
 mod judge;
+mod known;
 mod maps;
 mod netfilter;
 mod packet;
@@ -35,8 +36,8 @@ use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
 use crate::{
-    packet::{MAX_OFFSET, Packet, Source as _},
-    parse::{Headers, VLAN_ID},
+    packet::{MAX_OFFSET, Packet},
+    parse::VLAN_ID,
     wire::Hook,
 };
 
@@ -44,7 +45,6 @@ use crate::{
 #[xdp(frags)]
 fn hostfw_xdp(ctx: XdpContext) -> u32 {
     let packet = Packet::new(ctx.data(), ctx.data_end());
-    let mut headers = Headers::empty(packet.veil());
     let hook = Hook {
         direction: Direction::Ingress,
         interface: ctx.ingress_ifindex() as u32,
@@ -54,10 +54,10 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
     };
     let interface = hook.interface;
-    let reason = wire::judge(hook, &packet, &mut headers, || None);
+    let (reason, protocol) = wire::judge(hook, &packet, || None);
     debug!(
         &ctx,
-        "xdp in: interface {} protocol {} reason {}", interface, headers.protocol, reason as u8
+        "xdp in: interface {} protocol {} reason {}", interface, protocol, reason as u8
     );
     match reason.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -80,7 +80,6 @@ fn hostfw_tc_out(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     let packet = Packet::new(ctx.data(), ctx.data_end());
-    let mut headers = Headers::empty(packet.veil());
     // SAFETY: the context is the one that the kernel passed in.
     let (interface, ingress_interface, tagged, tag) = unsafe {
         let skb = ctx.skb.skb;
@@ -100,13 +99,13 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
         of_vlan: tagged && tag & u32::from(VLAN_ID) != 0,
         bytes: u64::from(ctx.len()),
     };
-    let reason = wire::judge(hook, &packet, &mut headers, || pull(ctx));
+    let (reason, protocol) = wire::judge(hook, &packet, || pull(ctx));
     debug!(
         ctx,
         "tc: direction {} interface {} protocol {} reason {}",
         direction as u8,
         interface,
-        headers.protocol,
+        protocol,
         reason as u8
     );
     match reason.verdict() {
