@@ -220,7 +220,7 @@ fn judge(
     let Some(packet) = SocketBuffer::new(packet, length, &mut dynptr, buffer) else {
         return Reason::Undecodable;
     };
-    match parse::parse(&packet, false, &mut work.headers) {
+    match parse::parse_apart(&packet, false, &mut work.headers) {
         Parsed::Ip => {}
         Parsed::NotIp => return Reason::NotIp,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,

@@ -107,7 +107,7 @@ fn judge_governed(
         && let Some(longer) = pull()
     {
         packet = longer;
-        parsed = parse::parse(&packet, link_header, headers);
+        parsed = parse::parse_apart(&packet, link_header, headers);
     }
     match parsed {
         Parsed::Ip => {}
@@ -147,40 +147,29 @@ fn judge_governed(
         observes: judge::observes(endpoint),
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
-    let reason = hostfw_wire_stages(
-        known,
-        headers,
-        origin,
-        u32::from(hook.forwarded),
-        quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
-    );
+    let reason = wire_stages(hook, known, headers, origin, quoted);
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
         conntrack::record_fragment(headers, checkpoint, conntrack::now());
     }
     reason
 }
 
-/// Judges a packet that has a transport header. Global to the verifier, see
-/// [`judge`]; `quoted` is what conntrack knows of the flow that the packet quotes,
-/// or [`Tracked::NOT_ASKED`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hostfw_wire_stages(
-    known: *const Known,
-    headers: *const Headers,
-    origin: *mut Origin,
-    forwarded: u32,
-    quoted: u32,
+/// Judges a packet that has a transport header; `quoted` is what conntrack knows
+/// of the flow that the packet quotes, if it does.
+#[inline(always)]
+fn wire_stages(
+    hook: &Hook,
+    known: &Known,
+    headers: &Headers,
+    origin: &mut Origin,
+    quoted: Option<Tracked>,
 ) -> Reason {
-    // SAFETY: `judge_governed`, the only caller, hands in references.
-    let (Some(known), Some(headers), Some(origin)) =
-        (unsafe { (known.as_ref(), headers.as_ref(), origin.as_mut()) })
-    else {
-        return Reason::BrokenTable;
-    };
     let endpoint = &known.endpoint;
-    let forwarded = forwarded != 0;
-    let direction = origin.list.direction();
+    let &Hook {
+        direction,
+        forwarded,
+        ..
+    } = hook;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
     let observes = judge::observes(endpoint) && !learning;
     // What a later hook may still drop is for that hook to record: otherwise
@@ -201,7 +190,6 @@ extern "C" fn hostfw_wire_stages(
             return Reason::Tunnel;
         }
     }
-    let quoted = Tracked::from_number(quoted);
     let invalid = match conntrack::track(headers, quoted, direction) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
