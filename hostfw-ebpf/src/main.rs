@@ -53,6 +53,7 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         of_vlan: false,
         // SAFETY: the context is the one that the kernel passed in.
         bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
+        short_of_stack: false,
     };
     let interface = hook.interface;
     let (reason, protocol) = wire::judge(hook, &packet, || None);
@@ -99,6 +100,7 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
         forwarded: matches!(direction, Direction::Egress) && ingress_interface != 0,
         of_vlan: tagged && tag & u32::from(VLAN_ID) != 0,
         bytes: u64::from(ctx.len()),
+        short_of_stack: true,
     };
     let (reason, protocol) = wire::judge(hook, &packet, || pull(ctx));
     debug!(

@@ -41,6 +41,8 @@ pub(crate) struct Hook {
     pub(crate) of_vlan: bool,
     /// Length of the packet.
     pub(crate) bytes: u64,
+    /// The program has no stack left for the parser, which is called then.
+    pub(crate) short_of_stack: bool,
 }
 
 impl Hook {
@@ -102,7 +104,11 @@ fn judge_governed(
     let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
     let mut packet = *packet;
-    let mut parsed = parse::parse(&packet, link_header, headers);
+    let mut parsed = if hook.short_of_stack {
+        parse::parse_apart(&packet, link_header, headers)
+    } else {
+        parse::parse(&packet, link_header, headers)
+    };
     if matches!(parsed, Parsed::Truncated)
         && let Some(longer) = pull()
     {
