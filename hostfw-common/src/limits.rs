@@ -69,3 +69,7 @@ pub const MAX_EXTENSION_HEADERS: u32 = 8;
 /// Verdicts that each CPU remembers, by the classes that led to them. A power
 /// of two.
 pub const REMEMBERED: u32 = 1 << 10;
+
+/// Interfaces of which each CPU keeps at hand what governs them; with more, some
+/// share a place. A power of two.
+pub const KNOWN_INTERFACES: u32 = 1 << 4;

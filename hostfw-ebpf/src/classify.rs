@@ -15,18 +15,20 @@ use hostfw_common::{
 
 use crate::{
     index::{BROKEN, classes},
+    judge,
     maps::{RULES, slot},
     packet::Veil,
     parse::Headers,
-    remember::{FORGOTTEN, recall, remember, remembers},
+    remember::{Outcome, recall, remember, remembers},
     report::{self, Origin},
     search::{self, Search},
 };
 
 /// What a list of rules says of a packet.
 pub(crate) enum Classified {
-    /// The first rule that matches and decides.
-    Rule(&'static RuleEntry),
+    /// The action of the first rule that matches and decides, and the rule
+    /// itself, unless nobody is to be told of it.
+    Rule(u8, Option<&'static RuleEntry>),
     /// No rule that decides matches.
     NoMatch,
     /// The tables are not what the compiler makes.
@@ -50,25 +52,45 @@ pub(crate) fn classify(
     };
     classes(table, headers, origin.generation, &mut search.classes);
     let remembered = is_remembered(table, origin);
-    if remembered {
-        let rule = recall(list, &search.classes, origin.generation);
-        if rule != FORGOTTEN {
-            return Some(decided(table, rule, origin));
-        }
+    if remembered && let Some(outcome) = recall(list, &search.classes, origin.generation) {
+        return Some(recalled(outcome, table, origin));
     }
     let rule = search.first(table, origin.generation);
-    if rule < u32::from(table.rule_count) {
-        let Some(entry) = entry(origin.generation, table.first_rule + rule) else {
-            return Some(Classified::Broken);
-        };
-        if !decides(entry) {
-            return None;
+    let found = decided(table, rule, origin);
+    match &found {
+        Classified::Rule(action, _) => {
+            if !decides(*action) {
+                return None;
+            }
+            if remembered {
+                remember(
+                    list,
+                    &search.classes,
+                    origin.generation,
+                    Outcome::rule(rule, *action),
+                );
+            }
         }
+        Classified::NoMatch => {
+            if remembered {
+                remember(list, &search.classes, origin.generation, Outcome::NO_MATCH);
+            }
+        }
+        Classified::Broken => {}
     }
-    if remembered && rule != BROKEN {
-        remember(list, &search.classes, origin.generation, rule);
+    Some(found)
+}
+
+/// What it means that this is remembered.
+#[inline(always)]
+fn recalled(outcome: Outcome, table: &PolicyTable, origin: &Origin) -> Classified {
+    if outcome == Outcome::NO_MATCH {
+        Classified::NoMatch
+    } else if judge::tells(origin) {
+        decided(table, outcome.number(), origin)
+    } else {
+        Classified::Rule(outcome.action(), None)
     }
-    Some(decided(table, rule, origin))
 }
 
 /// Finds the first rule that decides, and reports those in front of it that
@@ -85,17 +107,23 @@ pub(crate) fn go_on(
         return Classified::Broken;
     };
     let rule = walk(search, table, headers, origin);
-    if rule != BROKEN && is_remembered(table, origin) {
-        remember(list, &search.classes, origin.generation, rule);
+    let found = decided(table, rule, origin);
+    if is_remembered(table, origin) {
+        let outcome = match &found {
+            Classified::Rule(action, _) => Outcome::rule(rule, *action),
+            Classified::NoMatch => Outcome::NO_MATCH,
+            Classified::Broken => return found,
+        };
+        remember(list, &search.classes, origin.generation, outcome);
     }
-    decided(table, rule, origin)
+    found
 }
 
-/// Whether the search ends with a rule.
+/// Whether the search ends with a rule of this action.
 #[inline(always)]
-fn decides(entry: &RuleEntry) -> bool {
+fn decides(action: u8) -> bool {
     matches!(
-        Action::from_number(entry.action),
+        Action::from_number(action),
         Some(Action::Allow | Action::Deny | Action::TierDeny)
     )
 }
@@ -117,7 +145,7 @@ fn decided(table: &PolicyTable, rule: u32, origin: &Origin) -> Classified {
         return Classified::Broken;
     }
     match entry(origin.generation, table.first_rule + rule) {
-        Some(entry) => Classified::Rule(entry),
+        Some(entry) => Classified::Rule(entry.action, Some(entry)),
         None => Classified::Broken,
     }
 }

@@ -46,25 +46,6 @@ pub(crate) enum Tracked {
     Denied = 4,
 }
 
-impl Tracked {
-    /// Stands for no answer where a number crosses from one BPF function to
-    /// another.
-    pub(crate) const NOT_ASKED: u32 = 5;
-
-    /// Decodes such a number.
-    #[inline(always)]
-    pub(crate) const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Established),
-            1 => Some(Self::Related),
-            2 => Some(Self::New),
-            3 => Some(Self::Invalid),
-            4 => Some(Self::Denied),
-            _ => None,
-        }
-    }
-}
-
 /// Nanoseconds of the coarse monotonic clock: exact to a tick, and cheap.
 #[inline(always)]
 pub(crate) fn now() -> u64 {
@@ -503,9 +484,9 @@ extern "C" fn hostfw_record(
     }
     let denied = opening == Opening::Denied as u32;
     let may_be_known = filter::may_know_key(&key);
-    // SAFETY: read only, while the program runs.
     if may_be_known
         && denied
+        // SAFETY: read only, while the program runs.
         && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow))
     {
         // Untracked policy asks nobody whether there is a flow.

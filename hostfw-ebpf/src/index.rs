@@ -68,15 +68,13 @@ fn class(generation: u64, dimension: &Dimension, key: u32) -> u32 {
     if dimension.stride == 0 {
         dimension.root
     } else {
-        hostfw_class(generation, dimension.root, dimension.stride, key)
+        indexed_class(generation, dimension.root, dimension.stride, key)
     }
 }
 
-/// The class that a key of an index leads to, or [`BROKEN`]. Global to the
-/// verifier, see [`judge`](crate::judge).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hostfw_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
+/// The class that a key of an index leads to, or [`BROKEN`].
+#[inline(always)]
+fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
     /// Nodes in a row: what is left of a key after the first eight bits.
     const NODES: u32 = 3;
     // The verifier wants a bound for both shifts.

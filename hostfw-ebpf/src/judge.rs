@@ -74,13 +74,18 @@ pub(crate) fn is_tunnel(endpoint: &Endpoint, generation: u64, headers: &Headers)
 /// Untracked policy, ahead of connection tracking: [`Reason::UntrackedAllow`],
 /// [`Reason::UntrackedDeny`], [`Reason::NoMatch`] or [`Reason::BrokenTable`].
 #[inline(always)]
-pub(crate) fn untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
+pub(crate) fn untracked(
+    endpoint: &Endpoint,
+    table: Option<&PolicyTable>,
+    headers: &Headers,
+    origin: &Origin,
+) -> Reason {
     if is_empty(endpoint, headers, origin.list) || leads_around_untracked(endpoint, headers, origin)
     {
         trial::step(origin, Reason::NoMatch, None);
         return Reason::NoMatch;
     }
-    let reason = decide(endpoint, headers, origin);
+    let reason = decide(endpoint, table, headers, origin);
     if reason == Reason::RuleAllow {
         Reason::UntrackedAllow
     } else if reason == Reason::RuleDeny {
@@ -119,6 +124,7 @@ fn leads_around_untracked(endpoint: &Endpoint, headers: &Headers, origin: &Origi
 #[inline(always)]
 pub(crate) fn pre_dnat(
     endpoint: &Endpoint,
+    table: Option<&PolicyTable>,
     headers: &Headers,
     invalid: bool,
     origin: &Origin,
@@ -130,7 +136,7 @@ pub(crate) fn pre_dnat(
     } else if is_failsafe(endpoint, headers, origin) {
         Reason::Failsafe
     } else {
-        return decide(endpoint, headers, origin);
+        return decide(endpoint, table, headers, origin);
     };
     told(headers, origin, reason, None)
 }
@@ -159,7 +165,7 @@ pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &mut Orig
 #[inline(always)]
 fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
     origin.list = List::UntrackedIn;
-    let reason = untracked(endpoint, wire, origin);
+    let reason = untracked(endpoint, None, wire, origin);
     if reason != Reason::NoMatch {
         return reason;
     }
@@ -167,7 +173,7 @@ fn before_dnat_quietly(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin)
         return Reason::Tunnel;
     }
     origin.list = List::PreDnat;
-    let reason = pre_dnat(endpoint, wire, false, origin);
+    let reason = pre_dnat(endpoint, None, wire, false, origin);
     if reason == Reason::RuleAllow {
         Reason::EarlierAllow
     } else if reason == Reason::Failsafe {
@@ -190,7 +196,7 @@ pub(crate) fn forward(
     if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
         return told(headers, origin, Reason::Invalid, None);
     }
-    decide(endpoint, headers, origin)
+    decide(endpoint, None, headers, origin)
 }
 
 /// Normal policy, in or out: [`Reason::Workload`], [`Reason::Invalid`],
@@ -200,6 +206,7 @@ pub(crate) fn forward(
 #[inline(always)]
 pub(crate) fn normal(
     endpoint: &Endpoint,
+    table: Option<&PolicyTable>,
     headers: &Headers,
     invalid: bool,
     origin: &Origin,
@@ -211,9 +218,15 @@ pub(crate) fn normal(
     } else if is_failsafe(endpoint, headers, origin) {
         Reason::Failsafe
     } else {
-        return decide(endpoint, headers, origin);
+        return decide(endpoint, table, headers, origin);
     };
     told(headers, origin, reason, None)
+}
+
+/// Whether [`told`] has something to tell of rules.
+#[inline(always)]
+pub(crate) fn tells(origin: &Origin) -> bool {
+    origin.observes || trial::given().is_some()
 }
 
 /// Tells what a stage made of a packet, and gives it back.
@@ -356,13 +369,23 @@ fn is_empty(endpoint: &Endpoint, headers: &Headers, list: List) -> bool {
     number(endpoint, headers, list).is_some_and(|list| list == ListId::EMPTY)
 }
 
-/// What a list of rules, or else its default, says.
+/// What a list of rules, or else its default, says. `table` is the list, where it
+/// is at hand.
 #[inline(always)]
-fn decide(endpoint: &Endpoint, headers: &Headers, origin: &Origin) -> Reason {
+fn decide(
+    endpoint: &Endpoint,
+    table: Option<&PolicyTable>,
+    headers: &Headers,
+    origin: &Origin,
+) -> Reason {
+    let Some(list) = number(endpoint, headers, origin.list) else {
+        return Reason::BrokenTable;
+    };
+    let table = table.map_or(core::ptr::null(), core::ptr::from_ref);
     // Not one inside the other: the stack would not do.
-    let mut reason = hostfw_decide(endpoint, headers, origin);
+    let mut reason = hostfw_decide(list.number, table, headers, origin);
     if reason == GOES_ON {
-        reason = hostfw_decide_further(endpoint, headers, origin);
+        reason = hostfw_decide_further(list.number, table, headers, origin);
     }
     Reason::from_number(reason as u8).unwrap_or(Reason::BrokenTable)
 }
@@ -380,20 +403,21 @@ const GOES_ON: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_decide(
-    endpoint: *const Endpoint,
+    list: u32,
+    table: *const PolicyTable,
     headers: *const Headers,
     origin: *const Origin,
 ) -> u32 {
-    // SAFETY: `decide`, the only caller, hands in references.
-    let (Some(endpoint), Some(headers), Some(origin)) =
-        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
-    else {
+    // SAFETY: `decide`, the only caller, hands in references, and null for a
+    // list that is not at hand.
+    let (table, headers, origin) = unsafe { (table.as_ref(), headers.as_ref(), origin.as_ref()) };
+    let (Some(headers), Some(origin)) = (headers, origin) else {
         return Reason::BrokenTable as u32;
     };
-    let Some((list, table)) = table(endpoint, headers, origin) else {
+    let Some(table) = table.or_else(|| self::table(list, origin)) else {
         return Reason::BrokenTable as u32;
     };
-    match classify(list, table, headers, origin) {
+    match classify(ListId { number: list }, table, headers, origin) {
         Some(classified) => found(classified, table, headers, origin) as u32,
         None => GOES_ON,
     }
@@ -403,32 +427,27 @@ extern "C" fn hostfw_decide(
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_decide_further(
-    endpoint: *const Endpoint,
+    list: u32,
+    table: *const PolicyTable,
     headers: *const Headers,
     origin: *const Origin,
 ) -> u32 {
-    // SAFETY: `decide`, the only caller, hands in references.
-    let (Some(endpoint), Some(headers), Some(origin)) =
-        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_ref()) })
-    else {
+    // SAFETY: as above.
+    let (table, headers, origin) = unsafe { (table.as_ref(), headers.as_ref(), origin.as_ref()) };
+    let (Some(headers), Some(origin)) = (headers, origin) else {
         return Reason::BrokenTable as u32;
     };
-    let Some((list, table)) = table(endpoint, headers, origin) else {
+    let Some(table) = table.or_else(|| self::table(list, origin)) else {
         return Reason::BrokenTable as u32;
     };
-    found(go_on(list, table, headers, origin), table, headers, origin) as u32
+    let classified = go_on(ListId { number: list }, table, headers, origin);
+    found(classified, table, headers, origin) as u32
 }
 
-/// The list of rules that the origin asks for, by the packet's family.
+/// The list of this number.
 #[inline(always)]
-fn table(
-    endpoint: &Endpoint,
-    headers: &Headers,
-    origin: &Origin,
-) -> Option<(ListId, &'static PolicyTable)> {
-    let list = number(endpoint, headers, origin.list)?;
-    let table = LISTS.get_value(slot(origin.generation), &list.number)?;
-    Some((list, table))
+fn table(list: u32, origin: &Origin) -> Option<&'static PolicyTable> {
+    LISTS.get_value(slot(origin.generation), &list)
 }
 
 /// The reason that goes with what was found in a list.
@@ -440,8 +459,8 @@ fn found(
     origin: &Origin,
 ) -> Reason {
     let (reason, rule) = match classified {
-        Classified::Rule(rule) => {
-            let reason = match Action::from_number(rule.action) {
+        Classified::Rule(action, rule) => {
+            let reason = match Action::from_number(action) {
                 Some(Action::Allow) => Reason::RuleAllow,
                 Some(Action::Deny) => Reason::RuleDeny,
                 Some(Action::TierDeny) => Reason::TierDefault,
@@ -456,7 +475,7 @@ fn found(
                 )
                 | None => Reason::BrokenTable,
             };
-            (reason, Some(rule))
+            (reason, rule)
         }
         Classified::NoMatch if table.flags & TABLE_DEFAULT_DENY != 0 => {
             (Reason::EndpointDefault, None)

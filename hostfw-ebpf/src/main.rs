@@ -15,6 +15,7 @@ mod conntrack;
 mod filter;
 mod index;
 mod judge;
+mod known;
 mod maps;
 mod netfilter;
 mod packet;
@@ -36,8 +37,8 @@ use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
 use crate::{
-    packet::{MAX_OFFSET, Packet, Source as _},
-    parse::{Headers, VLAN_ID},
+    packet::{MAX_OFFSET, Packet},
+    parse::VLAN_ID,
     wire::Hook,
 };
 
@@ -45,7 +46,6 @@ use crate::{
 #[xdp(frags)]
 fn hostfw_xdp(ctx: XdpContext) -> u32 {
     let packet = Packet::new(ctx.data(), ctx.data_end());
-    let mut headers = Headers::empty(packet.veil());
     let hook = Hook {
         direction: Direction::Ingress,
         interface: ctx.ingress_ifindex() as u32,
@@ -53,12 +53,13 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         of_vlan: false,
         // SAFETY: the context is the one that the kernel passed in.
         bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
+        short_of_stack: false,
     };
     let interface = hook.interface;
-    let reason = wire::judge(hook, &packet, &mut headers, || None);
+    let (reason, protocol) = wire::judge(hook, &packet, || None);
     debug!(
         &ctx,
-        "xdp in: interface {} protocol {} reason {}", interface, headers.protocol, reason as u8
+        "xdp in: interface {} protocol {} reason {}", interface, protocol, reason as u8
     );
     match reason.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -81,7 +82,6 @@ fn hostfw_tc_out(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     let packet = Packet::new(ctx.data(), ctx.data_end());
-    let mut headers = Headers::empty(packet.veil());
     // SAFETY: the context is the one that the kernel passed in.
     let (interface, ingress_interface, tagged, tag) = unsafe {
         let skb = ctx.skb.skb;
@@ -100,14 +100,15 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
         forwarded: matches!(direction, Direction::Egress) && ingress_interface != 0,
         of_vlan: tagged && tag & u32::from(VLAN_ID) != 0,
         bytes: u64::from(ctx.len()),
+        short_of_stack: true,
     };
-    let reason = wire::judge(hook, &packet, &mut headers, || pull(ctx));
+    let (reason, protocol) = wire::judge(hook, &packet, || pull(ctx));
     debug!(
         ctx,
         "tc: direction {} interface {} protocol {} reason {}",
         direction as u8,
         interface,
-        headers.protocol,
+        protocol,
         reason as u8
     );
     match reason.verdict() {

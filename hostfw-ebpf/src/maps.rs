@@ -23,7 +23,7 @@ use hostfw_common::{
     trial::{Trace, Trial},
 };
 
-use crate::{remember::Remembered, search::Search};
+use crate::{known::Place, remember::Remembered, search::Search};
 
 /// Two slots for every per-generation map. What stands here as inner map is a
 /// template: the agent puts in maps as large as the generation needs. For
@@ -93,6 +93,11 @@ pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = P
 /// take it for what they remember themselves.
 #[btf_map]
 pub(crate) static REMEMBERED: PerCpuArray<Remembered, { limits::REMEMBERED as usize }> =
+    PerCpuArray::new();
+
+/// Not pinned, as above. Each interface has a place for each direction.
+#[btf_map]
+pub(crate) static KNOWN: PerCpuArray<Place, { 2 * limits::KNOWN_INTERFACES as usize }> =
     PerCpuArray::new();
 
 /// Not pinned, as above.

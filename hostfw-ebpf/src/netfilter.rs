@@ -220,7 +220,7 @@ fn judge(
     let Some(packet) = SocketBuffer::new(packet, length, &mut dynptr, buffer) else {
         return Reason::Undecodable;
     };
-    match parse::parse(&packet, false, &mut work.headers) {
+    match parse::parse_apart(&packet, false, &mut work.headers) {
         Parsed::Ip => {}
         Parsed::NotIp => return Reason::NotIp,
         Parsed::Truncated | Parsed::Malformed => return Reason::Undecodable,
@@ -306,7 +306,7 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
     work.origin.endpoint = endpoint.id;
     let before = judge::before_dnat(endpoint, &work.wire, &mut work.origin);
     let reason = if before == Reason::NoMatch && is_local {
-        judge::normal(endpoint, &work.headers, invalid, &work.origin)
+        judge::normal(endpoint, None, &work.headers, invalid, &work.origin)
     } else if before == Reason::NoMatch || before == Reason::Tunnel && !is_local {
         // A tunnel that ends elsewhere is traffic like any other.
         judge::forward(endpoint, &work.headers, invalid, &work.origin)

@@ -250,9 +250,20 @@ const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
 const MORE_FRAGMENTS_V6: u16 = 0x0001;
 const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 
+/// [`parse`], apart from its caller: for packets that are rare, and where the stack
+/// is short.
+#[inline(never)]
+pub(crate) fn parse_apart(
+    packet: &impl Source,
+    link_header: bool,
+    headers: &mut Headers,
+) -> Parsed {
+    parse(packet, link_header, headers)
+}
+
 /// Parses a packet from its link header, or from its IP header if the
 /// interface has none.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn parse(packet: &impl Source, link_header: bool, headers: &mut Headers) -> Parsed {
     let parsed = match link(packet, link_header) {
         Link::Ipv4(offset) => parse_ipv4(packet, offset, true, headers),

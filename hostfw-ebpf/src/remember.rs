@@ -27,7 +27,7 @@ pub(crate) struct Remembered {
     sequence: u64,
     generation: u64,
     classes: [u64; 2],
-    /// The list in the upper half, the rule in the lower.
+    /// The list in the upper half, the [`Outcome`] in the lower.
     verdict: u64,
 }
 
@@ -46,20 +46,63 @@ pub(crate) fn remembers(origin: &Origin) -> bool {
         )
 }
 
-/// Which rule decided about packets of these classes, or [`FORGOTTEN`].
-#[inline(always)]
-pub(crate) fn recall(list: ListId, classes: &Classes, generation: u64) -> u32 {
-    hostfw_recall(list.number, classes, generation)
+/// What was found in a list: the number of a rule and its action, or
+/// [`NO_MATCH`](Self::NO_MATCH).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome(u32);
+
+impl Outcome {
+    /// No rule matches. No list has that many.
+    pub(crate) const NO_MATCH: Self = Self(u16::MAX as u32);
+
+    #[inline(always)]
+    pub(crate) const fn rule(number: u32, action: u8) -> Self {
+        const { assert!(limits::MAX_RULES < Self::NO_MATCH.0) };
+        Self((action as u32) << 16 | number & 0xffff)
+    }
+
+    /// The number of the rule in its list.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    /// The number of its action.
+    #[inline(always)]
+    pub(crate) const fn action(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
 }
 
-/// Remembers the rule that decided about packets of these classes.
+/// What was found for packets of these classes, if it is remembered.
 #[inline(always)]
-pub(crate) fn remember(list: ListId, classes: &Classes, generation: u64, rule: u32) {
-    hostfw_remember(list.number, classes, generation, rule);
+pub(crate) fn recall(list: ListId, classes: &Classes, generation: u64) -> Option<Outcome> {
+    let (words, place) = key(list.number, classes);
+    let place = REMEMBERED.get_ptr(place)?;
+    // SAFETY: an element of a map, which is never freed while the program runs.
+    // Volatile: each word is read once, in this order.
+    unsafe {
+        let before = (&raw const (*place).sequence).read_volatile();
+        let remembered = (&raw const (*place).generation).read_volatile();
+        let first = (&raw const (*place).classes[0]).read_volatile();
+        let second = (&raw const (*place).classes[1]).read_volatile();
+        let verdict = (&raw const (*place).verdict).read_volatile();
+        let after = (&raw const (*place).sequence).read_volatile();
+        let good = before & 1 == 0
+            && before == after
+            && remembered == generation
+            && first == words[0]
+            && second == words[1]
+            && (verdict >> 32) as u32 == list.number;
+        good.then_some(Outcome(verdict as u32))
+    }
 }
 
-/// What is not remembered. No list has that many rules.
-pub(crate) const FORGOTTEN: u32 = u32::MAX - 2;
+/// Remembers what was found for packets of these classes.
+#[inline(always)]
+pub(crate) fn remember(list: ListId, classes: &Classes, generation: u64, outcome: Outcome) {
+    hostfw_remember(list.number, classes, generation, outcome.0);
+}
 
 /// The classes, two to a word, and their place in the table.
 #[inline(always)]
@@ -76,41 +119,6 @@ fn key(list: u32, classes: &Classes) -> ([u64; 2], u32) {
     (words, (hash >> 40) as u32 & (limits::REMEMBERED - 1))
 }
 
-/// [`recall`], global to the verifier: see [`judge`](crate::judge).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hostfw_recall(list: u32, classes: *const Classes, generation: u64) -> u32 {
-    // SAFETY: `recall`, the only caller, hands in a reference.
-    let Some(classes) = (unsafe { classes.as_ref() }) else {
-        return FORGOTTEN;
-    };
-    let (words, place) = key(list, classes);
-    let Some(place) = REMEMBERED.get_ptr(place) else {
-        return FORGOTTEN;
-    };
-    // SAFETY: an element of a map, which is never freed while the program runs.
-    // Volatile: each word is read once, in this order.
-    unsafe {
-        let before = (&raw const (*place).sequence).read_volatile();
-        let remembered = (&raw const (*place).generation).read_volatile();
-        let first = (&raw const (*place).classes[0]).read_volatile();
-        let second = (&raw const (*place).classes[1]).read_volatile();
-        let verdict = (&raw const (*place).verdict).read_volatile();
-        let after = (&raw const (*place).sequence).read_volatile();
-        if before & 1 == 0
-            && before == after
-            && remembered == generation
-            && first == words[0]
-            && second == words[1]
-            && (verdict >> 32) as u32 == list
-        {
-            verdict as u32
-        } else {
-            FORGOTTEN
-        }
-    }
-}
-
 /// [`remember`], global to the verifier: see [`judge`](crate::judge).
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -118,7 +126,7 @@ extern "C" fn hostfw_remember(
     list: u32,
     classes: *const Classes,
     generation: u64,
-    rule: u32,
+    outcome: u32,
 ) -> u32 {
     // SAFETY: `remember`, the only caller, hands in a reference.
     let Some(classes) = (unsafe { classes.as_ref() }) else {
@@ -128,7 +136,7 @@ extern "C" fn hostfw_remember(
     let Some(place) = REMEMBERED.get_ptr_mut(place) else {
         return 0;
     };
-    // SAFETY: as above. Nobody else writes while the sequence is odd.
+    // SAFETY: as in `recall`. Nobody else writes while the sequence is odd.
     unsafe {
         let before = (&raw const (*place).sequence).read_volatile();
         if !begin(&raw mut (*place).sequence, before) {
@@ -137,7 +145,7 @@ extern "C" fn hostfw_remember(
         (&raw mut (*place).generation).write_volatile(generation);
         (&raw mut (*place).classes[0]).write_volatile(words[0]);
         (&raw mut (*place).classes[1]).write_volatile(words[1]);
-        (&raw mut (*place).verdict).write_volatile(u64::from(list) << 32 | u64::from(rule));
+        (&raw mut (*place).verdict).write_volatile(u64::from(list) << 32 | u64::from(outcome));
         (&raw mut (*place).sequence).write_volatile(before.wrapping_add(2));
     }
     1

@@ -13,7 +13,7 @@
 
 use hostfw_common::{
     counter::Checkpoint,
-    endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER, FLAG_NO_LINK_HEADER},
+    endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_NO_LINK_HEADER},
     stage::List,
     verdict::{Direction, Reason, Verdict},
 };
@@ -21,8 +21,9 @@ use hostfw_common::{
 use crate::{
     conntrack::{self, Opening, Tracked},
     judge,
+    known::{Known, Work, known},
     maps::generation,
-    packet::Packet,
+    packet::{Packet, Source as _},
     parse::{self, Fragment, Headers, Parsed},
     report::{self, Origin},
     trial,
@@ -40,6 +41,8 @@ pub(crate) struct Hook {
     pub(crate) of_vlan: bool,
     /// Length of the packet.
     pub(crate) bytes: u64,
+    /// The program has no stack left for the parser, which is called then.
+    pub(crate) short_of_stack: bool,
 }
 
 impl Hook {
@@ -60,35 +63,40 @@ impl Hook {
     }
 }
 
-/// Decides about a packet and counts it.
+/// Decides about a packet and counts it. Gives its protocol as well, 0 if that is
+/// not known.
 ///
 /// `pull` makes more bytes of the packet readable, if there are any.
 #[inline(always)]
 pub(crate) fn judge(
     hook: Hook,
     packet: &Packet,
-    headers: &mut Headers,
     pull: impl Fn() -> Option<Packet>,
-) -> Reason {
+) -> (Reason, u8) {
     let hook = hook.or_trial();
     let generation = generation();
-    let Some(endpoint) = judge::endpoint(generation, hook.interface) else {
-        return Reason::NoEndpoint;
+    let Some((known, work)) = known(generation, hook.interface, hook.direction) else {
+        return (Reason::NoEndpoint, 0);
     };
-    let reason = judge_governed(&hook, packet, headers, pull, generation, endpoint);
+    work.headers = Headers::empty(packet.veil());
+    let reason = judge_governed(&hook, packet, work, pull, generation, known);
+    let endpoint = &known.endpoint;
     let checkpoint = Checkpoint::wire(hook.direction);
-    report::count(judge::observes(endpoint), checkpoint, reason, hook.bytes)
+    let reason = report::count(judge::observes(endpoint), checkpoint, reason, hook.bytes);
+    (reason, work.headers.protocol)
 }
 
 #[inline(always)]
 fn judge_governed(
     hook: &Hook,
     packet: &Packet,
-    headers: &mut Headers,
+    work: &mut Work,
     pull: impl Fn() -> Option<Packet>,
     generation: u64,
-    endpoint: &Endpoint,
+    known: &Known,
 ) -> Reason {
+    let endpoint = &known.endpoint;
+    let Work { headers, origin } = work;
     if hook.of_vlan {
         return Reason::NotIp;
     }
@@ -96,12 +104,16 @@ fn judge_governed(
     let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
     let mut packet = *packet;
-    let mut parsed = parse::parse(&packet, link_header, headers);
+    let mut parsed = if hook.short_of_stack {
+        parse::parse_apart(&packet, link_header, headers)
+    } else {
+        parse::parse(&packet, link_header, headers)
+    };
     if matches!(parsed, Parsed::Truncated)
         && let Some(longer) = pull()
     {
         packet = longer;
-        parsed = parse::parse(&packet, link_header, headers);
+        parsed = parse::parse_apart(&packet, link_header, headers);
     }
     match parsed {
         Parsed::Ip => {}
@@ -128,7 +140,7 @@ fn judge_governed(
     {
         packet = longer;
     }
-    let mut origin = Origin {
+    *origin = Origin {
         generation,
         interface: hook.interface,
         endpoint: endpoint.id,
@@ -141,39 +153,29 @@ fn judge_governed(
         observes: judge::observes(endpoint),
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
-    let reason = hostfw_wire_stages(
-        endpoint,
-        headers,
-        &raw mut origin,
-        u32::from(hook.forwarded),
-        quoted.map_or(Tracked::NOT_ASKED, |tracked| tracked as u32),
-    );
+    let reason = wire_stages(hook, known, headers, origin, quoted);
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {
         conntrack::record_fragment(headers, checkpoint, conntrack::now());
     }
     reason
 }
 
-/// Judges a packet that has a transport header. Global to the verifier, see
-/// [`judge`]; `quoted` is what conntrack knows of the flow that the packet quotes,
-/// or [`Tracked::NOT_ASKED`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn hostfw_wire_stages(
-    endpoint: *const Endpoint,
-    headers: *const Headers,
-    origin: *mut Origin,
-    forwarded: u32,
-    quoted: u32,
+/// Judges a packet that has a transport header; `quoted` is what conntrack knows
+/// of the flow that the packet quotes, if it does.
+#[inline(always)]
+fn wire_stages(
+    hook: &Hook,
+    known: &Known,
+    headers: &Headers,
+    origin: &mut Origin,
+    quoted: Option<Tracked>,
 ) -> Reason {
-    // SAFETY: `judge_governed`, the only caller, hands in references.
-    let (Some(endpoint), Some(headers), Some(origin)) =
-        (unsafe { (endpoint.as_ref(), headers.as_ref(), origin.as_mut()) })
-    else {
-        return Reason::BrokenTable;
-    };
-    let forwarded = forwarded != 0;
-    let direction = origin.list.direction();
+    let endpoint = &known.endpoint;
+    let &Hook {
+        direction,
+        forwarded,
+        ..
+    } = hook;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
     let observes = judge::observes(endpoint) && !learning;
     // What a later hook may still drop is for that hook to record: otherwise
@@ -182,7 +184,8 @@ extern "C" fn hostfw_wire_stages(
         && !learning
         && endpoint.flags & FLAG_NETFILTER != 0;
     if !forwarded && !learning {
-        let reason = judge::untracked(endpoint, headers, origin);
+        let table = known.table(headers, origin.list);
+        let reason = judge::untracked(endpoint, table, headers, origin);
         if reason != Reason::NoMatch {
             if observes && !for_later && matches!(reason.verdict(), Verdict::Drop) {
                 conntrack::record(headers, direction, conntrack::now(), Opening::Denied);
@@ -193,7 +196,6 @@ extern "C" fn hostfw_wire_stages(
             return Reason::Tunnel;
         }
     }
-    let quoted = Tracked::from_number(quoted);
     let invalid = match conntrack::track(headers, quoted, direction) {
         Tracked::Established => return Reason::Established,
         Tracked::Related => return Reason::Related,
@@ -211,11 +213,13 @@ extern "C" fn hostfw_wire_stages(
         match direction {
             Direction::Ingress => {
                 origin.list = List::PreDnat;
-                judge::pre_dnat(endpoint, headers, invalid, origin)
+                let table = known.table(headers, origin.list);
+                judge::pre_dnat(endpoint, table, headers, invalid, origin)
             }
             Direction::Egress => {
                 origin.list = List::NormalOut;
-                judge::normal(endpoint, headers, invalid, origin)
+                let table = known.table(headers, origin.list);
+                judge::normal(endpoint, table, headers, invalid, origin)
             }
         }
     };
