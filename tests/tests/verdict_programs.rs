@@ -7,6 +7,7 @@
 
 mod verdict {
     mod attacks;
+    mod capacity;
     mod flows;
     mod fragments;
     mod guard;
@@ -17,5 +18,6 @@ mod verdict {
     mod parsing;
     mod policy;
     mod random;
+    mod remembered;
     mod stages;
 }

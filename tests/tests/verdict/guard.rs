@@ -39,6 +39,7 @@ use super::{
     lab::{Hook, Lab, lab, socket},
     load::MOST_VERIFIED,
     policy::{ENDPOINT, egress, pre_dnat},
+    remembered::stay_on_this_processor,
 };
 
 #[test]
@@ -131,7 +132,6 @@ fn guard_packets_take_as_many_look_ups_as_recorded() {
     let Some(mut lab) = lab("guard_packets") else {
         return;
     };
-    // What a processor remembers is its own.
     stay_on_this_processor();
     let policies = policies();
     let mut found = Vec::new();
@@ -202,19 +202,6 @@ fn establish(lab: &Lab, hook: Hook, packet: &Packet, [remote, node]: [&str; 2]) 
     }
     let (_, confirmed) = lab.flow_counts();
     assert_eq!(confirmed, 1, "{hook:?}");
-}
-
-fn stay_on_this_processor() {
-    // SAFETY: plain system calls; the set is as large as is said, and zeros are
-    // an empty one.
-    unsafe {
-        let here = libc::sched_getcpu();
-        assert!(here >= 0);
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(here as usize, &mut set);
-        let done = libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
-        assert_eq!(done, 0);
-    }
 }
 
 /// Policy of a size that shows in the maps: 400 rules, two of which ask for sets

@@ -12,7 +12,7 @@ use aya::{
     programs::{Program, TestRun as _, TestRunOptions},
 };
 use hostfw_agent::{
-    attach::{Dataplane, Options},
+    attach::{Dataplane, FlowTables, Options, remove_all},
     compile::{compile, image::Image},
     model::{Interface, Model},
     resource::parse_documents,
@@ -106,7 +106,8 @@ pub(crate) enum Judged {
 
 /// The loaded programs and their maps.
 pub(crate) struct Lab {
-    dataplane: Dataplane,
+    /// None while another takes over.
+    dataplane: Option<Dataplane>,
     root: PathBuf,
 }
 
@@ -137,7 +138,43 @@ impl Lab {
         assert!(mounted.success());
         let root = PathBuf::from(format!("/sys/fs/bpf/hostfw-verdict-{}", std::process::id()));
         let dataplane = Dataplane::open(&Options::new(&root)).unwrap();
-        Self { dataplane, root }
+        Self {
+            dataplane: Some(dataplane),
+            root,
+        }
+    }
+
+    /// A lab of one test's own, with so much room for flows. The one that all share
+    /// must have been asked for before.
+    pub(crate) fn with_tables(test: &str, tables: FlowTables) -> Self {
+        let name = format!("/sys/fs/bpf/hostfw-verdict-{}-{test}", std::process::id());
+        let mut lab = Self {
+            dataplane: None,
+            root: PathBuf::from(name),
+        };
+        lab.reopen(tables);
+        lab
+    }
+
+    /// Has another agent take over, which would give the tables these sizes.
+    pub(crate) fn reopen(&mut self, tables: FlowTables) {
+        // It wants the lock that the first one has.
+        self.dataplane = None;
+        let options = Options {
+            tables,
+            ..Options::new(&self.root)
+        };
+        self.dataplane = Some(Dataplane::open(&options).unwrap());
+    }
+
+    /// Removes all that is pinned.
+    pub(crate) fn remove(&mut self) {
+        self.dataplane = None;
+        remove_all(&self.root).unwrap();
+    }
+
+    fn dataplane(&self) -> &Dataplane {
+        self.dataplane.as_ref().unwrap()
     }
 
     /// Enforces resources as node1 would, whose external interface is the
@@ -147,7 +184,7 @@ impl Lab {
     }
 
     pub(crate) fn switch(&mut self, image: &Image) {
-        self.dataplane.switch(image).unwrap();
+        self.dataplane.as_mut().unwrap().switch(image).unwrap();
     }
 
     /// The folder of pins.
@@ -230,7 +267,7 @@ impl Lab {
 
     /// A program, to ask what the kernel made of it.
     pub(crate) fn program(&self, name: &str) -> &Program {
-        self.dataplane.program(name).unwrap()
+        self.dataplane().program(name).unwrap()
     }
 
     /// What the program says of the bytes, and the reason that it counted.
@@ -273,7 +310,7 @@ impl Lab {
         // a frame of at least an Ethernet header.
         options.data_in = Some(bytes);
         let context = hook.context();
-        let program = self.dataplane.program(hook.program()).unwrap();
+        let program = self.dataplane().program(hook.program()).unwrap();
         let answer = if let Program::Xdp(program) = program {
             program.test_run(options)
         } else if let Program::SchedClassifier(program) = program {
@@ -291,8 +328,8 @@ impl Lab {
     fn counts(&self, checkpoint: Checkpoint) -> Vec<(Judged, u64)> {
         let judged: [fn(Reason) -> Judged; 2] = [Judged::For, Judged::Would];
         let counters = [
-            self.dataplane.counters().unwrap(),
-            self.dataplane.would_drop().unwrap(),
+            self.dataplane().counters().unwrap(),
+            self.dataplane().would_drop().unwrap(),
         ];
         let mut counts = Vec::new();
         for (judged, counters) in judged.into_iter().zip(counters) {
