@@ -503,9 +503,9 @@ extern "C" fn hostfw_record(
     }
     let denied = opening == Opening::Denied as u32;
     let may_be_known = filter::may_know_key(&key);
-    // SAFETY: read only, while the program runs.
     if may_be_known
         && denied
+        // SAFETY: read only, while the program runs.
         && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow))
     {
         // Untracked policy asks nobody whether there is a flow.
