@@ -37,6 +37,8 @@ pub(crate) enum Suite {
     Kernel,
     /// Real connections through network namespaces.
     Netns,
+    /// The container image, run.
+    Image,
 }
 
 impl Suite {
@@ -48,6 +50,7 @@ impl Suite {
             Self::Judges => "judges",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
+            Self::Image => "image",
         }
     }
 
@@ -55,7 +58,7 @@ impl Suite {
     pub(crate) const fn in_sandbox(self) -> bool {
         match self {
             Self::Unit | Self::Golden => false,
-            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns => true,
+            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Image => true,
         }
     }
 
@@ -64,7 +67,7 @@ impl Suite {
     const fn at_a_time(self) -> usize {
         match self {
             Self::Unit | Self::Golden | Self::Verdict | Self::Judges => 1,
-            Self::Kernel | Self::Netns => 3,
+            Self::Kernel | Self::Netns | Self::Image => 3,
         }
     }
 
@@ -75,6 +78,7 @@ impl Suite {
             Self::Verdict => test.starts_with("verdict_") || test == "maps_btf",
             Self::Kernel => test.starts_with("kernel_"),
             Self::Netns => test.starts_with("e2e_"),
+            Self::Image => test.starts_with("image_"),
         }
     }
 
@@ -84,7 +88,12 @@ impl Suite {
         let targets: Vec<Vec<&str>> = match self {
             Self::Unit if lean => vec![vec!["--lib"]],
             Self::Unit => vec![vec!["--lib", "--bins"], vec!["--doc"]],
-            Self::Golden | Self::Judges | Self::Verdict | Self::Kernel | Self::Netns => {
+            Self::Golden
+            | Self::Judges
+            | Self::Verdict
+            | Self::Kernel
+            | Self::Netns
+            | Self::Image => {
                 let tests = self.tests(root)?;
                 if tests.is_empty() {
                     return Ok(Vec::new());
@@ -105,7 +114,7 @@ impl Suite {
             Self::Unit => return Ok(Vec::new()),
             Self::Golden => "hostfw-agent/tests",
             Self::Judges => "proof/tests",
-            Self::Verdict | Self::Kernel | Self::Netns => "tests/tests",
+            Self::Verdict | Self::Kernel | Self::Netns | Self::Image => "tests/tests",
         };
         let mut tests = integration_tests(&root.join(folder))?;
         if folder == "tests/tests" {
@@ -326,6 +335,7 @@ mod tests {
             ("maps_btf", Some(Suite::Verdict)),
             ("kernel_attach", Some(Suite::Kernel)),
             ("e2e_pre_dnat", Some(Suite::Netns)),
+            ("image_start", Some(Suite::Image)),
             ("common", None),
         ] {
             let owners: Vec<Suite> = Suite::value_variants()
