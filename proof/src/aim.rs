@@ -177,7 +177,8 @@ impl<'a> Aim<'a> {
                     }
                 }
             }
-            Resource::Tier(_) => {}
+            Resource::HostEndpointTemplate(_) => self.governed.extend(["eth1", "wg0"]),
+            Resource::Node(_) | Resource::Tier(_) => {}
         }
     }
 

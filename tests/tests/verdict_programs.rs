@@ -9,6 +9,7 @@ mod verdict {
     mod attacks;
     mod flows;
     mod fragments;
+    mod guard;
     mod lab;
     mod load;
     mod maps;

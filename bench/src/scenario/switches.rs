@@ -2,7 +2,10 @@
 //! generations are switched. The flood is that of the kernel tests, which also
 //! show that it finds a switcher out that is broken on purpose.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
@@ -18,8 +21,11 @@ use crate::{
 
 const SWITCHES: u64 = 1_000;
 const PACKETS: u64 = 10_000_000;
-/// Of the switcher that is broken.
-const BROKEN: u64 = 200;
+/// Of the switcher that is broken: each of them waits for some twenty grace
+/// periods, and most of the packets meanwhile meet a mixture.
+const BROKEN: u64 = 10;
+/// How often to say how far it is.
+const TELL: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(effort: &Effort, record: &mut Record) -> Result<()> {
     // A namespace of its own; the flood's packets cross its loopback interface.
@@ -32,8 +38,14 @@ pub(crate) fn measure(effort: &Effort, record: &mut Record) -> Result<()> {
     bpf::pin_to_cpu(None)?;
     let result = wire.host.run(|| {
         let pins = Path::new("/sys/fs/bpf/switches");
-        let whole = flood(pins, Switcher::Whole, switches, packets);
-        let broken = flood(pins, Switcher::OneByOne, BROKEN, 0);
+        let mut told = Instant::now();
+        let whole = flood(pins, Switcher::Whole, switches, packets, |done, sent| {
+            if told.elapsed() > TELL {
+                told = Instant::now();
+                eprintln!("  {done} of {switches} switches, {sent} of {packets} packets");
+            }
+        });
+        let broken = flood(pins, Switcher::OneByOne, BROKEN, 0, |_, _| ());
         (whole, broken)
     });
     bpf::pin_to_cpu(Some(0))?;

@@ -39,6 +39,7 @@ pub use error::DataplaneError;
 pub use flow_tables::{FlowTables, FlowTimeout, FlowTimeoutError};
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
 pub use netfilter::{BtfError, NetfilterChoice, NetfilterError};
+pub use object::object;
 pub use remove::{Removed, remove_all};
 pub use trial::{TrialHook, TrialPrograms};
 

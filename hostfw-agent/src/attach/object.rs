@@ -25,6 +25,12 @@ use crate::maps::{Generations, MapsError, bpf, pins::Pins};
 /// The object that the build script has built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/hostfw"));
 
+/// The object that the programs come from (ELF), for who wants to take it apart.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
 /// What [`load`] makes.
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,

@@ -24,7 +24,7 @@ use hostfw_agent::{
         socket::ControlSocket,
     },
     reconcile::{self, Reconciler, Settings},
-    source::follow::Follower,
+    source::FolderSource,
 };
 use hostfw_common::conntrack::Timeouts;
 use tokio::{
@@ -307,7 +307,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let reconciler = Reconciler::new(
         Settings {
             node,
-            store: arguments.store.clone(),
             state_file: arguments.state_dir.join("accepted.json"),
             only: BTreeSet::from_iter(arguments.interface),
             observe_only: arguments.observe_only,
@@ -315,8 +314,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         dataplane,
         names,
     );
-    reconciler.make_store()?;
-    let store = Follower::new(&arguments.store)?;
+    reconciler.make_store(&arguments.store)?;
+    let store = FolderSource::new(&arguments.store)?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -220,7 +220,9 @@ fn check_tiers(store: &Path, items: &[Item]) -> Result<(), CtlError> {
                 Resource::FelixConfiguration(_)
                 | Resource::GlobalNetworkSet(_)
                 | Resource::HostEndpoint(_)
+                | Resource::HostEndpointTemplate(_)
                 | Resource::NetworkSet(_)
+                | Resource::Node(_)
                 | Resource::Profile(_)
                 | Resource::Tier(_) => None,
             }?;

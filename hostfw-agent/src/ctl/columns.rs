@@ -1,11 +1,13 @@
 //! What `get` shows of each kind: Calico's columns and some more.
 
+use std::collections::BTreeMap;
+
 use super::table::Table;
 use crate::{
     model::Kind,
     resource::{
-        FelixConfigurationSpec, GlobalNetworkPolicySpec, HostEndpointSpec, ProtoPort, Resource,
-        TierSpec,
+        FelixConfigurationSpec, GlobalNetworkPolicySpec, HostEndpointSpec,
+        HostEndpointTemplateSpec, ProtoPort, Resource, TierSpec,
     },
 };
 
@@ -57,6 +59,35 @@ const HOST_ENDPOINT: &[Column] = &[
     }),
 ];
 
+const HOST_ENDPOINT_TEMPLATE: &[Column] = &[
+    NAME,
+    column("INTERFACES", |resource| {
+        template(resource, |spec| {
+            spec.interface_pattern.clone().unwrap_or_default()
+        })
+    }),
+    column("NODES", |resource| {
+        template(resource, |spec| {
+            let selector = spec.node_selector.clone().filter(|text| !text.is_empty());
+            selector.unwrap_or_else(|| "all()".to_owned())
+        })
+    }),
+    column("ORDER", |resource| {
+        template(resource, |spec| number(spec.order))
+    }),
+    column("LABELS", |resource| {
+        template(resource, |spec| pairs(&spec.labels))
+    }),
+    column("PROFILES", |resource| {
+        template(resource, |spec| spec.profiles.join(","))
+    }),
+];
+
+const NODE: &[Column] = &[
+    NAME,
+    column("LABELS", |resource| pairs(&resource.metadata().labels)),
+];
+
 const POLICY: &[Column] = &[
     NAME,
     column("TIER", |resource| {
@@ -79,11 +110,7 @@ const PROFILE: &[Column] = &[
         let Resource::Profile(profile) = resource else {
             return String::new();
         };
-        let labels = profile.spec.labels_to_apply.iter();
-        let pairs: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        pairs.join(",")
+        pairs(&profile.spec.labels_to_apply)
     }),
 ];
 
@@ -120,6 +147,22 @@ fn endpoint(resource: &Resource, cell: impl Fn(&HostEndpointSpec) -> String) -> 
     } else {
         String::new()
     }
+}
+
+fn template(resource: &Resource, cell: impl Fn(&HostEndpointTemplateSpec) -> String) -> String {
+    if let Resource::HostEndpointTemplate(template) = resource {
+        cell(&template.spec)
+    } else {
+        String::new()
+    }
+}
+
+fn pairs(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
 }
 
 fn policy(resource: &Resource, cell: impl Fn(&GlobalNetworkPolicySpec) -> String) -> String {
@@ -171,6 +214,8 @@ fn ports(ports: Option<&[ProtoPort]>) -> String {
 const fn of(kind: Kind) -> (&'static [Column], usize) {
     match kind {
         Kind::HostEndpoint => (HOST_ENDPOINT, 2),
+        Kind::HostEndpointTemplate => (HOST_ENDPOINT_TEMPLATE, 3),
+        Kind::Node => (NODE, 2),
         Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => (POLICY, 2),
         Kind::GlobalNetworkSet => (&[NAME, NETS], 1),
         Kind::NetworkSet => (&[NAMESPACE, NAME, NETS], 2),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::Kind,
-    resource::{API_VERSION, Resource},
+    resource::Resource,
     source::{
         contents::Contents,
         read_folder,
@@ -215,7 +215,7 @@ impl Get {
             items.remove(0)
         } else {
             json!({
-                "apiVersion": API_VERSION,
+                "apiVersion": kind.api_version(),
                 "kind": format!("{kind}List"),
                 "items": items,
             })

@@ -23,7 +23,7 @@ pub enum KindError {
     Global(Kind),
 }
 
-const KNOWN: &str = "hostendpoint (hep), globalnetworkpolicy (gnp), \
+const KNOWN: &str = "hostendpoint (hep), hostendpointtemplate (hept), node, globalnetworkpolicy (gnp), \
                      stagedglobalnetworkpolicy (sgnp), globalnetworkset (gnetset), networkset \
                      (netset), tier, profile (pro), felixconfiguration (felixconfig)";
 
@@ -34,6 +34,10 @@ pub(super) const DEFAULT_NAMESPACE: &str = "default";
 pub(super) fn parse(text: &str) -> Result<Kind, KindError> {
     Ok(match text.to_ascii_lowercase().as_str() {
         "hostendpoint" | "hostendpoints" | "hep" | "heps" => Kind::HostEndpoint,
+        "hostendpointtemplate" | "hostendpointtemplates" | "hept" | "hepts" => {
+            Kind::HostEndpointTemplate
+        }
+        "node" | "nodes" | "no" | "nos" => Kind::Node,
         "globalnetworkpolicy" | "globalnetworkpolicies" | "gnp" | "gnps" => {
             Kind::GlobalNetworkPolicy
         }
@@ -80,7 +84,6 @@ fn not_enforced(text: &str) -> Option<&'static str> {
             "StagedKubernetesNetworkPolicy"
         }
         "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => "WorkloadEndpoint",
-        "node" | "nodes" | "no" | "nos" => "Node",
         "ippool" | "ippools" | "ipp" | "ipps" | "pool" | "pools" => "IPPool",
         "bgppeer" | "bgppeers" | "bgpp" | "bgpps" | "bp" | "bps" => "BGPPeer",
         "bgpconfiguration" | "bgpconfigurations" | "bgpconfig" | "bgpconfigs" => "BGPConfiguration",
@@ -102,6 +105,8 @@ mod tests {
     fn calicos_short_names_and_plurals() {
         for (kind, names) in [
             (Kind::HostEndpoint, "hep heps HostEndpoint hostendpoints"),
+            (Kind::HostEndpointTemplate, "hept hostendpointtemplates"),
+            (Kind::Node, "no nodes Node"),
             (Kind::GlobalNetworkPolicy, "gnp gnps globalNetworkPolicies"),
             (Kind::StagedGlobalNetworkPolicy, "sgnp sgnps"),
             (Kind::GlobalNetworkSet, "globalnetworksets gnetsets"),

@@ -83,7 +83,9 @@ pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
         Resource::FelixConfiguration(_)
         | Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
+        | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
+        | Resource::Node(_)
         | Resource::Profile(_)
         | Resource::Tier(_) => Vec::new(),
     };

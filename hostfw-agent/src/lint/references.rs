@@ -8,11 +8,15 @@ use super::{
     Warning,
     view::{field_of, rules_of, rules_of_profile},
 };
-use crate::model::{Entity, Kind, Model, ObjectRef, Profile, Rule, Tier};
+use crate::{
+    model::{Entity, Kind, Model, ObjectRef, Profile, Rule, Tier},
+    selector::Selector,
+};
 
 pub(super) fn to_nothing(model: &Model) -> Vec<Warning> {
     let mut warnings = tiers(model);
     warnings.extend(profiles(model));
+    warnings.extend(nodes(model));
     warnings.extend(ports(model));
     warnings
 }
@@ -48,11 +52,19 @@ fn profiles(model: &Model) -> Vec<Warning> {
         .chain([Profile::ALLOW_ALL])
         .collect();
     let mut warnings = Vec::new();
-    for endpoint in &model.endpoints {
-        for (index, name) in endpoint.profiles.iter().enumerate() {
+    let endpoints = model
+        .endpoints
+        .iter()
+        .map(|endpoint| (Kind::HostEndpoint, &endpoint.name, &endpoint.profiles));
+    let templates = model.templates.iter().map(|template| {
+        let kind = Kind::HostEndpointTemplate;
+        (kind, &template.name, &template.profiles)
+    });
+    for (kind, object, profiles) in endpoints.chain(templates) {
+        for (index, name) in profiles.iter().enumerate() {
             if !known.contains(&**name) {
                 warnings.push(Warning {
-                    about: ObjectRef::new(Kind::HostEndpoint, None, &endpoint.name),
+                    about: ObjectRef::new(kind, None, object),
                     message: format!(
                         "spec.profiles[{index}]: there is no Profile({name}): it denies what no \
                          policy and no profile before it decides"
@@ -64,11 +76,37 @@ fn profiles(model: &Model) -> Vec<Warning> {
     warnings
 }
 
+/// Where no node is known, a template that looks at labels of nodes finds none.
+fn nodes(model: &Model) -> Vec<Warning> {
+    if !model.nodes.is_empty() {
+        return Vec::new();
+    }
+    let looking = model.templates.iter().filter_map(|template| {
+        let field = if template.nodes != Selector::all() {
+            "nodeSelector"
+        } else if !template.labels_from_node.is_empty() {
+            "labelsFromNode"
+        } else {
+            return None;
+        };
+        Some(Warning {
+            about: ObjectRef::new(Kind::HostEndpointTemplate, None, &template.name),
+            message: format!(
+                "spec.{field}: there is no Node, so that every node counts as one without labels: \
+                 store a Node with the name and the labels of each"
+            ),
+        })
+    });
+    looking.collect()
+}
+
 fn ports(model: &Model) -> Vec<Warning> {
     let declared: BTreeSet<&str> = model
         .endpoints
         .iter()
-        .flat_map(|endpoint| &endpoint.ports)
+        .map(|endpoint| &endpoint.ports)
+        .chain(model.templates.iter().map(|template| &template.ports))
+        .flatten()
         .map(|port| &*port.name)
         .collect();
     let policies = model.policies.iter().map(|policy| {

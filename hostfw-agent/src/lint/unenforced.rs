@@ -61,7 +61,9 @@ pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
         }
         Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
+        | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
+        | Resource::Node(_)
         | Resource::Tier(_) => {}
     }
     found.about(&resource.object_ref())

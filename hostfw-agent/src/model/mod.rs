@@ -13,6 +13,7 @@ mod policy;
 mod profile;
 mod rule;
 mod set;
+mod template;
 mod tier;
 
 pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
@@ -24,6 +25,7 @@ pub use policy::{Policy, Stage, StagedAction};
 pub use profile::Profile;
 pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleAction, ServiceName};
 pub use set::NetworkSet;
+pub use template::{HostEndpointTemplate, Node};
 pub use tier::{Tier, TierDefault};
 
 /// All objects that are in force.
@@ -31,6 +33,10 @@ pub use tier::{Tier, TierDefault};
 pub struct Model {
     /// Sorted by name.
     pub endpoints: Vec<HostEndpoint>,
+    /// In the order in which they are looked at: by order, then by name.
+    pub templates: Vec<HostEndpointTemplate>,
+    /// What is known of nodes, sorted by name.
+    pub nodes: Vec<Node>,
     /// Enforced ones first, then staged ones, each sorted by name;
     /// [`select`](crate::select) puts them in order.
     pub policies: Vec<Policy>,

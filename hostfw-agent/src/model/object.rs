@@ -11,8 +11,12 @@ pub enum Kind {
     GlobalNetworkSet,
     /// `HostEndpoint`.
     HostEndpoint,
+    /// `HostEndpointTemplate`, which is hostfw's own.
+    HostEndpointTemplate,
     /// `NetworkSet`, the only kind that lives in a namespace.
     NetworkSet,
+    /// `Node`, as Kubernetes has it.
+    Node,
     /// `Profile`.
     Profile,
     /// `StagedGlobalNetworkPolicy`.
@@ -23,12 +27,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::FelixConfiguration,
         Self::GlobalNetworkPolicy,
         Self::GlobalNetworkSet,
         Self::HostEndpoint,
+        Self::HostEndpointTemplate,
         Self::NetworkSet,
+        Self::Node,
         Self::Profile,
         Self::StagedGlobalNetworkPolicy,
         Self::Tier,
@@ -42,10 +48,29 @@ impl Kind {
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
             Self::GlobalNetworkSet => "GlobalNetworkSet",
             Self::HostEndpoint => "HostEndpoint",
+            Self::HostEndpointTemplate => "HostEndpointTemplate",
             Self::NetworkSet => "NetworkSet",
+            Self::Node => "Node",
             Self::Profile => "Profile",
             Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
             Self::Tier => "Tier",
+        }
+    }
+
+    /// The `apiVersion` of its resources.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::FelixConfiguration
+            | Self::GlobalNetworkPolicy
+            | Self::GlobalNetworkSet
+            | Self::HostEndpoint
+            | Self::NetworkSet
+            | Self::Profile
+            | Self::StagedGlobalNetworkPolicy
+            | Self::Tier => "projectcalico.org/v3",
+            Self::HostEndpointTemplate => "hostfw.io/v1alpha1",
+            Self::Node => "v1",
         }
     }
 

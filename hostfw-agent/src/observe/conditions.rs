@@ -358,7 +358,10 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
         }
         InertReason::Shadowed { interface, by } => (
             "Shadowed",
-            format!("{by}, whose name sorts first, governs {interface}"),
+            format!(
+                "{by}, {}, governs {interface}",
+                precedence(&inert.endpoint, by)
+            ),
         ),
         InertReason::Excluded(name) => ("Excluded", format!("interfaceExclude names {name}")),
         InertReason::Workload(name) => (
@@ -366,6 +369,13 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
             format!(
                 "{name} is a workload interface, for interfacePrefix covers it: only an endpoint \
                  for all interfaces (*) governs those"
+            ),
+        ),
+        InertReason::NoSuchInterfaces(pattern) => (
+            "NoSuchInterface",
+            format!(
+                "the template means this node, and spec.interfacePattern {pattern:?} none of its \
+                 interfaces (lo and those of workloads are left out)"
             ),
         ),
         InertReason::NothingLeft => (
@@ -381,6 +391,16 @@ fn inert_status(inert: &Inert) -> EndpointStatus {
         workload: false,
         policies: Vec::new(),
         conditions: vec![condition("Programmed", Err((reason, message)))],
+    }
+}
+
+/// Why one endpoint comes before another: `TEMPLATE/INTERFACE` is made from a
+/// template.
+fn precedence(shadowed: &str, by: &str) -> &'static str {
+    match (shadowed.contains('/'), by.contains('/')) {
+        (true, true) => "whose template comes first by order and name",
+        (true, false) => "a host endpoint of its own, which comes before any template's",
+        (false, _) => "whose name sorts first",
     }
 }
 

@@ -13,7 +13,6 @@ mod enforce;
 #[cfg(test)]
 mod fake;
 mod flows;
-mod keep;
 mod kernel;
 mod plan;
 mod run;
@@ -23,7 +22,7 @@ mod staged;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use hostfw_common::counter::Outcome as Counted;
@@ -66,8 +65,6 @@ pub use run::run;
 pub struct Settings {
     /// The node that it speaks for.
     pub node: String,
-    /// The store.
-    pub store: PathBuf,
     /// Where to write down what is in force.
     pub state_file: PathBuf,
     /// If not empty: govern only the interfaces of these names.
@@ -179,8 +176,7 @@ impl<D: Dataplane> Reconciler<D> {
     /// # Errors
     ///
     /// If it cannot be made.
-    pub fn make_store(&self) -> Result<(), FollowError> {
-        let folder = &self.settings.store;
+    pub fn make_store(&self, folder: &Path) -> Result<(), FollowError> {
         let fresh =
             self.enforced == Accepted::default() && self.enforcer.dataplane().generation() == 0;
         let missing =

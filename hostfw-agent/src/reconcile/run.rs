@@ -1,17 +1,17 @@
 //! Waits for something to change, and reconciles.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 
-use super::{Dataplane, Reconciler, keep::keep_last};
+use super::{Dataplane, Reconciler};
 use crate::{
     model::Interface,
     observe::socket::Question,
-    source::{FolderReader, Trust, follow::Follower},
+    source::{Source, Trust},
 };
 
 /// Between attempts after a failure: doubled each time, up to the last.
@@ -23,15 +23,14 @@ const RESYNC: Duration = Duration::from_secs(60);
 
 /// Reconciles whenever the store or the interfaces change, and answers
 /// questions, until `stop` is ready. What is enforced then stays.
-pub async fn run<D: Dataplane>(
+pub async fn run<D: Dataplane, S: Source>(
     mut reconciler: Reconciler<D>,
-    mut store: Follower,
+    mut store: S,
     mut interfaces: watch::Receiver<Vec<Interface>>,
     mut requests: mpsc::Receiver<Question>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
-    let mut reader = FolderReader::default();
     let mut trust = Trust::Nothing;
     let mut failures = 0;
     let mut waiting = None;
@@ -47,7 +46,7 @@ pub async fn run<D: Dataplane>(
         let next = pass(
             &mut reconciler,
             &mut store,
-            (&mut reader, trust),
+            trust,
             &mut interfaces,
             &mut failures,
         );
@@ -87,7 +86,7 @@ pub async fn run<D: Dataplane>(
 }
 
 /// Answers a question, by what was read last.
-fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &Follower, question: Question) {
+fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &impl Source, question: Question) {
     reconciler.being_written = store.being_written();
     reconciler.answer(question);
 }
@@ -95,19 +94,12 @@ fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &Follower, questi
 /// Reads and reconciles, and gives the time of the next attempt.
 fn pass<D: Dataplane>(
     reconciler: &mut Reconciler<D>,
-    store: &mut Follower,
-    (reader, trust): (&mut FolderReader, Trust),
+    store: &mut impl Source,
+    trust: Trust,
     interfaces: &mut watch::Receiver<Vec<Interface>>,
     failures: &mut u32,
 ) -> Instant {
-    store.drain();
-    let mut halves: BTreeSet<String> = store.being_written();
-    let read = reader.read(&reconciler.settings.store, trust);
-    halves.extend(store.drain());
-    halves.extend(store.being_written());
-    let read = read
-        .map(|read| keep_last(read, reconciler.snapshot.as_ref(), &halves))
-        .map_err(|error| error.to_string());
+    let read = store.read(trust, reconciler.snapshot.as_ref());
     reconciler.take_read(read);
     reconciler.being_written = store.being_written();
 

@@ -13,7 +13,7 @@ use crate::{
         socket::{Question, Reply, Request},
         status::{ObjectState, StagedStatus},
     },
-    source::{SourceFile, follow::Follower},
+    source::{FolderSource, SourceFile},
 };
 
 const ENDPOINT: &str = "\
@@ -65,7 +65,6 @@ fn reconciler(folder: &TempDir, dataplane: Fake) -> Reconciler<Fake> {
     Reconciler::new(
         Settings {
             node: "node1".to_owned(),
-            store: folder.path().join("store"),
             state_file: folder.path().join("accepted.json"),
             only: BTreeSet::new(),
             observe_only: false,
@@ -364,13 +363,14 @@ struct Running {
 
 impl Running {
     fn start(reconciler: Reconciler<Fake>) -> Self {
-        reconciler.make_store().unwrap();
-        let follower = Follower::new(&reconciler.settings.store).unwrap();
+        let folder = reconciler.settings.state_file.with_file_name("store");
+        reconciler.make_store(&folder).unwrap();
+        let store = FolderSource::new(&folder).unwrap();
         let (requests, answers) = mpsc::channel(1);
         let (interfaces, receiver) = watch::channel(vec![interface(2, "eth0")]);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
-            run(reconciler, follower, receiver, answers, async {
+            run(reconciler, store, receiver, answers, async {
                 let _ = stopped.await;
             })
             .await;

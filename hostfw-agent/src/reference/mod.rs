@@ -16,6 +16,7 @@ mod policy;
 mod rule;
 mod selector;
 mod settings;
+mod template;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -93,6 +94,12 @@ impl Reference {
             Endpoint::read(endpoint, inherited)
         });
         endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+        endpoints.extend(template::endpoints(
+            &objects,
+            node,
+            interfaces,
+            &mut left_out,
+        ));
         let pairs = world::govern(&endpoints, node, interfaces, &settings);
         let sets = left_out.keep(&objects.sets, |_, set| set.read(inherited));
         let world = World::new(&endpoints, &pairs, sets);

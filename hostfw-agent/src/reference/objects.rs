@@ -13,8 +13,8 @@ use super::{
 use crate::{
     model::{Kind, ObjectRef},
     resource::{
-        Action, EntityRule, GlobalNetworkPolicySpec, HostEndpoint, NetworkSet, NetworkSetSpec,
-        Object, ProfileSpec, Resource, Rule,
+        Action, EntityRule, GlobalNetworkPolicySpec, HostEndpoint, HostEndpointTemplate,
+        NetworkSet, NetworkSetSpec, Object, ProfileSpec, Resource, Rule,
     },
 };
 
@@ -32,6 +32,9 @@ pub(super) type Profiles<'a> = BTreeMap<String, &'a ProfileSpec>;
 #[derive(Default)]
 pub(super) struct Objects<'a> {
     pub(super) endpoints: Vec<Named<&'a HostEndpoint>>,
+    pub(super) templates: Vec<Named<&'a HostEndpointTemplate>>,
+    /// Labels of nodes, by name.
+    pub(super) nodes: BTreeMap<String, &'a Labels>,
     pub(super) sets: Vec<Named<Set<'a>>>,
     pub(super) policies: Vec<Named<Cow<'a, GlobalNetworkPolicySpec>>>,
     pub(super) profiles: Profiles<'a>,
@@ -69,6 +72,12 @@ impl<'a> Objects<'a> {
             let object = resource.object_ref();
             match resource {
                 Resource::HostEndpoint(endpoint) => objects.endpoints.push((object, endpoint)),
+                Resource::HostEndpointTemplate(template) => {
+                    objects.templates.push((object, template));
+                }
+                Resource::Node(node) => {
+                    objects.nodes.insert(object.name, &node.metadata.labels);
+                }
                 Resource::GlobalNetworkSet(set) => objects.sets.push((object, Set::Global(set))),
                 Resource::NetworkSet(set) => objects.sets.push((object, Set::Namespaced(set))),
                 Resource::GlobalNetworkPolicy(policy) => {

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     model::Interface,
-    resource::{EndpointPort, HostEndpoint, NetworkSet, NetworkSetSpec, Object},
+    resource::{
+        EndpointPort, HostEndpoint, HostEndpointTemplateSpec, NetworkSet, NetworkSetSpec, Object,
+    },
 };
 
 /// The label that tells an object's namespace.
@@ -51,6 +53,24 @@ impl Endpoint {
             expected: addresses
                 .map(|text| Some(text.parse::<IpAddr>().ok()?.to_canonical()))
                 .collect::<Option<_>>()?,
+            ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
+        })
+    }
+
+    /// The endpoint that a template makes of an interface of this node.
+    pub(super) fn made(
+        spec: &HostEndpointTemplateSpec,
+        [name, node, interface]: [&str; 3],
+        labels: Labels,
+        profiles: &Profiles<'_>,
+    ) -> Option<Self> {
+        Some(Self {
+            name: name.to_owned(),
+            node: node.to_owned(),
+            labels: inherit(labels, &spec.profiles, profiles),
+            profiles: spec.profiles.clone(),
+            interface: interface.to_owned(),
+            expected: Vec::new(),
             ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
         })
     }
@@ -96,8 +116,9 @@ pub(super) struct Pair<'a> {
     pub(super) workload: bool,
 }
 
-/// Which endpoint governs which interface of the node. `endpoints` are sorted
-/// by name.
+/// Which endpoint governs which interface of the node. Of `endpoints`, the first
+/// that means an interface does: they are sorted by name, and those of templates
+/// come behind.
 pub(super) fn govern<'a>(
     endpoints: &'a [Endpoint],
     node: &str,

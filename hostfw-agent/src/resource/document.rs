@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    API_VERSION, HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
+    HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
     syntax::{Piece, Tree, split},
 };
@@ -128,15 +128,6 @@ fn objects(value: &Value) -> Result<Vec<Resource>, Failure> {
         object: None,
         field,
     })?;
-    let expected = if of.is_empty() { "v1" } else { API_VERSION };
-    if list.api_version != expected && list.api_version != API_VERSION {
-        return Err(Failure::new(
-            None,
-            "apiVersion",
-            expected,
-            quote(&list.api_version),
-        ));
-    }
     let of = if of.is_empty() {
         None
     } else {
@@ -145,6 +136,19 @@ fn objects(value: &Value) -> Result<Vec<Resource>, Failure> {
             field,
         })?)
     };
+    // calicoctl calls the version of a list of all kinds its own.
+    let (expected, also) = match of {
+        None => ("v1", Kind::HostEndpoint.api_version()),
+        Some(kind) => (kind.api_version(), kind.api_version()),
+    };
+    if list.api_version != expected && list.api_version != also {
+        return Err(Failure::new(
+            None,
+            "apiVersion",
+            expected,
+            quote(&list.api_version),
+        ));
+    }
     list.items
         .iter()
         .enumerate()
@@ -229,14 +233,10 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
         object: known.clone(),
         field,
     };
-    let version = text("apiVersion", API_VERSION)?;
-    if version != API_VERSION {
-        return Err(Failure::new(
-            known,
-            "apiVersion",
-            API_VERSION,
-            quote(version),
-        ));
+    let expected = kind.api_version();
+    let version = text("apiVersion", expected)?;
+    if version != expected {
+        return Err(Failure::new(known, "apiVersion", expected, quote(version)));
     }
     let resource = super::read_kind(kind, value).map_err(failed)?;
     if name.is_empty() {
@@ -261,8 +261,9 @@ pub(super) fn envelope<'de, S: Deserialize<'de> + Default>(
 /// it).
 const LONGEST_NAME: usize = 253;
 
-const KINDS: &str = "HostEndpoint, GlobalNetworkPolicy, StagedGlobalNetworkPolicy, \
-                     GlobalNetworkSet, NetworkSet, Tier, Profile or FelixConfiguration";
+const KINDS: &str = "HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
+                     StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile or \
+                     FelixConfiguration";
 
 /// Kinds of the same API group that a user may well expect to be enforced.
 const KINDS_NOT_ENFORCED: [&str; 4] = [

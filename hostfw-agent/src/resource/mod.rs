@@ -1,5 +1,5 @@
-//! The shapes that users write: `projectcalico.org/v3` resources, as they
-//! stand in YAML or JSON.
+//! The shapes that users write: `projectcalico.org/v3` resources and hostfw's
+//! own, as they stand in YAML or JSON.
 //!
 //! Everything is as written: a value of these types has only known fields of
 //! the right type, and nothing more is known of it. [`validate`] turns it into
@@ -12,8 +12,10 @@ mod document;
 mod error;
 mod felix;
 mod host_endpoint;
+mod host_endpoint_template;
 mod metadata;
 mod network_set;
+mod node;
 mod policy;
 mod profile;
 mod rule;
@@ -35,8 +37,10 @@ pub use document::{Document, parse_documents};
 pub use error::{Problem, ResourceError};
 pub use felix::{FelixConfigurationSpec, ProtoPort};
 pub use host_endpoint::{EndpointPort, HostEndpointSpec};
+pub use host_endpoint_template::HostEndpointTemplateSpec;
 pub use metadata::Metadata;
 pub use network_set::NetworkSetSpec;
+pub use node::NodeSpec;
 pub use policy::{GlobalNetworkPolicySpec, PolicyType, StagedGlobalNetworkPolicySpec};
 pub use profile::ProfileSpec;
 pub use rule::{
@@ -46,9 +50,6 @@ pub use rule::{
 pub use scalar::NumberOrText;
 pub use syntax::{Piece, split};
 pub use tier::TierSpec;
-
-/// The `apiVersion` of every resource.
-pub const API_VERSION: &str = "projectcalico.org/v3";
 
 /// An object of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -121,8 +122,12 @@ kinds! {
     GlobalNetworkSet: NetworkSetSpec;
     /// Makes an interface of a node something that policies apply to.
     HostEndpoint: HostEndpointSpec;
+    /// Makes endpoints of the interfaces of many nodes.
+    HostEndpointTemplate: HostEndpointTemplateSpec;
     /// Addresses of a namespace that the selectors of rules can match.
     NetworkSet: NetworkSetSpec;
+    /// The labels of a node, for templates.
+    Node: NodeSpec;
     /// Labels that endpoints inherit, and rules for what no tier decides.
     Profile: ProfileSpec;
     /// Rules that are evaluated and reported, not enforced.
@@ -149,7 +154,7 @@ impl Resource {
     pub fn to_value(&self) -> Value {
         let (metadata, spec) = self.written();
         serde_json::json!({
-            "apiVersion": API_VERSION,
+            "apiVersion": self.kind().api_version(),
             "kind": self.kind().name(),
             "metadata": metadata,
             "spec": spec,

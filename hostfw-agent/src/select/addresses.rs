@@ -65,7 +65,7 @@ impl<'a> Addresses<'a> {
     /// there, an endpoint without them matches no selector's packets
     /// (felix/labelindex/named_port_index.go).
     pub(super) fn new(
-        endpoints: &'a [HostEndpoint],
+        endpoints: impl IntoIterator<Item = &'a HostEndpoint>,
         sets: &'a [NetworkSet],
         profiles: &Profiles<'_>,
         node: &str,
@@ -79,7 +79,7 @@ impl<'a> Addresses<'a> {
                 .or_default()
                 .extend(&pair.interface.addresses);
         }
-        let mut objects = Vec::with_capacity(endpoints.len() + sets.len());
+        let mut objects = Vec::new();
         let mut ports: HashMap<&str, Vec<(usize, &NamedPort)>> = HashMap::new();
         for endpoint in endpoints {
             for port in &endpoint.ports {
@@ -102,6 +102,7 @@ impl<'a> Addresses<'a> {
                 elsewhere: (!given && endpoint.node != node).then_some(&*endpoint.name),
             });
         }
+        let endpoints = objects.len();
         objects.extend(sets.iter().map(|set| Object {
             labels: profiles.labels_of_set(set),
             nets: Arc::clone(&set.nets),
@@ -109,7 +110,7 @@ impl<'a> Addresses<'a> {
         }));
         Self {
             objects,
-            endpoints: endpoints.len(),
+            endpoints,
             ports,
             resolved: HashMap::new(),
             unknown: BTreeSet::new(),

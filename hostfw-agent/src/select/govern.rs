@@ -21,8 +21,13 @@ pub(super) struct Pair<'a> {
 /// or by address; `*` takes what is left, loopback and workload interfaces
 /// included, which no other endpoint governs (Calico:
 /// felix/dataplane/linux/endpoint_mgr.go, resolveHostEndpoints).
+///
+/// `made` are those that templates made, each for one interface, of which the
+/// first counts: they come behind an endpoint that means the interface, and
+/// ahead of `*`.
 pub(super) fn govern<'a>(
     endpoints: &[&'a HostEndpoint],
+    made: &'a [HostEndpoint],
     interfaces: &'a [Interface],
     settings: &Settings,
 ) -> (Vec<Pair<'a>>, Vec<Inert>) {
@@ -41,7 +46,9 @@ pub(super) fn govern<'a>(
         }
         let workload = settings.is_workload(&interface.name);
         let specific = endpoints.iter().find(|e| !workload && means(e, interface));
-        if let Some(&endpoint) = specific.or(wildcard) {
+        let of_template = || made.iter().find(|e| !workload && means(e, interface));
+        let endpoint = specific.copied().or_else(of_template);
+        if let Some(endpoint) = endpoint.or(wildcard.copied()) {
             pairs.push(Pair {
                 endpoint,
                 interface,
@@ -52,6 +59,8 @@ pub(super) fn govern<'a>(
 
     let inert = endpoints
         .iter()
+        .copied()
+        .chain(made)
         .filter(|e| !pairs.iter().any(|pair| pair.endpoint.name == e.name))
         .map(|e| Inert {
             endpoint: e.name.clone(),
@@ -121,7 +130,7 @@ mod tests {
     ) -> (Vec<(String, String)>, Vec<Inert>) {
         let endpoints: Vec<&HostEndpoint> = endpoints.iter().collect();
         let settings = Settings::of_node(&[], "node1");
-        let (pairs, inert) = govern(&endpoints, interfaces, &settings);
+        let (pairs, inert) = govern(&endpoints, &[], interfaces, &settings);
         let pairs = pairs
             .iter()
             .map(|p| (p.interface.name.clone(), p.endpoint.name.clone()))

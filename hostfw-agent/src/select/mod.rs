@@ -11,6 +11,7 @@ mod addresses;
 mod fixture;
 mod govern;
 mod labels;
+mod made;
 mod members;
 mod policies;
 mod rules;
@@ -28,6 +29,7 @@ use self::{
     addresses::Addresses,
     govern::{Pair, govern},
     labels::Profiles,
+    made::Made,
     policies::{Candidates, Governing, governing, ignored_untracked},
     settings::Settings,
     tiers::Tiers,
@@ -57,12 +59,16 @@ pub fn select_with(
 ) -> Selection {
     let settings = Settings::of_node(&model.settings, node);
     let here: Vec<&HostEndpoint> = model.endpoints.iter().filter(|e| e.node == node).collect();
-    let (pairs, inert) = govern(&here, interfaces, &settings);
+    let made = Made::new(model, node, interfaces, &settings);
+    let (pairs, mut inert) = govern(&here, &made.here, interfaces, &settings);
+    inert.extend(made.idle);
+    inert.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
 
     let profiles = Profiles::new(&model.profiles);
     let endpoints = governing(&pairs, &profiles);
+    let all = model.endpoints.iter();
     let mut addresses = Addresses::new(
-        &model.endpoints,
+        all.chain(&made.here).chain(&made.elsewhere),
         &model.sets,
         &profiles,
         node,
@@ -159,7 +165,8 @@ pub struct Tunnels {
 /// An interface and what applies to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Governed {
-    /// Name of the `HostEndpoint`.
+    /// Name of the `HostEndpoint`, `TEMPLATE/INTERFACE` of one that a template
+    /// made.
     pub endpoint: String,
     /// The interface.
     pub interface: Interface,
@@ -292,7 +299,8 @@ pub struct Point {
 /// An endpoint of this node that governs no interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inert {
-    /// Name of the `HostEndpoint`.
+    /// Name of the `HostEndpoint`, `TEMPLATE/INTERFACE` of one that a template
+    /// made.
     pub endpoint: String,
     /// Why.
     pub reason: InertReason,
@@ -305,7 +313,8 @@ pub enum InertReason {
     NoSuchInterface(String),
     /// No interface holds one of the expected addresses.
     NoSuchAddress(Vec<IpAddr>),
-    /// Another endpoint, whose name sorts first, governs the interface.
+    /// Another endpoint governs the interface: its name sorts first, or it is
+    /// not, or earlier, made from a template.
     Shadowed {
         /// The interface.
         interface: String,
@@ -319,6 +328,8 @@ pub enum InertReason {
     Workload(String),
     /// `*`, but no interface is left over.
     NothingLeft,
+    /// A template means this node, and none of its interfaces.
+    NoSuchInterfaces(String),
 }
 
 /// An endpoint of another node without `expectedIPs`.

@@ -1,6 +1,6 @@
 //! Where resources come from: a folder of YAML and JSON files, the store.
 //!
-//! [`read_folder`] takes all of it in at once, [`FolderReader`] what may have
+//! [`Source`] is what the rest of the agent sees of it. [`read_folder`] takes all of it in at once, [`FolderReader`] what may have
 //! changed since; [`contents`] says which object stands in which file, [`store`]
 //! changes single objects, and [`follow`] tells when anything changed.
 
@@ -8,6 +8,8 @@ pub mod atomic;
 pub mod contents;
 mod folder;
 pub mod follow;
+mod keep;
+mod live;
 mod reader;
 pub mod stamp;
 pub mod store;
@@ -19,5 +21,6 @@ pub use folder::{
     is_resource_file, read_folder,
 };
 pub(crate) use folder::{read_file, read_text};
+pub use live::{FolderSource, Source};
 pub use reader::{FolderReader, Trust};
 pub use text::Text;

@@ -30,15 +30,7 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
     if interface.is_none() && spec.expected_ips.is_empty() {
         findings.invalid("spec", "interfaceName or expectedIPs, or both", "neither");
     }
-    for (index, profile) in spec.profiles.iter().enumerate() {
-        if !is_subdomain(profile) {
-            findings.invalid(
-                format!("spec.profiles[{index}]"),
-                "the name of a profile",
-                quote(profile),
-            );
-        }
-    }
+    check_profiles(&spec.profiles, findings);
     HostEndpoint {
         name: object.metadata.name.clone(),
         labels: object.metadata.labels.clone(),
@@ -50,13 +42,30 @@ pub(super) fn convert(object: &resource::HostEndpoint, findings: &mut Findings) 
         },
         expected_ips: net::addresses("spec.expectedIPs", &spec.expected_ips, findings),
         profiles: spec.profiles.clone(),
-        ports: spec
-            .ports
-            .iter()
-            .enumerate()
-            .filter_map(|(index, port)| named_port(&format!("spec.ports[{index}]"), port, findings))
-            .collect(),
+        ports: named_ports(&spec.ports, findings),
     }
+}
+
+/// Checks `spec.profiles`, of an endpoint or a template.
+pub(super) fn check_profiles(profiles: &[String], findings: &mut Findings) {
+    for (index, profile) in profiles.iter().enumerate() {
+        if !is_subdomain(profile) {
+            findings.invalid(
+                format!("spec.profiles[{index}]"),
+                "the name of a profile",
+                quote(profile),
+            );
+        }
+    }
+}
+
+/// Checks `spec.ports`, of an endpoint or a template.
+pub(super) fn named_ports(ports: &[EndpointPort], findings: &mut Findings) -> Vec<NamedPort> {
+    ports
+        .iter()
+        .enumerate()
+        .filter_map(|(index, port)| named_port(&format!("spec.ports[{index}]"), port, findings))
+        .collect()
 }
 
 fn named_port(field: &str, port: &EndpointPort, findings: &mut Findings) -> Option<NamedPort> {

@@ -18,9 +18,9 @@ use crate::{
 /// family (`hostfw_common::limits::MAX_FAILSAFES`), all lists together.
 const MOST_FAILSAFES: usize = 1024;
 
-/// Largest regular expression, in bytes of its compiled form: some thousand
+/// Largest regular expression of interfaces' names, in bytes of its compiled form: some thousand
 /// characters.
-const LARGEST_REGEX: usize = 1 << 18;
+pub(super) const LARGEST_REGEX: usize = 1 << 18;
 
 pub(super) fn convert(
     object: &resource::FelixConfiguration,

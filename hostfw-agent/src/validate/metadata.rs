@@ -86,7 +86,7 @@ pub(super) fn annotations(
 /// Most bytes of all annotations of an object, as Kubernetes has it.
 const MOST_ANNOTATIONS: usize = 256 * 1024;
 
-const QUALIFIED_NAME: &str = "keys like name or example.org/name (letters, digits, '-', '_' and \
+pub(super) const QUALIFIED_NAME: &str = "keys like name or example.org/name (letters, digits, '-', '_' and \
                               '.', a letter or digit at either end, at most 63 characters)";
 
 /// A key in a field path: as it is, if it can be.
@@ -114,7 +114,7 @@ pub(super) fn is_dns_label(name: &str) -> bool {
     name.len() <= LONGEST_LABEL && !name.contains('.') && is_subdomain(name)
 }
 
-fn is_qualified_name(key: &str) -> bool {
+pub(super) fn is_qualified_name(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => is_subdomain(prefix) && is_name_part(name),
         None => is_name_part(key),

@@ -18,6 +18,7 @@ mod rule;
 mod selector;
 mod service;
 mod set;
+mod template;
 mod tier;
 
 #[cfg(test)]
@@ -37,8 +38,12 @@ pub use error::ValidationError;
 pub enum Object {
     /// A `HostEndpoint`.
     HostEndpoint(model::HostEndpoint),
+    /// A `HostEndpointTemplate`.
+    HostEndpointTemplate(model::HostEndpointTemplate),
     /// A `GlobalNetworkSet` or a `NetworkSet`.
     NetworkSet(model::NetworkSet),
+    /// A `Node`.
+    Node(model::Node),
     /// A `GlobalNetworkPolicy` or a `StagedGlobalNetworkPolicy`.
     Policy(model::Policy),
     /// A `Profile`.
@@ -65,9 +70,13 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
             Object::NetworkSet(set::global(&object.metadata, &object.spec, findings))
         }
         Resource::HostEndpoint(object) => Object::HostEndpoint(endpoint::convert(object, findings)),
+        Resource::HostEndpointTemplate(object) => {
+            Object::HostEndpointTemplate(template::convert(object, findings))
+        }
         Resource::NetworkSet(object) => {
             Object::NetworkSet(set::namespaced(&object.metadata, &object.spec, findings))
         }
+        Resource::Node(object) => Object::Node(template::node(object)),
         Resource::Profile(object) => Object::Profile(profile::convert(object, findings)),
         Resource::StagedGlobalNetworkPolicy(object) => {
             Object::Policy(policy::staged(object, findings))
@@ -92,7 +101,9 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
     for object in objects {
         match object {
             Object::HostEndpoint(endpoint) => model.endpoints.push(endpoint),
+            Object::HostEndpointTemplate(template) => model.templates.push(template),
             Object::NetworkSet(set) => model.sets.push(set),
+            Object::Node(node) => model.nodes.push(node),
             Object::Policy(policy) => model.policies.push(policy),
             Object::Profile(profile) => model.profiles.push(profile),
             Object::Settings(settings) => model.settings.push(settings),
@@ -100,6 +111,10 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
         }
     }
     model.endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+    model
+        .templates
+        .sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    model.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     model
         .policies
         .sort_by(|a, b| (a.staged.is_some(), &a.name).cmp(&(b.staged.is_some(), &b.name)));

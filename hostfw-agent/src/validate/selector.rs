@@ -20,7 +20,7 @@ const NAMESPACE_PREFIX: &str = "pcns.";
 /// it.
 const SERVICE_ACCOUNT_PREFIX: &str = "pcsa.";
 
-/// Longest selector of a policy, in characters (Calico:
+/// Longest selector of a policy or a template, in characters (Calico:
 /// api/pkg/apis/projectcalico/v3).
 const LONGEST: usize = 1024;
 
@@ -30,19 +30,7 @@ const LONGEST: usize = 1024;
 /// namespace, in its `selector`, too; likewise with a
 /// `serviceAccountSelector`.
 pub(super) fn of_policy(spec: &GlobalNetworkPolicySpec, findings: &mut Findings) -> Selector {
-    let mut read = |field: &str, text: &Option<String>| {
-        let text = given(text)?;
-        let length = text.chars().count();
-        if length > LONGEST {
-            findings.invalid(
-                field,
-                format!("at most {LONGEST} characters"),
-                length.to_string(),
-            );
-            return None;
-        }
-        without_global(field, text, findings)
-    };
+    let mut read = |field: &str, text: &Option<String>| alone(field, text, findings);
     let mut effective = read("spec.selector", &spec.selector);
     for (field, text, prefix, label) in [
         (
@@ -64,6 +52,25 @@ pub(super) fn of_policy(spec: &GlobalNetworkPolicySpec, findings: &mut Findings)
         }
     }
     effective.unwrap_or_else(Selector::all)
+}
+
+/// Checks a selector that is no part of a rule.
+pub(super) fn alone(
+    field: &str,
+    text: &Option<String>,
+    findings: &mut Findings,
+) -> Option<Selector> {
+    let text = given(text)?;
+    let length = text.chars().count();
+    if length > LONGEST {
+        findings.invalid(
+            field,
+            format!("at most {LONGEST} characters"),
+            length.to_string(),
+        );
+        return None;
+    }
+    without_global(field, text, findings)
 }
 
 /// Which objects a side of a rule means: `selector`, `namespaceSelector` and

@@ -124,6 +124,10 @@ impl Coverage {
 
     /// Counts by what the endpoint governs the interface.
     fn endpoint(&mut self, scene: &Scene, question: &Question, name: &str) {
+        if name.contains('/') {
+            self.count("endpoint by a template");
+            return;
+        }
         let spec = scene.resources.iter().find_map(|resource| {
             let Resource::HostEndpoint(endpoint) = resource else {
                 return None;

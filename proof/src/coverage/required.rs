@@ -25,6 +25,7 @@ pub(super) fn all() -> Vec<String> {
         "invalid, which is not checked",
         "endpoint by its name",
         "endpoint by expectedIPs",
+        "endpoint by a template",
         "endpoint by *",
         "endpoint by *, of lo",
         "endpoint by *, of a workload",

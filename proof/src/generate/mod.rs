@@ -7,6 +7,7 @@ mod objects;
 mod policy;
 pub(crate) mod rule;
 mod selector;
+mod template;
 
 use std::net::IpAddr;
 
@@ -39,6 +40,7 @@ impl Scene {
         resources.extend(objects::tiers(random));
         resources.extend(objects::settings(random));
         resources.extend(policy::policies(random));
+        resources.extend(template::templates(random));
         // The order in which they are given means nothing.
         for index in (1..resources.len()).rev() {
             resources.swap(index, random.below(index + 1));

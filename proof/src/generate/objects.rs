@@ -68,7 +68,11 @@ pub(super) fn endpoints(random: &mut Random) -> Vec<Resource> {
         .collect()
 }
 
-fn endpoint(random: &mut Random, node: &str, interface: Option<&str>) -> HostEndpointSpec {
+pub(super) fn endpoint(
+    random: &mut Random,
+    node: &str,
+    interface: Option<&str>,
+) -> HostEndpointSpec {
     let mut expected_ips = if random.percent(50) {
         let mut all: Vec<&str> = random.several(&(0..=3), |random| *random.one_of(&ADDRESSES_V4));
         all.extend(random.several(&(0..=2), |random| *random.one_of(&ADDRESSES_V6)));

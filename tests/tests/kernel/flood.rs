@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    num::NonZeroUsize,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,9 +29,10 @@ use hostfw_common::{ABI_VERSION, names, verdict::Reason};
 /// The interface that packets of a test run cross: the loopback interface of
 /// the namespace, whose index is always 1.
 const INTERFACE: u32 = 1;
-/// Packets of one test run. All of a run are judged under one RCU read lock
-/// unless the kernel wants the CPU: the longer it is, the longer a switch waits.
-const AT_ONCE: u32 = 1024;
+/// Packets of one probe in a row. All of a test run are judged under one RCU
+/// read lock unless the kernel wants the CPU: the longer it is, the longer a
+/// switch waits.
+const IN_A_ROW: u32 = 1024;
 
 /// How generations are switched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,32 +64,58 @@ impl Report {
     }
 }
 
-/// Floods a program of each hook at the wire, each from a thread of its own,
-/// with packets that both generations deny and next to every mixture lets pass,
-/// until there were so many switches and packets.
+/// Floods a program of each hook at the wire with packets that both generations
+/// deny and next to every mixture lets pass, until there were so many switches
+/// and packets. `tell` is told after each switch how many there were so far.
 ///
 /// `pins` is a folder on bpffs that does not exist yet; it is removed.
-pub(crate) fn flood(pins: &Path, switcher: Switcher, switches: u64, packets: u64) -> Report {
+pub(crate) fn flood(
+    pins: &Path,
+    switcher: Switcher,
+    switches: u64,
+    packets: u64,
+    mut tell: impl FnMut(u64, u64),
+) -> Report {
     let mut flood = Flood::new(pins);
     let before = flood.counts();
     let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let programs = HOOKS.map(|(name, make)| (flood.program(name), make));
+    let programs = HOOKS.map(|(name, make)| {
+        // For an XDP program that is to run more than once, the kernel first
+        // changes its dispatcher (`bpf_test_run_xdp`), and waits for a grace
+        // period each time.
+        let at_once = if name == names::PROGRAM_XDP {
+            1
+        } else {
+            IN_A_ROW
+        };
+        (flood.program(name), probes(make), at_once)
+    });
     let done = thread::scope(|scope| {
-        for (program, make) in &programs {
-            scope.spawn(|| {
-                let probes = probes(*make);
-                while !stop.load(Ordering::Relaxed) {
-                    for probe in &probes {
-                        test_run(program, probe, AT_ONCE).unwrap();
-                        sent.fetch_add(u64::from(AT_ONCE), Ordering::Relaxed);
+        for first in 0..flooders() {
+            let (programs, sent, stop) = (&programs, &sent, &stop);
+            scope.spawn(move || {
+                for (program, probes, at_once) in programs.iter().cycle().skip(first) {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    for probe in probes {
+                        for _ in 0..IN_A_ROW / at_once {
+                            test_run(program, probe, *at_once).unwrap();
+                            sent.fetch_add(u64::from(*at_once), Ordering::Relaxed);
+                        }
                     }
                 }
             });
         }
         let mut done = 0;
-        while done < switches || sent.load(Ordering::Relaxed) < packets {
+        loop {
+            let sent = sent.load(Ordering::Relaxed);
+            if done >= switches && sent >= packets {
+                break;
+            }
+            flood.switch(switcher);
             done += 1;
-            flood.switch(switcher, done as usize % 2);
+            tell(done, sent);
         }
         stop.store(true, Ordering::Relaxed);
         done
@@ -99,6 +127,14 @@ pub(crate) fn flood(pins: &Path, switcher: Switcher, switches: u64, packets: u64
         denied: after.0 - before.0,
         mixture: after.1 - before.1,
     }
+}
+
+/// How many threads flood: one for each hook, but one CPU is left to who
+/// switches, and to the kernel's grace periods. Otherwise a switch waits for its
+/// turn on a CPU for far longer than it takes.
+fn flooders() -> usize {
+    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (cpus - 1).clamp(1, HOOKS.len())
 }
 
 /// The maps of which one alone, taken from the other generation, lets a probe
@@ -151,27 +187,34 @@ const SLOT_IN_FORCE: u32 = 0;
 struct Flood<'a> {
     pins: &'a Path,
     dataplane: Dataplane,
-    images: [Image; 2],
+    images: [Image; 3],
+    /// How many images were put in force.
+    put: usize,
 }
 
 impl<'a> Flood<'a> {
     fn new(pins: &'a Path) -> Self {
         let mut dataplane = Dataplane::open(&Options::new(pins)).unwrap();
-        let images = [one(), other()].map(|yaml| image(&yaml));
-        for (generation, image) in (1..).zip(&images) {
+        let images = [one(), other(), third()].map(|yaml| image(&yaml));
+        let put = 2;
+        for (generation, image) in (1..).zip(&images[..put]) {
             assert_eq!(dataplane.switch(image).unwrap(), generation);
         }
         Self {
             pins,
             dataplane,
             images,
+            put,
         }
     }
 
-    fn switch(&mut self, switcher: Switcher, to: usize) {
+    fn switch(&mut self, switcher: Switcher) {
         match switcher {
             Switcher::Whole => {
-                self.dataplane.switch(&self.images[to]).unwrap();
+                // Three images in two slots: each switch writes to one.
+                let image = &self.images[self.put % self.images.len()];
+                self.put += 1;
+                self.dataplane.switch(image).unwrap();
             }
             Switcher::OneByOne => {
                 for name in names::PER_GENERATION {
@@ -289,12 +332,27 @@ fn one() -> String {
 /// Denies by a later rule, and has a list more, so that none has the number
 /// that it has in the other generation.
 fn other() -> String {
-    let untracked = "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
-                     metadata: {name: untracked}\n\
-                     spec:\n  selector: all()\n  doNotTrack: true\n  applyOnForward: true\n  \
-                     ingress:\n  - action: Allow\n    protocol: SCTP\n  \
-                     egress:\n  - action: Allow\n    protocol: SCTP\n";
-    format!("{ENDPOINT}{}{untracked}", policies(20, 40))
+    let both = untracked(&["ingress", "egress"]);
+    format!("{ENDPOINT}{}{both}", policies(20, 40))
+}
+
+/// Denies by an even later rule.
+fn third() -> String {
+    let outwards = untracked(&["egress"]);
+    format!("{ENDPOINT}{}{outwards}", policies(45, 60))
+}
+
+/// A policy of these directions that is about none of the probes.
+fn untracked(directions: &[&str]) -> String {
+    let rules: String = directions
+        .iter()
+        .map(|direction| format!("  {direction}:\n  - action: Allow\n    protocol: SCTP\n"))
+        .collect();
+    format!(
+        "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+         metadata: {{name: untracked}}\n\
+         spec:\n  selector: all()\n  doNotTrack: true\n  applyOnForward: true\n{rules}"
+    )
 }
 
 fn image(yaml: &str) -> Image {

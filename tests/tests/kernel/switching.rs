@@ -13,7 +13,7 @@ fn no_packet_of_a_flood_is_judged_by_a_mixture() {
         return;
     }
     let root = Root::new("flood");
-    let report = flood(&root.0, Switcher::Whole, 100, 200_000);
+    let report = flood(&root.0, Switcher::Whole, 100, 200_000, |_, _| ());
     println!("{report:?}");
     assert!(report.switches >= 100 && report.sent >= 200_000);
     assert_eq!((report.mixture, report.not_judged()), (0, 0), "{report:?}");
@@ -25,7 +25,7 @@ fn a_switch_that_is_no_whole_is_found_out() {
         return;
     }
     let root = Root::new("broken");
-    let report = flood(&root.0, Switcher::OneByOne, 10, 100_000);
+    let report = flood(&root.0, Switcher::OneByOne, 10, 100_000, |_, _| ());
     println!("{report:?}");
     assert!(report.mixture > 0, "{report:?}");
     assert!(report.denied > 0, "{report:?}");

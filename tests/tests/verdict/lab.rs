@@ -49,7 +49,16 @@ impl Hook {
     /// Both programs that judge what comes in.
     pub(crate) const INGRESS: [Self; 2] = [Self::Xdp, Self::TcIn];
 
-    fn program(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::TcIn => "tc-in",
+            Self::TcOut => "tc-out",
+            Self::TcForward => "tc-forward",
+        }
+    }
+
+    pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Xdp => names::PROGRAM_XDP,
             Self::TcIn => names::PROGRAM_TC_INGRESS,
@@ -61,6 +70,27 @@ impl Hook {
         match self {
             Self::Xdp | Self::TcIn => Checkpoint::WireIn,
             Self::TcOut | Self::TcForward => Checkpoint::WireOut,
+        }
+    }
+
+    /// What a test run gives the program beside the packet.
+    pub(crate) fn context(self) -> Option<[u8; 192]> {
+        match self {
+            Self::Xdp => None,
+            Self::TcIn | Self::TcOut => Some(skb_context(0)),
+            Self::TcForward => Some(skb_context(INTERFACE)),
+        }
+    }
+
+    /// What the program's answer means.
+    pub(crate) fn verdict(self, answer: u32) -> Verdict {
+        match (self, answer) {
+            (Self::Xdp, 2) => Verdict::Pass,
+            (Self::Xdp, 1) => Verdict::Drop,
+            // TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h).
+            (Self::TcIn | Self::TcOut | Self::TcForward, u32::MAX) => Verdict::Pass,
+            (Self::TcIn | Self::TcOut | Self::TcForward, 2) => Verdict::Drop,
+            (hook, answer) => panic!("{hook:?} answered {answer}"),
         }
     }
 }
@@ -242,16 +272,12 @@ impl Lab {
         // XDP test runs want the room that a driver leaves behind a frame, and
         // a frame of at least an Ethernet header.
         options.data_in = Some(bytes);
-        let context = skb_context(if hook == Hook::TcForward {
-            INTERFACE
-        } else {
-            0
-        });
+        let context = hook.context();
         let program = self.dataplane.program(hook.program()).unwrap();
         let answer = if let Program::Xdp(program) = program {
             program.test_run(options)
         } else if let Program::SchedClassifier(program) = program {
-            options.ctx_in = Some(&context);
+            options.ctx_in = context.as_ref().map(|context| &context[..]);
             program.test_run(options)
         } else {
             panic!("{program:?}")
@@ -259,14 +285,7 @@ impl Lab {
         let answer = answer
             .unwrap_or_else(|error| panic!("{hook:?} of {} bytes: {error}", bytes.len()))
             .return_value;
-        match (hook, answer) {
-            (Hook::Xdp, 2) => Verdict::Pass,
-            (Hook::Xdp, 1) => Verdict::Drop,
-            // TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h).
-            (Hook::TcIn | Hook::TcOut | Hook::TcForward, u32::MAX) => Verdict::Pass,
-            (Hook::TcIn | Hook::TcOut | Hook::TcForward, 2) => Verdict::Drop,
-            (hook, answer) => panic!("{hook:?} answered {answer}"),
-        }
+        hook.verdict(answer)
     }
 
     fn counts(&self, checkpoint: Checkpoint) -> Vec<(Judged, u64)> {

@@ -11,7 +11,7 @@ use super::lab::lab;
 /// Of the million instructions that the verifier follows at most
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`), so many: other kernels follow more of the
 /// same program.
-const MOST_VERIFIED: u32 = 500_000;
+pub(super) const MOST_VERIFIED: u32 = 500_000;
 
 #[test]
 fn programs_stay_far_from_the_verifiers_limit() {

@@ -309,7 +309,8 @@ pub(crate) fn execute(
     Ok(report)
 }
 
-/// Takes away what would point the tests at an agent of this machine.
+/// Takes away what would point the tests at an agent of this machine, but not what
+/// has them write down what they find (`HOSTFW_BLESS`).
 fn clear_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if is_setting(&name) {
@@ -321,7 +322,8 @@ fn clear_settings(command: &mut Command) {
 fn is_setting(name: &OsString) -> bool {
     name.to_str()
         .filter(|name| name.starts_with("HOSTFW_"))
-        .is_some_and(|name| name != "HOSTFW_TOOLS" && !name.starts_with("HOSTFW_SANDBOX"))
+        .filter(|name| !["HOSTFW_TOOLS", "HOSTFW_BLESS"].contains(name))
+        .is_some_and(|name| !name.starts_with("HOSTFW_SANDBOX"))
 }
 
 #[cfg(test)]

@@ -54,11 +54,16 @@ impl Mentioned {
                 }
                 self.nets(&endpoint.spec.expected_ips);
             }
+            Resource::HostEndpointTemplate(template) => {
+                for port in &template.spec.ports {
+                    self.services(&[&port.protocol], i64_port(port.port));
+                }
+            }
             Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) => {
                 self.nets(&set.spec.nets);
             }
             Resource::FelixConfiguration(felix) => self.failsafes(&felix.spec),
-            Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
+            Resource::Node(_) | Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
         }
     }
 

@@ -525,7 +525,9 @@ fn rule<'a>(resources: &'a [Resource], answer: &Answer, direction: Direction) ->
         | Resource::GlobalNetworkPolicy(_)
         | Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
+        | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
+        | Resource::Node(_)
         | Resource::Profile(_)
         | Resource::StagedGlobalNetworkPolicy(_)
         | Resource::Tier(_) => None,

@@ -3,6 +3,7 @@
 mod facts;
 mod matching;
 mod order;
+mod template;
 mod traps;
 
 use std::net::IpAddr;
@@ -59,10 +60,15 @@ fn resources(objects: &[&str]) -> Vec<Resource> {
     objects
         .iter()
         .flat_map(|object| {
-            parse_documents(&format!(
-                "apiVersion: projectcalico.org/v3\n{}",
-                object.trim_start()
-            ))
+            let object = object.trim_start();
+            let version = if object.starts_with("kind: Node") {
+                "v1"
+            } else if object.starts_with("kind: HostEndpointTemplate") {
+                "hostfw.io/v1alpha1"
+            } else {
+                "projectcalico.org/v3"
+            };
+            parse_documents(&format!("apiVersion: {version}\n{object}"))
         })
         .flat_map(|document| document.result.unwrap())
         .collect()

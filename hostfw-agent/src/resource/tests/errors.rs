@@ -176,8 +176,9 @@ fn objects_of_a_namespace_are_named_with_it() {
 
 #[test]
 fn kind_version_and_name_are_checked() {
-    const KINDS: &str = "expected HostEndpoint, GlobalNetworkPolicy, StagedGlobalNetworkPolicy, \
-                         GlobalNetworkSet, NetworkSet, Tier, Profile or FelixConfiguration, found";
+    const KINDS: &str = "expected HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
+                         StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile \
+                         or FelixConfiguration, found";
     for (text, expected) in [
         ("{}", format!("kind: {KINDS} nothing")),
         ("{kind: 1}", format!("kind: {KINDS} \"1\"")),

@@ -8,6 +8,7 @@ mod selector;
 mod service;
 mod set;
 mod staged;
+mod template;
 mod tier;
 
 use super::*;
@@ -20,9 +21,12 @@ fn resource(kind: &str, name: &str, spec: &str) -> Resource {
 
 #[track_caller]
 fn with_metadata(kind: &str, metadata: &str, spec: &str) -> Resource {
+    let known = model::Kind::ALL
+        .into_iter()
+        .find(|known| known.name() == kind);
+    let version = known.expect("a known kind").api_version();
     let text = format!(
-        "apiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{{metadata}}}\n\
-         spec: {{{spec}}}\n"
+        "apiVersion: {version}\nkind: {kind}\nmetadata: {{{metadata}}}\nspec: {{{spec}}}\n"
     );
     let mut documents = parse_documents(&text);
     match documents.remove(0).result {
@@ -337,6 +341,13 @@ apiVersion: projectcalico.org/v3
 kind: Profile
 metadata: {name: kns.ns1}
 spec: {labelsToApply: {a: b}, egress: [{action: Deny, destination: {namespaceSelector: global(), serviceAccounts: {names: [a]}}}]}
+---
+apiVersion: hostfw.io/v1alpha1
+kind: HostEndpointTemplate
+metadata: {name: t}
+spec: {order: 1, nodeSelector: has(a), interfacePattern: 'eth[0-9]+', labels: {a: b}, labelsFromNode: [c]}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node1, labels: {a: b}}}
 ";
 
 #[test]

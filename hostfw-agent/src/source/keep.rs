@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{Snapshot, SourceFile};
+use super::{Snapshot, SourceFile};
 
 /// The snapshot with the files of these names as they were in the last one:
 /// someone is writing them, or did while they were read, so what was read may
