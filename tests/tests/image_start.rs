@@ -242,13 +242,22 @@ impl Container<'_> {
     }
 }
 
-/// Those that the kernel knows, as a runtime calls them.
+/// All that this machine has to give, as a runtime calls them.
 fn every_capability() -> Result<Vec<String>> {
-    // `capsh` and crun know names; numbers are names to neither.
+    let status = fs::read_to_string("/proc/self/status")?;
+    let bits = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .context("no CapBnd")?;
+    let bits = u64::from_str_radix(bits.trim(), 16)?;
+    // In the order of their numbers.
     let names = netns::run(Command::new("setpriv").arg("--list-caps"), None)?;
-    let known = names.lines().filter(|name| !name.starts_with("cap_"));
-    Ok(known
-        .map(|name| format!("CAP_{}", name.to_uppercase()))
+    let given = names
+        .lines()
+        .enumerate()
+        .filter(|(number, _)| bits >> number & 1 == 1);
+    Ok(given
+        .map(|(_, name)| format!("CAP_{}", name.to_uppercase()))
         .collect())
 }
 
