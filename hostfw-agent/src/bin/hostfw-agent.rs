@@ -283,6 +283,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
+    reconcile::keep_filter(dataplane.filter_keeper());
     if let Some(ring) = dataplane.take_events()? {
         events::spawn(ring, names.clone());
     }
