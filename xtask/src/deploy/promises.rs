@@ -74,7 +74,7 @@ pub(super) fn of_all(objects: &[Value]) -> Result<()> {
             &pod["tolerations"],
             json!([{"operator": "Exists"}]),
         ),
-        // The agent speaks to no API server.
+        // The agent follows files.
         (
             "automountServiceAccountToken",
             &pod["automountServiceAccountToken"],

@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Golden,
     /// The manifests below deploy/; no root.
     Deploy,
+    /// A cluster's API server, by script; no root.
+    Kube,
     /// Packet in, verdict out; and the maps' BTF.
     Verdict,
     /// Made-up policies and packets, judged three times.
@@ -47,12 +49,13 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Layers,
         Self::Lint,
         Self::Unit,
         Self::Golden,
         Self::Deploy,
+        Self::Kube,
         Self::Verdict,
         Self::Judges,
         Self::Kernel,
@@ -68,6 +71,7 @@ impl Part {
             Self::Unit => "unit",
             Self::Golden => "golden",
             Self::Deploy => "deploy",
+            Self::Kube => "kube",
             Self::Verdict => "verdict",
             Self::Judges => "judges",
             Self::Kernel => "kernel",
@@ -81,7 +85,7 @@ impl Part {
         match self {
             Self::Layers => &[],
             Self::Lint => &[Need::Build, Need::Lint],
-            Self::Unit | Self::Golden | Self::Deploy => &[Need::Build],
+            Self::Unit | Self::Golden | Self::Deploy | Self::Kube => &[Need::Build],
             Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Mutants => {
                 &[Need::Build, Need::Kernel]
             }
@@ -158,6 +162,7 @@ fn run_part(
         Part::Deploy => return deploy::run(workspace, built(workspace, binaries)?, filter),
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
+        Part::Kube => Suite::Kube,
         Part::Verdict => Suite::Verdict,
         Part::Judges => Suite::Judges,
         Part::Kernel => Suite::Kernel,
