@@ -68,10 +68,21 @@ pub(crate) fn agent_with(
     quiet: bool,
     environment: &[(&str, &str)],
 ) -> Result<Binaries> {
-    let mut arguments = match profile {
-        Profile::Dev => HOST.to_vec(),
-        Profile::Release => vec!["--package", "hostfw-agent"],
+    let arguments = match profile {
+        Profile::Dev => HOST,
+        Profile::Release => &["--package", "hostfw-agent"],
     };
+    binaries(workspace, arguments, profile, quiet, environment)
+}
+
+fn binaries(
+    workspace: &Workspace,
+    arguments: &[&str],
+    profile: Profile,
+    quiet: bool,
+    environment: &[(&str, &str)],
+) -> Result<Binaries> {
+    let mut arguments = arguments.to_vec();
     arguments.extend(["--bin", "hostfw-agent", "--bin", "hostfwctl"]);
     let mut executables = executables(workspace, &arguments, profile, quiet, environment)?;
     let mut take = |name: &str| {
@@ -85,6 +96,18 @@ pub(crate) fn agent_with(
         agent: take("hostfw-agent")?,
         ctl: take("hostfwctl")?,
     })
+}
+
+/// Builds `hostfw-agent` for this target, optimised and without shared libraries.
+pub(crate) fn agent_static(workspace: &Workspace, target: &str, quiet: bool) -> Result<Binaries> {
+    // Not RUSTFLAGS, which would concern the BPF programs too.
+    let variable = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        target.to_uppercase().replace('-', "_")
+    );
+    let arguments = ["--package", "hostfw-agent", "--target", target];
+    let environment = [(variable.as_str(), "-C target-feature=+crt-static")];
+    binaries(workspace, &arguments, Profile::Release, quiet, &environment)
 }
 
 /// Builds what the arguments name and returns its executables.

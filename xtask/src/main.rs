@@ -4,7 +4,9 @@
 mod bench;
 mod build;
 mod demo;
+mod deploy;
 mod fuzz;
+mod image;
 mod layers;
 mod lint;
 mod load;
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Build hostfw-agent and hostfwctl
     Build(build::Args),
+    /// Build the container image, as an OCI archive
+    Image(image::Args),
     /// Run every check, or some parts
     Test(test::Args),
     /// Play the protect-hosts tutorial on a small cluster in namespaces
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Build(args) => build::run(args)?,
+        Command::Image(args) => image::run(args)?,
         Command::Test(args) => test::run(args)?,
         Command::Demo(args) => return demo::run(args, programs_of_demo),
         Command::Load(args) => load::run(args)?,

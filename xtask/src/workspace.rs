@@ -50,6 +50,14 @@ impl Workspace {
         })
     }
 
+    /// The folder that builds go to.
+    pub(crate) fn target(&self) -> PathBuf {
+        let variable = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = self.target.clone().or(variable);
+        // Cargo takes a relative one from where it is started: the root.
+        self.root.join(target.unwrap_or_else(|| "target".into()))
+    }
+
     /// Puts a folder in front of the `PATH`.
     pub(crate) fn prepend_path(&mut self, folder: &Path) -> Result<()> {
         let rest = std::env::split_paths(&self.path);

@@ -103,7 +103,7 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
             error: Box::new(error),
         })?;
     }
-    let btf = object_btf(&ebpf);
+    let btf = object_btf(definitions.clone());
     let netfilter =
         kernel.and_then(|kernel| Programs::load(definitions.clone(), &ebpf, btf.as_ref(), &kernel));
     let mut outer = BTreeMap::new();
@@ -165,18 +165,20 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     })
 }
 
-/// The BTF that was loaded with the programs. Not that of a map: a pinned map
-/// may have come with an older object, whose type numbers are others.
-fn object_btf(ebpf: &Ebpf) -> Option<OwnedFd> {
-    let btf = ebpf
-        .program(PROGRAM_XDP)
-        .and_then(|program| program.fd().ok())
-        .ok_or_else(|| "the program is not loaded".to_owned())
-        .and_then(|fd| bpf::program_info(fd).map_err(|error| error.to_string()))
-        .and_then(|info| match info.btf_id {
-            0 => Err("the kernel has none".to_owned()),
-            id => bpf::open_btf(id).map_err(|error| error.to_string()),
-        });
+/// The BTF of the object, for the maps and programs that aya does not load. Not
+/// that of a map: a pinned map may have come with an older object, whose type
+/// numbers are others.
+fn object_btf(mut object: aya_obj::Object) -> Option<OwnedFd> {
+    let features = aya::features().btf().ok_or("the kernel takes none");
+    let btf = features
+        .map_err(str::to_owned)
+        .and_then(|features| {
+            // The numbers of its types stay.
+            let btf = object.fixup_and_sanitize_btf(features);
+            btf.map_err(|error| error.to_string())
+        })
+        .and_then(|btf| btf.ok_or_else(|| "the object has none".to_owned()))
+        .and_then(|btf| bpf::load_btf(&btf.to_bytes()).map_err(|error| error.to_string()));
     btf.inspect_err(|error| {
         tracing::warn!(%error, "maps are made without BTF: bpftool shows bytes");
     })

@@ -180,6 +180,26 @@ pub(crate) fn update<K: Pod, V: Pod>(
     .map(drop)
 }
 
+/// The number of the map in a slot of an array of maps. To open that map by its
+/// number would ask for CAP_SYS_ADMIN.
+pub(crate) fn inner_map(outer: BorrowedFd<'_>, slot: u32) -> Result<u32, BpfError> {
+    let mut id = 0_u32;
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = number(&outer);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(&slot) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_mut(&mut id) as u64;
+    // SAFETY: to this side key and value of such a map are both a u32
+    // (`bpf_map_value_size` in kernel/bpf/syscall.c).
+    unsafe {
+        bpf(
+            bpf_cmd::BPF_MAP_LOOKUP_ELEM,
+            &mut attr,
+            "BPF_MAP_LOOKUP_ELEM",
+        )
+    }?;
+    Ok(id)
+}
+
 /// What [`read_batch`] has read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
@@ -330,18 +350,19 @@ pub(crate) fn program_info(program: impl AsFd) -> Result<bpf_prog_info, BpfError
     unsafe { info(program) }
 }
 
-/// Opens loaded BTF by its number ([`program_info`] tells it).
-pub(crate) fn open_btf(id: u32) -> Result<OwnedFd, BpfError> {
+/// Gives BTF to the kernel. To open what is there by its number would ask for
+/// CAP_SYS_ADMIN, this asks for CAP_BPF.
+pub(crate) fn load_btf(bytes: &[u8]) -> Result<OwnedFd, BpfError> {
+    let call = "BPF_BTF_LOAD";
     let mut attr = empty();
-    attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
-    // SAFETY: no pointers; returns a new descriptor.
-    unsafe {
-        bpf_fd(
-            bpf_cmd::BPF_BTF_GET_FD_BY_ID,
-            &mut attr,
-            "BPF_BTF_GET_FD_BY_ID",
-        )
-    }
+    attr.__bindgen_anon_7.btf = bytes.as_ptr() as u64;
+    attr.__bindgen_anon_7.btf_size = u32::try_from(bytes.len()).map_err(|_| BpfError {
+        call,
+        error: io::ErrorKind::FileTooLarge.into(),
+    })?;
+    // SAFETY: `bytes` is valid for reads of `btf_size` bytes; returns a new
+    // descriptor.
+    unsafe { bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr, call) }
 }
 
 /// Where a link holds its program.

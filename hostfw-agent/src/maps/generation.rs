@@ -5,7 +5,7 @@ mod refill;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     thread::JoinHandle,
 };
@@ -36,6 +36,9 @@ pub(crate) struct Generations {
     maker: Maker,
     /// What this process knows of the slots.
     slots: [Slot; 2],
+    /// The maps that were in force when this process began, until it has filled
+    /// both slots.
+    inherited: BTreeMap<&'static str, MapData>,
     /// The folder of the inner maps in force; `None`: nothing is pinned.
     pins: Option<PathBuf>,
     /// Until the last switch is over, packets may be judged by the generation
@@ -74,15 +77,16 @@ impl Generations {
             }
         }
         let active = aya::maps::Array::try_from(active).map_err(MapsError::map(ACTIVE))?;
-        let generations = Self {
+        let mut generations = Self {
             active,
             outer,
             maker: Maker { templates, btf },
             slots: [Slot::new(Keep::WhileCheaper), Slot::new(Keep::WhileCheaper)],
+            inherited: BTreeMap::new(),
             pins,
             wait: None,
         };
-        generations.mend_pins()?;
+        generations.inherited = generations.mend_pins()?;
         Ok(generations)
     }
 
@@ -109,6 +113,9 @@ impl Generations {
         // In force from here on: what fails now must not be reported as if it
         // were not.
         self.begin_wait(next);
+        if self.slots.iter().all(|slot| slot.map(ENDPOINTS).is_some()) {
+            self.inherited.clear();
+        }
         if let Err(error) = self.rename_fresh() {
             tracing::warn!(%error, generation = next, "inner maps are not pinned by their names");
         }
@@ -222,11 +229,27 @@ impl Generations {
     }
 
     /// The inner map that a generation, once switched in, has in its slot.
+    ///
+    /// Looked for among those that are open or pinned first: to open it by its
+    /// number takes a right that the agent may do without.
     fn inner_of(&self, name: &'static str, generation: u64) -> Result<MapData, MapsError> {
-        let slot = slot_of(generation) as u32;
-        let outer = aya::maps::Map::ArrayOfMaps(reopen(name, self.outer[name].fd().as_fd())?);
+        let slot = slot_of(generation);
+        let outer = self.outer[name].fd().as_fd();
+        let id = bpf::inner_map(outer, slot as u32).map_err(MapsError::bpf(name))?;
+        let open = [self.slots[slot].map(name), self.inherited.get(name)];
+        if let Some(map) = open.into_iter().flatten().find(|map| is_map(map.fd(), id)) {
+            return reopen(name, map.fd().as_fd());
+        }
+        let pins = self.pins.iter();
+        let mut pins = pins.flat_map(|folder| [folder.join(name), fresh_pin(folder, name)]);
+        if let Some(pinned) =
+            pins.find_map(|pin| bpf::open_pin(&pin).ok().filter(|fd| is_map(fd, id)))
+        {
+            return MapData::from_fd(pinned).map_err(MapsError::map(name));
+        }
+        let outer = aya::maps::Map::ArrayOfMaps(reopen(name, outer)?);
         aya::maps::ArrayOfMaps::<_, MapData>::try_from(&outer)
-            .and_then(|outer| outer.get(&slot, 0))
+            .and_then(|outer| outer.get(&(slot as u32), 0))
             .map_err(MapsError::map(name))
     }
 
@@ -293,28 +316,30 @@ impl Generations {
     }
 
     /// Brings the pins to the generation in force: an agent that was killed in
-    /// the middle of a switch leaves those of the one before or after.
-    fn mend_pins(&self) -> Result<(), MapsError> {
-        let Some(folder) = &self.pins else {
-            return Ok(());
-        };
-        self.remove_fresh();
+    /// the middle of a switch leaves those of the one before or after. Returns
+    /// the maps in force.
+    fn mend_pins(&self) -> Result<BTreeMap<&'static str, MapData>, MapsError> {
+        let mut in_force = BTreeMap::new();
         let generation = self.number()?;
-        if generation == 0 {
-            return Ok(());
-        }
-        for name in PER_GENERATION {
-            let inner = self.inner_of(name, generation)?;
-            let pin = folder.join(name);
-            if same_map(&inner, &pin) {
-                continue;
+        if let Some(folder) = &self.pins
+            && generation > 0
+        {
+            for name in PER_GENERATION {
+                let inner = self.inner_of(name, generation)?;
+                let pin = folder.join(name);
+                if !same_map(&inner, &pin) {
+                    tracing::info!(map = name, generation, "pinning anew what is in force");
+                    let fresh = fresh_pin(folder, name);
+                    pins::remove(&fresh)?;
+                    bpf::pin(inner.fd(), &fresh).map_err(MapsError::bpf(name))?;
+                    fs::rename(&fresh, &pin).map_err(failed("rename", &pin))?;
+                }
+                in_force.insert(name, inner);
             }
-            tracing::info!(map = name, generation, "pinning anew what is in force");
-            let fresh = fresh_pin(folder, name);
-            bpf::pin(inner.fd(), &fresh).map_err(MapsError::bpf(name))?;
-            fs::rename(&fresh, &pin).map_err(failed("rename", &pin))?;
         }
-        Ok(())
+        // Not before: one of them may be the only pin of what is in force.
+        self.remove_fresh();
+        Ok(in_force)
     }
 }
 
@@ -343,8 +368,11 @@ fn reopen(name: &'static str, fd: BorrowedFd<'_>) -> Result<MapData, MapsError> 
 
 /// Whether a map is what is pinned at the path.
 fn same_map(map: &MapData, pin: &Path) -> bool {
-    let Ok(pinned) = bpf::open_pin(pin).and_then(bpf::map_info) else {
-        return false;
-    };
-    bpf::map_info(map.fd()).is_ok_and(|info| info.id == pinned.id)
+    bpf::map_info(map.fd())
+        .is_ok_and(|info| bpf::open_pin(pin).is_ok_and(|pinned| is_map(pinned, info.id)))
+}
+
+/// Whether an open object is the map of this number.
+fn is_map(object: impl AsFd, id: u32) -> bool {
+    bpf::map_info(object).is_ok_and(|info| info.id == id)
 }

@@ -10,6 +10,17 @@ use crate::workspace::{Workspace, output, run};
 /// The last version that links with the LLVM of the pinned compiler.
 const VERSION: &str = "0.10.3";
 
+/// The folder of everything that is fetched or built once.
+pub(super) fn cache() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    if let Some(tools) = set("HOSTFW_TOOLS").filter(|tools| !tools.as_os_str().is_empty()) {
+        return folder(Some(tools), None, None);
+    }
+    let mut folder = folder(None, set("XDG_CACHE_HOME"), set("HOME"))?;
+    folder.pop();
+    Ok(folder)
+}
+
 /// Returns the folder that holds the `bpf-linker` executable.
 pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let root = folder(

@@ -4,6 +4,7 @@
 
 mod kernel;
 mod linker;
+pub(crate) mod manifests;
 mod packages;
 mod toolchain;
 
@@ -24,6 +25,10 @@ pub(crate) enum Need {
     Kernel,
     /// Measures, beside others.
     Bench,
+    /// Makes a container image.
+    Image,
+    /// Runs one.
+    Container,
 }
 
 /// Sets the machine up and returns the workspace with the tools on its
@@ -38,6 +43,12 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<Workspace> {
     }
     if needs.contains(&Need::Bench) {
         packages::ensure_bench(&workspace)?;
+    }
+    if needs.contains(&Need::Image) {
+        packages::ensure_image(&workspace)?;
+    }
+    if needs.contains(&Need::Container) {
+        packages::ensure_container(&workspace)?;
     }
     if needs.contains(&Need::Lint) {
         toolchain::ensure(&workspace, &["rustfmt", "clippy"])?;

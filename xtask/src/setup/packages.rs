@@ -55,6 +55,11 @@ const TOOLS: &[Tool] = &[
         why: "enters the sandbox",
     },
     Tool {
+        command: "setpriv",
+        package: "util-linux",
+        why: "takes rights from the agent",
+    },
+    Tool {
         command: "mount",
         package: "mount",
         why: "mounts the sandbox's bpffs",
@@ -95,6 +100,27 @@ const BENCH_TOOLS: &[Tool] = &[
     },
 ];
 
+/// What makes a container image.
+const IMAGE_TOOLS: &[Tool] = &[Tool {
+    command: "buildah",
+    package: "buildah",
+    why: "makes the container image",
+}];
+
+/// What runs a container.
+const CONTAINER_TOOLS: &[Tool] = &[
+    Tool {
+        command: "crun",
+        package: "crun",
+        why: "runs the container image in a test",
+    },
+    Tool {
+        command: "tar",
+        package: "tar",
+        why: "unpacks the container image",
+    },
+];
+
 /// Installs the packages of the commands that are missing.
 pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
     ensure_all(workspace, TOOLS)
@@ -103,6 +129,16 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
 /// The same for what the benchmark calls besides.
 pub(super) fn ensure_bench(workspace: &Workspace) -> Result<()> {
     ensure_all(workspace, BENCH_TOOLS)
+}
+
+/// The same for what makes a container image.
+pub(super) fn ensure_image(workspace: &Workspace) -> Result<()> {
+    ensure_all(workspace, IMAGE_TOOLS)
+}
+
+/// The same for what runs a container.
+pub(super) fn ensure_container(workspace: &Workspace) -> Result<()> {
+    ensure_all(workspace, CONTAINER_TOOLS)
 }
 
 fn ensure_all(workspace: &Workspace, tools: &[Tool]) -> Result<()> {

@@ -7,14 +7,14 @@ pub(crate) mod suite;
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use count::Count;
 use suite::{Filter, Runner, Suite};
 
 use crate::{
     build::{self, Binaries},
-    layers, lint, mutants,
+    deploy, image, layers, lint, mutants,
     setup::{self, Need},
     workspace::Workspace,
 };
@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Unit,
     /// YAML to map images; no root.
     Golden,
+    /// The manifests below deploy/; no root.
+    Deploy,
     /// A cluster's API server, by script; no root.
     Kube,
     /// Packet in, verdict out; and the maps' BTF.
@@ -40,21 +42,25 @@ pub(crate) enum Part {
     Kernel,
     /// Real connections through network namespaces.
     Netns,
+    /// The container image, built and run.
+    Image,
     /// Planted faults, each of which a test must find.
     Mutants,
 }
 
 impl Part {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Layers,
         Self::Lint,
         Self::Unit,
         Self::Golden,
+        Self::Deploy,
         Self::Kube,
         Self::Verdict,
         Self::Judges,
         Self::Kernel,
         Self::Netns,
+        Self::Image,
         Self::Mutants,
     ];
 
@@ -64,11 +70,13 @@ impl Part {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Golden => "golden",
+            Self::Deploy => "deploy",
             Self::Kube => "kube",
             Self::Verdict => "verdict",
             Self::Judges => "judges",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
+            Self::Image => "image",
             Self::Mutants => "mutants",
         }
     }
@@ -77,10 +85,11 @@ impl Part {
         match self {
             Self::Layers => &[],
             Self::Lint => &[Need::Build, Need::Lint],
-            Self::Unit | Self::Golden | Self::Kube => &[Need::Build],
+            Self::Unit | Self::Golden | Self::Deploy | Self::Kube => &[Need::Build],
             Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Mutants => {
                 &[Need::Build, Need::Kernel]
             }
+            Self::Image => &[Need::Build, Need::Kernel],
         }
     }
 }
@@ -150,6 +159,7 @@ fn run_part(
         Part::Layers => return layers::run(&workspace.root),
         Part::Lint => return lint::run(workspace),
         Part::Mutants => return mutants::run(workspace, filter),
+        Part::Deploy => return deploy::run(workspace, built(workspace, binaries)?, filter),
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
         Part::Kube => Suite::Kube,
@@ -157,9 +167,21 @@ fn run_part(
         Part::Judges => Suite::Judges,
         Part::Kernel => Suite::Kernel,
         Part::Netns => Suite::Netns,
+        Part::Image => Suite::Image,
     };
-    if suite.in_sandbox() && binaries.is_none() {
-        *binaries = Some(build::agent(workspace, build::Profile::Dev, true)?);
+    if suite.in_sandbox() {
+        built(workspace, binaries)?;
+    }
+    let mut environment = Vec::new();
+    let archive;
+    if suite == Suite::Image {
+        // Here, so that a machine where it cannot be built runs the other parts.
+        setup::ensure(&[Need::Image, Need::Container])?;
+        archive = image::build(workspace, None, true)?;
+        environment.push((
+            "HOSTFW_IMAGE",
+            archive.to_str().context("the image's path")?,
+        ));
     }
     let runner = Runner {
         workspace,
@@ -167,7 +189,7 @@ fn run_part(
         quiet: false,
         lean: false,
         limit: None,
-        environment: &[],
+        environment: &environment,
     };
     let filter = filter.map_or(Filter::All, Filter::Containing);
     let report = runner.run(suite, filter)?;
@@ -175,6 +197,14 @@ fn run_part(
         println!("{}: {why}", suite.name());
     }
     Ok(report.count())
+}
+
+/// The agent and hostfwctl, built once.
+fn built<'a>(workspace: &Workspace, binaries: &'a mut Option<Binaries>) -> Result<&'a Binaries> {
+    match binaries {
+        Some(binaries) => Ok(binaries),
+        None => Ok(binaries.insert(build::agent(workspace, build::Profile::Dev, true)?)),
+    }
 }
 
 #[cfg(test)]

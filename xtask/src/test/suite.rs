@@ -39,6 +39,8 @@ pub(crate) enum Suite {
     Kernel,
     /// Real connections through network namespaces.
     Netns,
+    /// The container image, run.
+    Image,
 }
 
 impl Suite {
@@ -51,6 +53,7 @@ impl Suite {
             Self::Judges => "judges",
             Self::Kernel => "kernel",
             Self::Netns => "netns",
+            Self::Image => "image",
         }
     }
 
@@ -58,7 +61,7 @@ impl Suite {
     pub(crate) const fn in_sandbox(self) -> bool {
         match self {
             Self::Unit | Self::Golden | Self::Kube => false,
-            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns => true,
+            Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Image => true,
         }
     }
 
@@ -67,7 +70,7 @@ impl Suite {
     const fn at_a_time(self) -> usize {
         match self {
             Self::Unit | Self::Golden | Self::Kube | Self::Verdict | Self::Judges => 1,
-            Self::Kernel | Self::Netns => 3,
+            Self::Kernel | Self::Netns | Self::Image => 3,
         }
     }
 
@@ -78,6 +81,7 @@ impl Suite {
             Self::Verdict => test.starts_with("verdict_") || test == "maps_btf",
             Self::Kernel => test.starts_with("kernel_"),
             Self::Netns => test.starts_with("e2e_"),
+            Self::Image => test.starts_with("image_"),
         }
     }
 
@@ -92,7 +96,8 @@ impl Suite {
             | Self::Judges
             | Self::Verdict
             | Self::Kernel
-            | Self::Netns => {
+            | Self::Netns
+            | Self::Image => {
                 let tests = self.tests(root)?;
                 if tests.is_empty() {
                     return Ok(Vec::new());
@@ -113,7 +118,7 @@ impl Suite {
             Self::Unit => return Ok(Vec::new()),
             Self::Golden | Self::Kube => "hostfw-agent/tests",
             Self::Judges => "proof/tests",
-            Self::Verdict | Self::Kernel | Self::Netns => "tests/tests",
+            Self::Verdict | Self::Kernel | Self::Netns | Self::Image => "tests/tests",
         };
         let mut tests = integration_tests(&root.join(folder))?;
         if folder == "tests/tests" {
@@ -339,6 +344,7 @@ mod tests {
             ("maps_btf", Some(Suite::Verdict)),
             ("kernel_attach", Some(Suite::Kernel)),
             ("e2e_pre_dnat", Some(Suite::Netns)),
+            ("image_start", Some(Suite::Image)),
             ("common", None),
         ] {
             let owners: Vec<Suite> = Suite::value_variants()

@@ -1,0 +1,277 @@
+//! What the manifests promise beyond being valid.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+/// The rights of the profile `capabilities`.
+const CAPABILITIES: [&str; 3] = ["BPF", "NET_ADMIN", "PERFMON"];
+
+/// The containers of all workloads.
+pub(super) fn containers(objects: &[Value]) -> impl Iterator<Item = &Value> {
+    let pods = objects
+        .iter()
+        .map(|object| &object["spec"]["template"]["spec"]);
+    pods.flat_map(|pod| {
+        ["initContainers", "containers"]
+            .into_iter()
+            .filter_map(|field| pod[field].as_array())
+            .flatten()
+    })
+}
+
+/// The commands that a container runs: its own, and those of its probes.
+pub(super) fn calls(container: &Value) -> Vec<Vec<String>> {
+    let words = |value: &Value| -> Vec<String> {
+        let words = value.as_array().into_iter().flatten();
+        words.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut own = words(&container["command"]);
+    if own.is_empty() {
+        // The entry point of the image.
+        own.push("hostfw-agent".to_owned());
+    }
+    own.extend(words(&container["args"]));
+    let mut calls = vec![own];
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let command = words(&container[probe]["exec"]["command"]);
+        if !command.is_empty() {
+            calls.push(command);
+        }
+    }
+    calls
+}
+
+/// The environment that a container is given.
+pub(super) fn variables(container: &Value) -> impl Iterator<Item = &str> {
+    let all = container["env"].as_array().into_iter().flatten();
+    all.filter_map(|variable| variable["name"].as_str())
+}
+
+fn daemon_set(objects: &[Value]) -> Result<&Value> {
+    let mut sets = objects
+        .iter()
+        .filter(|object| object["kind"] == "DaemonSet");
+    let set = sets.next().context("no DaemonSet")?;
+    ensure!(sets.next().is_none(), "more than one DaemonSet");
+    Ok(set)
+}
+
+/// What holds whichever rights the agent has.
+pub(super) fn of_all(objects: &[Value]) -> Result<()> {
+    let set = daemon_set(objects)?;
+    let pod = &set["spec"]["template"]["spec"];
+    for (what, found, expected) in [
+        ("hostNetwork", &pod["hostNetwork"], json!(true)),
+        (
+            "priorityClassName",
+            &pod["priorityClassName"],
+            json!("system-node-critical"),
+        ),
+        (
+            "tolerations",
+            &pod["tolerations"],
+            json!([{"operator": "Exists"}]),
+        ),
+        // The agent follows files.
+        (
+            "automountServiceAccountToken",
+            &pod["automountServiceAccountToken"],
+            json!(false),
+        ),
+        (
+            "updateStrategy.type",
+            &set["spec"]["updateStrategy"]["type"],
+            json!("RollingUpdate"),
+        ),
+        // Two agents cannot share a node.
+        (
+            "maxSurge",
+            &set["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"],
+            json!(0),
+        ),
+    ] {
+        ensure!(
+            *found == expected,
+            "{what}: expected {expected}, found {found}"
+        );
+    }
+    let mut count = 0;
+    for container in containers(objects) {
+        count += 1;
+        of_container(container)?;
+        of_volumes(pod, container)?;
+    }
+    ensure!(count == 1, "expected one container, found {count}");
+    let roles = ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+    let role = objects.iter().find(|object| {
+        let kind = object["kind"].as_str();
+        kind.is_some_and(|kind| roles.contains(&kind))
+    });
+    ensure!(role.is_none(), "rights that nothing uses: {role:?}");
+    Ok(())
+}
+
+fn of_container(container: &Value) -> Result<()> {
+    let image = container["image"].as_str().unwrap_or_default();
+    let tag = concat!(":", env!("CARGO_PKG_VERSION"));
+    ensure!(
+        image.ends_with(tag),
+        "expected an image{tag}, found {image}"
+    );
+    let security = &container["securityContext"];
+    ensure!(
+        security["readOnlyRootFilesystem"] == true && security["runAsUser"] == 0,
+        "expected root on a file system that cannot be written, found {security}"
+    );
+    for (kind, name) in [
+        ("requests", "cpu"),
+        ("requests", "memory"),
+        ("limits", "memory"),
+    ] {
+        let found = &container["resources"][kind][name];
+        ensure!(found.is_string(), "resources.{kind}.{name}: found {found}");
+    }
+    ensure!(
+        container["resources"]["limits"]["cpu"].is_null(),
+        "a limit on processors puts off what is to be enforced"
+    );
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let found = &container[probe];
+        ensure!(found.is_object(), "{probe}: found {found}");
+    }
+    // Nothing opens the node when a pod goes.
+    let hooks = &container["lifecycle"];
+    ensure!(hooks.is_null(), "lifecycle: found {hooks}");
+    for call in calls(container) {
+        ensure!(
+            !call.iter().any(|word| word.starts_with("--detach")),
+            "{call:?} opens the node"
+        );
+    }
+    ensure!(
+        variables(container).all(|name| name != "HOSTFW_DETACH"),
+        "HOSTFW_DETACH opens the node"
+    );
+    Ok(())
+}
+
+/// What must outlive the pod is on the node.
+fn of_volumes(pod: &Value, container: &Value) -> Result<()> {
+    let volumes = pod["volumes"].as_array().context("no volumes")?;
+    let mounts = container["volumeMounts"].as_array().context("no mounts")?;
+    let mounted = |host: &str| -> Result<&str> {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["hostPath"]["path"] == host)
+            .with_context(|| format!("{host} of the node is no volume"))?;
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]);
+        mount
+            .filter(|mount| mount["readOnly"] != true)
+            .and_then(|mount| mount["mountPath"].as_str())
+            .with_context(|| format!("{host} of the node is not mounted"))
+    };
+    for same in ["/var/lib/hostfw", "/run/hostfw"] {
+        let at = mounted(same)?;
+        ensure!(at == same, "{same} is mounted at {at}, away from defaults");
+    }
+    let bpffs = mounted("/sys/fs/bpf")?;
+    let variables = container["env"].as_array().into_iter().flatten();
+    let pins = variables
+        .into_iter()
+        .find(|variable| variable["name"] == "HOSTFW_PIN_ROOT")
+        .and_then(|variable| variable["value"].as_str())
+        .unwrap_or("/sys/fs/bpf/hostfw");
+    ensure!(
+        pins == format!("{bpffs}/hostfw"),
+        "pins go to {pins}, the node's bpffs is at {bpffs}"
+    );
+    Ok(())
+}
+
+/// The rights of a profile.
+pub(super) fn of_profile(objects: &[Value], profile: &str) -> Result<()> {
+    for container in containers(objects) {
+        let security = &container["securityContext"];
+        match profile {
+            "privileged" => ensure!(
+                security["privileged"] == true,
+                "expected privileged, found {security}"
+            ),
+            "capabilities" => {
+                ensure!(
+                    security["privileged"] == false
+                        && security["allowPrivilegeEscalation"] == false,
+                    "more than capabilities: {security}"
+                );
+                let found = &security["capabilities"];
+                let expected = json!({"drop": ["ALL"], "add": CAPABILITIES});
+                ensure!(*found == expected, "expected {expected}, found {found}");
+            }
+            other => bail!("no profile {other}"),
+        }
+    }
+    Ok(())
+}
+
+/// That both ways to install give the same objects, apart from labels of their
+/// own, and from the namespace, which helm makes itself.
+pub(super) fn same(kustomize: &[Value], helm: &[Value]) -> Result<()> {
+    let by_name = |objects: &[Value]| -> BTreeMap<String, Value> {
+        let objects = objects.iter().filter(|one| one["kind"] != "Namespace");
+        let named = objects.map(|object| {
+            let mut object = object.clone();
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                metadata.remove("labels");
+            }
+            let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let name = word(&object["metadata"]["name"]);
+            (format!("{} {name}", word(&object["kind"])), object)
+        });
+        named.collect()
+    };
+    let (kustomize, helm) = (by_name(kustomize), by_name(helm));
+    let names = |objects: &BTreeMap<String, Value>| objects.keys().cloned().collect::<Vec<_>>();
+    ensure!(
+        names(&kustomize) == names(&helm),
+        "kustomize has {:?}, helm has {:?}",
+        names(&kustomize),
+        names(&helm)
+    );
+    for (name, ours) in &kustomize {
+        if let Some(place) = difference(ours, &helm[name], name) {
+            bail!("{place}");
+        }
+    }
+    Ok(())
+}
+
+/// The first place where two values differ.
+fn difference(kustomize: &Value, helm: &Value, place: &str) -> Option<String> {
+    let nothing = Value::Null;
+    match (kustomize, helm) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys = left.keys().chain(right.keys());
+            keys.into_iter().find_map(|key| {
+                let (left, right) = (left.get(key), right.get(key));
+                difference(
+                    left.unwrap_or(&nothing),
+                    right.unwrap_or(&nothing),
+                    &format!("{place}.{key}"),
+                )
+            })
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let pairs = left.iter().zip(right).enumerate();
+            pairs.into_iter().find_map(|(index, (left, right))| {
+                difference(left, right, &format!("{place}[{index}]"))
+            })
+        }
+        _ if kustomize == helm => None,
+        _ => Some(format!("{place}: kustomize {kustomize}, helm {helm}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

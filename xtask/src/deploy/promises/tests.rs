@@ -1,0 +1,135 @@
+//! Each promise, broken.
+
+use super::*;
+
+fn objects() -> Vec<Value> {
+    let exec = json!({"exec": {"command": ["hostfwctl", "status"]}});
+    vec![json!({
+        "kind": "DaemonSet",
+        "metadata": {"name": "hostfw-agent", "labels": {"a": "b"}},
+        "spec": {
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}},
+            "template": {"spec": {
+                "hostNetwork": true,
+                "automountServiceAccountToken": false,
+                "priorityClassName": "system-node-critical",
+                "tolerations": [{"operator": "Exists"}],
+                "containers": [{
+                    "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
+                    "args": ["--log-format=json"],
+                    "env": [{"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"}],
+                    "startupProbe": exec, "livenessProbe": exec, "readinessProbe": exec,
+                    "resources": {
+                        "requests": {"cpu": "1", "memory": "1Gi"},
+                        "limits": {"memory": "1Gi"},
+                    },
+                    "securityContext": {
+                        "privileged": false,
+                        "allowPrivilegeEscalation": false,
+                        "runAsUser": 0,
+                        "readOnlyRootFilesystem": true,
+                        "capabilities": {"drop": ["ALL"], "add": CAPABILITIES},
+                    },
+                    "volumeMounts": [
+                        {"name": "b", "mountPath": "/bpf"},
+                        {"name": "s", "mountPath": "/var/lib/hostfw"},
+                        {"name": "r", "mountPath": "/run/hostfw"},
+                    ],
+                }],
+                "volumes": [
+                    {"name": "b", "hostPath": {"path": "/sys/fs/bpf"}},
+                    {"name": "s", "hostPath": {"path": "/var/lib/hostfw"}},
+                    {"name": "r", "hostPath": {"path": "/run/hostfw"}},
+                ],
+            }},
+        },
+    })]
+}
+
+#[test]
+fn what_keeps_every_promise_is_taken() {
+    of_all(&objects()).unwrap();
+    of_profile(&objects(), "capabilities").unwrap();
+    same(&objects(), &objects()).unwrap();
+}
+
+#[test]
+fn every_broken_promise_is_found() {
+    let pod = "/0/spec/template/spec";
+    let container = format!("{pod}/containers/0");
+    for (at, value) in [
+        (format!("{pod}/hostNetwork"), json!(false)),
+        (format!("{pod}/automountServiceAccountToken"), json!(true)),
+        (format!("{pod}/tolerations"), json!([])),
+        (format!("{pod}/volumes"), json!([])),
+        (
+            "/0/spec/updateStrategy/rollingUpdate/maxSurge".to_owned(),
+            json!(1),
+        ),
+        (format!("{container}/image"), json!("hostfw:latest")),
+        (format!("{container}/args"), json!(["--detach"])),
+        (format!("{container}/env"), json!([])),
+        (format!("{container}/livenessProbe"), json!(null)),
+        (
+            format!("{container}/resources/limits"),
+            json!({"memory": "1Gi", "cpu": "1"}),
+        ),
+        (
+            format!("{container}/resources/requests"),
+            json!({"cpu": "1"}),
+        ),
+        (
+            format!("{container}/securityContext/readOnlyRootFilesystem"),
+            json!(false),
+        ),
+        (
+            format!("{container}/volumeMounts/1/mountPath"),
+            json!("/elsewhere"),
+        ),
+    ] {
+        let mut all = Value::Array(objects());
+        *all.pointer_mut(&at).unwrap() = value;
+        let broken = all.as_array().unwrap();
+        assert!(of_all(broken).is_err(), "{at}");
+        assert!(same(&objects(), broken).is_err(), "{at}");
+    }
+    let mut more = objects();
+    more.push(json!({"kind": "ClusterRole", "metadata": {"name": "x"}}));
+    assert!(of_all(&more).is_err());
+    assert!(same(&objects(), &more).is_err());
+}
+
+#[test]
+fn rights_beyond_the_profile_are_found() {
+    assert!(of_profile(&objects(), "privileged").is_err());
+    for (at, value) in [
+        ("privileged", json!(true)),
+        ("allowPrivilegeEscalation", json!(true)),
+        (
+            "capabilities",
+            json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+        ),
+    ] {
+        let mut all = objects();
+        all[0]["spec"]["template"]["spec"]["containers"][0]["securityContext"][at] = value;
+        assert!(of_profile(&all, "capabilities").is_err(), "{at}");
+    }
+}
+
+#[test]
+fn commands_of_container_and_probes_are_told() {
+    let all = objects();
+    let container = containers(&all).next().unwrap();
+    let status = ["hostfwctl", "status"].map(str::to_owned).to_vec();
+    let agent = ["hostfw-agent", "--log-format=json"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(
+        calls(container),
+        [agent, status.clone(), status.clone(), status]
+    );
+    assert_eq!(
+        variables(container).collect::<Vec<_>>(),
+        ["HOSTFW_PIN_ROOT"]
+    );
+}
