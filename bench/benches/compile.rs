@@ -149,11 +149,32 @@ fn endpoints(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What is as large as one policy can make it.
+fn largest(criterion: &mut Criterion) {
+    let mut group = group(criterion, "largest");
+    whole(
+        &mut group,
+        "rules x networks x ports",
+        1024,
+        &selections::thousand(),
+    );
+    let beside = selections::beside_all(100_000);
+    whole(&mut group, "addresses beside all others", 100_000, &beside);
+    whole(
+        &mut group,
+        "overlapping sets",
+        10,
+        &selections::overlapping(),
+    );
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     rules(&mut criterion);
     networks(&mut criterion);
     ports(&mut criterion);
     endpoints(&mut criterion);
+    largest(&mut criterion);
     criterion.final_summary();
 }

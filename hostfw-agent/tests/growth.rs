@@ -23,6 +23,8 @@ struct Counting;
 thread_local! {
     /// How often, and for how many bytes.
     static ASKED: Cell<[u64; 2]> = const { Cell::new([0; 2]) };
+    /// How many bytes it has, and has had at most.
+    static HELD: Cell<[i64; 2]> = const { Cell::new([0; 2]) };
 }
 
 fn count(bytes: usize) {
@@ -30,6 +32,15 @@ fn count(bytes: usize) {
     let _ = ASKED.try_with(|asked| {
         let [often, before] = asked.get();
         asked.set([often + 1, before + bytes as u64]);
+    });
+    hold(bytes as i64);
+}
+
+fn hold(bytes: i64) {
+    let _ = HELD.try_with(|held| {
+        let [now, most] = held.get();
+        let now = now + bytes;
+        held.set([now, most.max(now)]);
     });
 }
 
@@ -42,6 +53,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        hold(-(layout.size() as i64));
         // SAFETY: as above.
         unsafe { System.dealloc(place, layout) };
     }
@@ -54,6 +66,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
+        hold(-(layout.size() as i64));
         // SAFETY: as above.
         unsafe { System.realloc(place, layout, size) }
     }
@@ -173,4 +186,36 @@ fn one_network_more_costs_less_than_all() {
     println!("{all:?}, then {more:?}");
     assert!(more.asked * 20 < all.asked, "{all:?}, then {more:?}");
     assert!(more.bytes * 2 < all.bytes, "{all:?}, then {more:?}");
+}
+
+/// What the largest policies hold at most while they are compiled, image included,
+/// in MiB: so that a node does not run out of memory before it can refuse one.
+#[test]
+fn the_largest_policies_take_bounded_memory() {
+    const MIB: i64 = 1 << 20;
+    for (name, selection, most) in [
+        (
+            "1,024 rules of 256 networks and 50 ports",
+            selections::thousand(),
+            64,
+        ),
+        (
+            "100,000 addresses beside all others",
+            selections::beside_all(100_000),
+            32,
+        ),
+        (
+            "ten sets that overlap in every way",
+            selections::overlapping(),
+            8,
+        ),
+    ] {
+        HELD.set([0; 2]);
+        let image = compile_with(&selection, &mut Cache::default());
+        let [_, held] = HELD.get();
+        let error = image.err();
+        println!("{name}: {} MiB, {error:?}", held / MIB);
+        assert!(error.is_none(), "{name}: {error:?}");
+        assert!(held <= most * MIB, "{name}: {} MiB", held / MIB);
+    }
 }

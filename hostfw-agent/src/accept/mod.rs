@@ -6,6 +6,7 @@
 
 mod parsed;
 mod saved;
+mod splice;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

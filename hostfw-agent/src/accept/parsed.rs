@@ -11,10 +11,13 @@ use std::{
     thread,
 };
 
-use super::Version;
+use super::{
+    Version,
+    splice::{Splice, splice},
+};
 use crate::{
     model::ObjectRef,
-    resource::{Piece, ResourceError, split},
+    resource::{Items, Piece, ResourceError, split},
     source::{Snapshot, Text, contents::is_blank},
     validate::{self, ValidationError},
 };
@@ -40,8 +43,10 @@ pub(super) struct ParsedFile {
 
 /// What a piece of a file says.
 #[derive(Debug)]
-struct ParsedPiece {
+pub(super) struct ParsedPiece {
     documents: Vec<Result<Vec<ParsedObject>, ResourceError>>,
+    /// It is a set, whose networks stand in these lines of it.
+    nets: Option<Items>,
 }
 
 /// An object in a file.
@@ -136,7 +141,16 @@ impl<'a> Draft<'a> {
             let head = share(pieces.iter_mut().zip(before.iter()));
             // No piece of the one before is taken twice.
             let tail = pieces.iter_mut().rev().zip(before.iter().rev());
-            share(tail.take(both - head));
+            let tail = share(tail.take(both - head));
+            // What is left in between may have changed a little.
+            if pieces.len() == before.len() {
+                let changed = head..pieces.len() - tail;
+                for ((piece, known), (old, parsed)) in
+                    pieces[changed.clone()].iter_mut().zip(&before[changed])
+                {
+                    *known = parsed.spliced(old.text(), piece.text()).map(Arc::new);
+                }
+            }
         }
         Self {
             pieces,
@@ -224,7 +238,8 @@ fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
 
 impl ParsedPiece {
     fn of(piece: &Piece<'_>) -> Self {
-        let documents = piece.documents(1).into_iter().map(|document| {
+        let (documents, nets) = piece.documents_and_nets();
+        let documents = documents.into_iter().map(|document| {
             let resources = document.result?;
             Ok(resources
                 .into_iter()
@@ -246,7 +261,40 @@ impl ParsedPiece {
         });
         Self {
             documents: documents.collect(),
+            nets,
         }
+    }
+
+    /// What `new` says if this is what `old` says, and only networks of a set
+    /// were added or removed. `None` if that cannot be told so.
+    fn spliced(&self, old: &str, new: &str) -> Option<Self> {
+        let items = self.nets.as_ref()?;
+        let [Ok(objects)] = &self.documents[..] else {
+            return None;
+        };
+        let [object] = &objects[..] else {
+            return None;
+        };
+        let Version::Valid(resource, valid) = &object.version else {
+            return None;
+        };
+        let Splice {
+            replaced,
+            by,
+            items,
+        } = splice(items, old, new)?;
+        let valid = validate::with_nets(valid, replaced.clone(), &by)?;
+        let resource = resource.with_nets(replaced, by)?;
+        let object = ParsedObject {
+            named: object.named.clone(),
+            generation: object.generation,
+            version: Version::Valid(resource.into(), valid.into()),
+            errors: Vec::new(),
+        };
+        Some(Self {
+            documents: vec![Ok(vec![object])],
+            nets: Some(items),
+        })
     }
 
     /// Whether all of it could be read: what is told of errors names the line,
@@ -346,6 +394,57 @@ mod tests {
             assert_eq!(told(&parsed).0, told(&fresh).0);
             assert!(told(&parsed).0[1].contains("document 2"));
         }
+    }
+
+    #[test]
+    fn a_set_of_which_some_networks_change_says_what_it_says_when_read_anew() {
+        let text = |nets: &[String], more: &str| -> String {
+            let nets: String = nets.iter().map(|net| format!("  - {net}\n")).collect();
+            format!(
+                "---\n{}---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\n\
+                 metadata: {{name: s}}\nspec:\n  nets:\n{nets}{more}",
+                tier("a")
+            )
+        };
+        let net = |number: usize| format!("10.0.{}.{}", number / 256, number % 256);
+        let mut nets: Vec<String> = (0..50).map(net).collect();
+        let mut parsed = Parsed::default();
+        let mut state = 1_usize;
+        let mut random = move |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut known = 0;
+        for step in 0..600 {
+            for _ in 0..random(3) {
+                let at = random(nets.len() + 1);
+                match random(3) {
+                    0 => nets.insert(at, net(random(1000))),
+                    1 if nets.len() > 1 => {
+                        nets.remove(at.min(nets.len() - 1));
+                    }
+                    _ => {
+                        let with = ["fd00::/8", "'10.0.0.1'", "x y", "10.0.0.1 # x", "1", "a: b"];
+                        let with = with[random(with.len() * 10).min(with.len() - 1)];
+                        nets.insert(at, with.to_owned());
+                    }
+                }
+            }
+            // Nothing stays wrong for long.
+            if step % 7 == 0 {
+                nets.retain(|net| net.parse::<std::net::IpAddr>().is_ok());
+            }
+            let more = ["", "", "", "# x\n", "---\n"][random(5)];
+            let text = text(&nets, more);
+            parsed.update(&snapshot(&text));
+            let mut fresh = Parsed::default();
+            fresh.update(&snapshot(&text));
+            known += usize::from(parsed.files["a.yaml"].1.pieces[2].nets.is_some());
+            assert_eq!(format!("{:?}", parsed.files), format!("{:?}", fresh.files));
+        }
+        assert!(known > 100, "{known}");
     }
 
     #[test]

@@ -16,13 +16,24 @@ const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SavedState {
+struct SavedState<O> {
     version: u32,
-    objects: Vec<SavedObject>,
+    objects: Vec<O>,
     refused: Vec<SavedRefusal>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// As it is written: one after the other becomes a tree, and then text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Saving<'a> {
+    files: &'a [String],
+    resource: &'a Resource,
+    stored: Stored,
+    stored_generation: Option<u64>,
+}
+
+/// As it is read.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SavedObject {
     files: Vec<String>,
@@ -63,9 +74,9 @@ pub fn save(path: &Path, accepted: &Accepted) -> io::Result<()> {
         objects: accepted
             .objects
             .iter()
-            .map(|object| SavedObject {
-                files: object.files.clone(),
-                resource: object.resource.to_value(),
+            .map(|object| Saving {
+                files: &object.files,
+                resource: &object.resource,
                 stored: object.stored,
                 stored_generation: object.stored_generation,
             })
@@ -99,7 +110,7 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Accepted::default()),
         Err(error) => return Err(error.into()),
     };
-    let state: SavedState =
+    let state: SavedState<SavedObject> =
         serde_json::from_slice(&text).map_err(|error| LoadError::Content(error.to_string()))?;
     if state.version != VERSION {
         return Err(LoadError::Content(format!(

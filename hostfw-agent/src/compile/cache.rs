@@ -150,6 +150,12 @@ impl Cache {
         self.index.is_sparse() || self.rows.is_sparse()
     }
 
+    /// How many words the differences of a dimension can have: a line has at least
+    /// one of them.
+    pub(super) const fn words(&self) -> usize {
+        self.rows.limit() * LINE_WORDS
+    }
+
     /// A dimension of a list.
     pub(super) fn dimension(
         &mut self,
@@ -199,7 +205,7 @@ impl Cache {
         let kind = place.kind;
         let table = self.tables.take();
         let (dimension, classes, trie) = if kind == Kind::V6 {
-            let found = asked.classify(|prefix| prefix, words());
+            let found = asked.classify(|prefix| prefix, self.words());
             let (classes, prefixes) = self.records(found, place)?;
             let dimension = Dimension {
                 root: 0,
@@ -213,7 +219,7 @@ impl Cache {
                 Kind::SourcePort => Narrow::of_port,
                 Kind::V4 | Kind::V6 | Kind::Service => Narrow::of,
             };
-            let found = asked.classify(key, words());
+            let found = asked.classify(key, self.words());
             let (classes, prefixes) = self.records(found, place)?;
             let dimension = self.index(kind, &prefixes)?;
             let dimension = Dimension { table, ..dimension };
@@ -324,12 +330,6 @@ impl Cache {
         self.prefixes = [0; 3];
         self.round += 1;
     }
-}
-
-/// How many words the differences of a dimension can have: a line has at least
-/// one of them.
-pub(super) const fn words() -> usize {
-    Limit::RowLines.value() * LINE_WORDS
 }
 
 /// No round has this number.

@@ -9,7 +9,7 @@ use hostfw_common::{
 };
 
 use super::{
-    cache::{Cache, Exceeded, Held, NEVER, Place, Table, full, of_v4, of_v6, words},
+    cache::{Cache, Exceeded, Held, NEVER, Place, Table, full, of_v4, of_v6},
     digest::Digest,
     dimension::{Asked, Key, Narrow},
     image::Class,
@@ -56,7 +56,7 @@ impl Cache {
         let table = held.dimension.table;
         let new = match &mut held.trie {
             Table::V4(trie) => {
-                let found = asked.classify_within(Narrow::of, changed, words());
+                let found = asked.classify_within(Narrow::of, changed, self.words());
                 let (new, prefixes) = self.records(found, place)?;
                 let changed: Vec<_> = changed.iter().copied().map(Narrow::of).collect();
                 *trie = splice(trie, &prefixes, &changed, v4, |of| of_v4(table, of));
@@ -64,7 +64,7 @@ impl Cache {
                 new
             }
             Table::V6(trie) => {
-                let found = asked.classify_within(|prefix| prefix, changed, words());
+                let found = asked.classify_within(|prefix| prefix, changed, self.words());
                 let (new, prefixes) = self.records(found, place)?;
                 *trie = splice(trie, &prefixes, changed, v6, |of| of_v6(table, of));
                 new

@@ -213,18 +213,19 @@ mod tests {
 
     #[test]
     fn too_many_are_refused() {
-        let count = Limit::Failsafes.value() as u32 + 1;
+        let count = Limit::Failsafes.value() as u32;
         let net = |number| IpNet::V4(Ipv4Addr::from_bits(number).into());
         let one = |number| Failsafe {
             net: Some(net(number)),
             ..failsafe(22, None)
         };
-        let selection = Selection {
+        let with = |count| Selection {
             failsafe_inbound: (0..count).map(one).collect(),
             ..Selection::default()
         };
-        let error = add(&mut Image::default(), &selection).unwrap_err();
-        let found = count as usize;
+        add(&mut Image::default(), &with(count)).unwrap();
+        let error = add(&mut Image::default(), &with(count + 1)).unwrap_err();
+        let found = count as usize + 1;
         assert_eq!((error.limit, error.found), (Limit::Failsafes, found));
     }
 }

@@ -27,7 +27,11 @@ mod rule;
 mod set;
 mod store;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use hostfw_common::{
     endpoint::{
@@ -121,7 +125,8 @@ struct Compiler<'a, 'c> {
     lists: Vec<PolicyTable>,
     rules: Vec<RuleEntry>,
     numbers: Numbers<'a>,
-    compiled: Vec<Compiled<'a>>,
+    /// By [`sketch`].
+    compiled: HashMap<u64, Vec<Compiled<'a>>>,
     /// By direction and where they are.
     same: HashMap<(Direction, *const SelectedList), [ListId; 2]>,
     /// By what they hold.
@@ -136,7 +141,7 @@ impl<'a, 'c> Compiler<'a, 'c> {
             lists: vec![PolicyTable::default()],
             rules: Vec::new(),
             numbers: Numbers::default(),
-            compiled: Vec::new(),
+            compiled: HashMap::new(),
             same: HashMap::new(),
             contents: DigestMap::default(),
         }
@@ -214,14 +219,16 @@ impl<'a, 'c> Compiler<'a, 'c> {
             return Ok(lists);
         }
         let same = |c: &&Compiled<'_>| c.direction == direction && c.selected == selected;
-        let lists = if let Some(compiled) = self.compiled.iter().find(same) {
+        let sketch = sketch(selected);
+        let alike = self.compiled.get(&sketch).map_or(&[][..], Vec::as_slice);
+        let lists = if let Some(compiled) = alike.iter().find(same) {
             compiled.lists
         } else {
             let mut lists = [ListId::default(); 2];
             for family in Family::ALL {
                 lists[family as usize] = self.list(object, direction, selected, family)?;
             }
-            self.compiled.push(Compiled {
+            self.compiled.entry(sketch).or_default().push(Compiled {
                 direction,
                 selected,
                 lists,
@@ -316,6 +323,18 @@ impl<'a, 'c> Compiler<'a, 'c> {
         }
         Ok(id)
     }
+}
+
+/// A number by which most lists that are not equal are told apart, quickly: each
+/// endpoint may have one of its own.
+fn sketch(selected: &SelectedList) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    selected.default_deny.hash(&mut hasher);
+    for policy in selected.policies() {
+        policy.object.name.hash(&mut hasher);
+        policy.rules.len().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Whether an entry with this action is reported.

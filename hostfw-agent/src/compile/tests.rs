@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use hostfw_common::{index::CLASS_BASE, limits, policy::TableId, prefix::TABLE_BITS};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     fixture::{
@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod large;
+mod limits_hold;
 
 fn to_port(action: RuleAction, port: u16) -> SelectedRule {
     let mut to_port = rule(action);
@@ -327,32 +328,6 @@ fn rules_of_the_other_family_do_not_count() {
     let policies = vec![policy("p", rules)];
     let image = compile(&selection(vec![governed(2, "e", policies, vec![])])).unwrap();
     assert_eq!(image.rules.len(), 2 * 16_384);
-}
-
-#[test]
-fn too_many_interfaces_are_refused() {
-    let count = limits::MAX_ENDPOINTS + 1;
-    let all = (0..count).map(|i| governed(i, "all", vec![], vec![]));
-    let error = compile(&selection(all.collect())).unwrap_err();
-    assert_eq!(
-        (error.limit, error.found),
-        (Limit::Endpoints, count as usize)
-    );
-}
-
-#[test]
-fn too_many_rules_over_all_endpoints_are_refused() {
-    // No two endpoints share a list, and each takes the most that one can.
-    let per_endpoint = 2 * limits::MAX_RULES;
-    let count = limits::MAX_RULE_ENTRIES / per_endpoint + 1;
-    let all = (0..count).map(|i| {
-        let name = format!("p{i}");
-        let rules = vec![rule(RuleAction::Deny); limits::MAX_RULES as usize];
-        governed(i, &format!("e{i}"), vec![policy(&name, rules)], vec![])
-    });
-    let error = compile(&selection(all.collect())).unwrap_err();
-    assert_eq!(error.limit, Limit::RuleEntries);
-    assert_eq!(error.object.name, format!("e{}", count - 1));
 }
 
 /// As many rules as a list can have, each with a source, a destination and

@@ -18,6 +18,7 @@ mod plan;
 mod run;
 mod save;
 mod staged;
+mod steps;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ use self::{
     flows::FlowClients,
     save::Saver,
     staged::StagedCounts,
+    steps::Steps,
 };
 use crate::{
     accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
@@ -210,6 +212,7 @@ impl<D: Dataplane> Reconciler<D> {
     /// Brings the kernel to what the store says, for these interfaces, and
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
+        let mut steps = Steps::begin();
         let candidate = match &self.snapshot {
             Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
             // Not read yet, and nothing known from before: to go on would mean
@@ -217,6 +220,7 @@ impl<D: Dataplane> Reconciler<D> {
             None if self.enforced == Accepted::default() => return false,
             None => self.enforced.clone(),
         };
+        steps.done("accept");
         self.tell_problems(&candidate);
         self.names.set_interfaces(
             interfaces
@@ -227,7 +231,7 @@ impl<D: Dataplane> Reconciler<D> {
 
         self.interfaces = interfaces.to_vec();
         let model = candidate.model();
-        let (derived, changed) = self.derive(&candidate, &model, interfaces);
+        let (derived, changed) = self.derive(&candidate, &model, interfaces, &mut steps);
         let Derived {
             all,
             selection,
@@ -236,6 +240,7 @@ impl<D: Dataplane> Reconciler<D> {
         } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
         let outcome = self.enforce(selection, &derived.image);
+        steps.done("enforce");
         // Behind what cannot wait.
         if changed {
             self.tell_warnings(candidate.warnings(&model));
@@ -281,6 +286,7 @@ impl<D: Dataplane> Reconciler<D> {
         };
         self.endpoints = endpoint_statuses(&model, all, &facts);
         self.derived = Some(derived);
+        steps.done("status");
         outcome.complete() && self.read_error.is_none()
     }
 
@@ -291,6 +297,7 @@ impl<D: Dataplane> Reconciler<D> {
         candidate: &Accepted,
         model: &Model,
         interfaces: &[Interface],
+        steps: &mut Steps,
     ) -> (Derived, bool) {
         let same =
             |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
@@ -301,7 +308,9 @@ impl<D: Dataplane> Reconciler<D> {
         let all = select_with(model, &self.settings.node, interfaces, selected);
         let mut selection = all.clone();
         let left_alone = leave_alone(&mut selection, &self.settings.only);
+        steps.done("select");
         let image = compile_with(&selection, compiled);
+        steps.done("compile");
         let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),

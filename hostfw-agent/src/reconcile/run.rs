@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Dataplane, Reconciler};
+use super::{Dataplane, Reconciler, steps::Steps};
 use crate::{
     model::Interface,
     observe::socket::Question,
@@ -99,9 +99,11 @@ fn pass<D: Dataplane>(
     interfaces: &mut watch::Receiver<Vec<Interface>>,
     failures: &mut u32,
 ) -> Instant {
+    let mut steps = Steps::begin();
     let read = store.read(trust, reconciler.snapshot.as_ref());
     reconciler.take_read(read);
     reconciler.being_written = store.being_written();
+    steps.done("read");
 
     let interfaces = interfaces.borrow_and_update().clone();
     let wait = if reconciler.reconcile(&interfaces) {

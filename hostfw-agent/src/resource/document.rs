@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
     decode::{self, FieldError, quote},
+    plain::Items,
     syntax::{Piece, Tree, split},
 };
 use crate::model::{Kind, ObjectRef};
@@ -40,28 +41,50 @@ impl Piece<'_> {
     /// number.
     #[must_use]
     pub fn documents(&self, first: usize) -> Vec<Document> {
-        self.trees()
+        let trees = self.trees().into_iter().zip(first..);
+        trees.map(|(tree, index)| document(tree, index)).collect()
+    }
+
+    /// As [`documents`](Self::documents); and where the networks of the only
+    /// document stand in the piece, if it is a single set and that is known.
+    pub(crate) fn documents_and_nets(&self) -> (Vec<Document>, Option<Items>) {
+        let mut trees = self.trees();
+        let nets = match &mut trees[..] {
+            [only] => only.nets.take(),
+            _ => None,
+        };
+        let documents: Vec<_> = trees
             .into_iter()
-            .zip(first..)
-            .map(|(Tree { line, value }, index)| Document {
-                index,
-                line,
-                result: match value {
-                    Ok(value) => {
-                        objects(&value).map_err(|failure| failure.in_document(index, line))
-                    }
-                    Err(syntax) => Err(ResourceError {
-                        document: index,
-                        object: None,
-                        problem: Problem::Syntax {
-                            line: syntax.line,
-                            column: syntax.column,
-                            message: syntax.message,
-                        },
-                    }),
+            .zip(1..)
+            .map(|(tree, index)| document(tree, index))
+            .collect();
+        let is_set = matches!(
+            documents.first().map(|document| document.result.as_deref()),
+            Some(Ok(
+                [Resource::GlobalNetworkSet(_) | Resource::NetworkSet(_)]
+            ))
+        );
+        (documents, nets.filter(|_| is_set))
+    }
+}
+
+fn document(tree: Tree, index: usize) -> Document {
+    let Tree { line, value, .. } = tree;
+    Document {
+        index,
+        line,
+        result: match value {
+            Ok(value) => objects(&value).map_err(|failure| failure.in_document(index, line)),
+            Err(syntax) => Err(ResourceError {
+                document: index,
+                object: None,
+                problem: Problem::Syntax {
+                    line: syntax.line,
+                    column: syntax.column,
+                    message: syntax.message,
                 },
-            })
-            .collect()
+            }),
+        },
     }
 }
 

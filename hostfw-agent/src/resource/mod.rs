@@ -16,6 +16,7 @@ mod host_endpoint_template;
 mod metadata;
 mod network_set;
 mod node;
+mod plain;
 mod policy;
 mod profile;
 mod rule;
@@ -26,6 +27,8 @@ mod tree;
 
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -42,6 +45,7 @@ pub use host_endpoint_template::HostEndpointTemplateSpec;
 pub use metadata::Metadata;
 pub use network_set::NetworkSetSpec;
 pub use node::NodeSpec;
+pub(crate) use plain::{Items, item};
 pub use policy::{GlobalNetworkPolicySpec, PolicyType, StagedGlobalNetworkPolicySpec};
 pub use profile::ProfileSpec;
 pub use rule::{
@@ -154,6 +158,30 @@ impl Resource {
             .as_deref()
             .filter(|namespace| !namespace.is_empty());
         ObjectRef::new(self.kind(), namespace, &metadata.name)
+    }
+
+    /// The set with these networks in place of those of some positions; `None`
+    /// if it is no set, or has no such positions.
+    pub(crate) fn with_nets(&self, replaced: Range<usize>, by: Vec<String>) -> Option<Self> {
+        let with = |set: &Object<NetworkSetSpec>| {
+            let before = set.spec.nets.get(..replaced.start)?;
+            let behind = set.spec.nets.get(replaced.end..)?;
+            let mut nets = Vec::with_capacity(before.len() + by.len() + behind.len());
+            nets.extend_from_slice(before);
+            nets.extend(by);
+            nets.extend_from_slice(behind);
+            Some(Object {
+                metadata: set.metadata.clone(),
+                spec: NetworkSetSpec { nets },
+            })
+        };
+        if let Self::GlobalNetworkSet(set) = self {
+            with(set).map(Self::GlobalNetworkSet)
+        } else if let Self::NetworkSet(set) = self {
+            with(set).map(Self::NetworkSet)
+        } else {
+            None
+        }
     }
 
     /// The object as it is written, with `apiVersion` and `kind`. Fields that

@@ -8,13 +8,19 @@
 
 use serde_json::Value;
 
-use super::{decode::quote, tree::Strict};
+use super::{
+    decode::quote,
+    plain::{self, Items, Plain},
+    tree::Strict,
+};
 
 /// A document as a tree.
 pub(super) struct Tree {
     /// The line where it begins; the first is 1.
     pub(super) line: usize,
     pub(super) value: Result<Value, SyntaxError>,
+    /// Where the items of its `spec.nets` stand in the piece, if that is known.
+    pub(super) nets: Option<Items>,
 }
 
 /// Why a text is neither YAML nor JSON.
@@ -25,6 +31,13 @@ pub(super) struct SyntaxError {
     /// In characters; the first is 1.
     pub(super) column: usize,
     pub(super) message: String,
+}
+
+/// Reads a text as one document of any YAML, without the short cut for what is
+/// plain.
+#[cfg(test)]
+pub(super) fn read_any_yaml(text: &str) -> Result<Value, SyntaxError> {
+    Piece { line: 1, text }.read_yaml()
 }
 
 /// Reads all documents that are not empty.
@@ -118,9 +131,14 @@ impl<'a> Piece<'a> {
         if content.trim_start().starts_with('{') && self.read_json(content, trees) {
             return;
         }
+        let (value, nets) = match plain::read(self.text) {
+            Some(Plain { value, nets }) => (Ok(value), nets),
+            None => (self.read_yaml(), None),
+        };
         trees.push(Tree {
             line: begin,
-            value: self.read_yaml(),
+            value,
+            nets,
         });
     }
 
@@ -142,12 +160,14 @@ impl<'a> Piece<'a> {
                 Some(Ok(Strict(value))) => trees.push(Tree {
                     line,
                     value: Ok(value),
+                    nets: None,
                 }),
                 Some(Err(_)) if first && !looks_like_json(content) => return false,
                 Some(Err(error)) => {
                     trees.push(Tree {
                         line,
                         value: Err(self.json_error(&error)),
+                        nets: None,
                     });
                     return true;
                 }
@@ -169,6 +189,7 @@ impl<'a> Piece<'a> {
         }
     }
 
+    /// Reads any YAML.
     fn read_yaml(&self) -> Result<Value, SyntaxError> {
         let options = serde_saphyr::options! {
             // Octal as Kubernetes reads it, and `yes` and `on` as booleans

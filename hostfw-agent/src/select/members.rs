@@ -53,7 +53,8 @@ struct Union {
 
 impl Union {
     fn become_of(&mut self, parts: Vec<Arc<[IpNet]>>) -> Arc<[IpNet]> {
-        let (removed, added) = exchanged(&self.parts, &parts);
+        let (mut removed, mut added) = exchanged(&self.parts, &parts);
+        let (removed, added) = differing(&mut removed, &mut added);
         // About where sorting everything is less work.
         if (removed.len() + added.len()) * 8 > self.all.len() {
             let mut all = parts.concat();
@@ -63,7 +64,7 @@ impl Union {
                 self.all = all.into();
             }
         } else {
-            self.exchange(&removed, &added, &parts);
+            self.exchange(removed, added, &parts);
         }
         self.parts = parts;
         Arc::clone(&self.all)
@@ -120,7 +121,7 @@ impl Union {
 }
 
 /// What the parts hold that are only among the old ones, or only among the new
-/// ones; sorted. A part is the same if it is the same allocation.
+/// ones. A part is the same if it is the same allocation.
 fn exchanged(old: &[Arc<[IpNet]>], new: &[Arc<[IpNet]>]) -> (Vec<IpNet>, Vec<IpNet>) {
     let mut count: HashMap<*const IpNet, isize> = HashMap::new();
     for part in old {
@@ -139,10 +140,27 @@ fn exchanged(old: &[Arc<[IpNet]>], new: &[Arc<[IpNet]>]) -> (Vec<IpNet>, Vec<IpN
                 nets.extend_from_slice(part);
             }
         }
-        nets.sort_unstable();
         nets
     };
     (only(old, 1), only(new, -1))
+}
+
+/// Both without what they begin and end with alike, sorted: of a large part of
+/// which a little has changed, that little.
+fn differing<'a>(one: &'a mut [IpNet], other: &'a mut [IpNet]) -> (&'a [IpNet], &'a [IpNet]) {
+    fn same<'b>(pairs: impl Iterator<Item = (&'b IpNet, &'b IpNet)>) -> usize {
+        pairs.take_while(|(one, other)| one == other).count()
+    }
+    let head = same(one.iter().zip(&*other));
+    let (one, other) = (&mut one[head..], &mut other[head..]);
+    let tail = same(one.iter().rev().zip(other.iter().rev()));
+    let within = |nets: &'a mut [IpNet]| {
+        let len = nets.len() - tail;
+        let nets = &mut nets[..len];
+        nets.sort_unstable();
+        &*nets
+    };
+    (within(one), within(other))
 }
 
 #[cfg(test)]

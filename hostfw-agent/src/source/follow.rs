@@ -26,8 +26,11 @@ use super::{atomic::is_temporary, store::LOCK};
 /// enough for one who copies a few files.
 const ALONE: Duration = Duration::from_millis(5);
 /// The same, for a change that comes so shortly after another that there may be
-/// more of them.
+/// more of them: the part of the time that who was told of the other one took,
+/// but no longer than this. So waiting costs little of what it may spare.
 const QUIET: Duration = Duration::from_millis(30);
+/// Which part.
+const PART: u32 = 4;
 /// What comes this long after a change was told is a change that comes alone.
 const APART: Duration = Duration::from_millis(200);
 /// However long a burst goes on, it is told after this long.
@@ -80,6 +83,8 @@ pub struct Follower {
     burst: Option<Burst>,
     /// When a change was told last.
     told: Option<Instant>,
+    /// How long who was told took until it waited again, if it does.
+    took: Option<Duration>,
 }
 
 /// The folder that is watched, told from another one at the same path.
@@ -140,6 +145,7 @@ impl Follower {
             tracker: Tracker::default(),
             burst: None,
             told: None,
+            took: None,
         };
         follower.check(Instant::now());
         follower.burst = None;
@@ -149,6 +155,9 @@ impl Follower {
     /// Waits until the folder has changed, is quiet again, and nobody holds the
     /// store's lock; or it has been changing for half a second. Nothing is lost if the future is dropped.
     pub async fn changed(&mut self) {
+        if self.took.is_none() {
+            self.took = self.told.map(|told| told.elapsed());
+        }
         loop {
             let now = Instant::now();
             if self.tracker.settle(now) {
@@ -204,6 +213,7 @@ impl Follower {
         let changed = self.burst.take().is_some();
         if changed {
             self.told = Some(Instant::now());
+            self.took = None;
         }
         changed
     }
@@ -315,7 +325,11 @@ impl Follower {
 
     fn note(&mut self, now: Instant) {
         let alone = self.told.is_none_or(|told| told + APART < now);
-        let quiet = if alone { ALONE } else { QUIET };
+        let quiet = match self.took {
+            Some(took) if !alone => (took / PART).clamp(ALONE, QUIET),
+            None if !alone => QUIET,
+            Some(_) | None => ALONE,
+        };
         let burst = self.burst.get_or_insert(Burst {
             first: now,
             last: now,

@@ -107,7 +107,9 @@ fn failsafe(field: &str, entry: &ProtoPort, findings: &mut Findings) -> Option<F
     };
     let port = protocol::port(&format!("{field}.port"), entry.port, findings);
     let net = match &entry.net {
-        Some(text) if !text.is_empty() => Some(net::net(&format!("{field}.net"), text, findings)?),
+        Some(text) if !text.is_empty() => {
+            Some(net::net(|| format!("{field}.net"), text, findings)?)
+        }
         Some(_) | None => None,
     };
     Some(Failsafe {

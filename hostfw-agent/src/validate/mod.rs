@@ -24,6 +24,8 @@ mod tier;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use crate::{
     model::{self, Model},
     resource::{GlobalNetworkPolicySpec, Resource},
@@ -84,6 +86,18 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
         Resource::Tier(object) => Object::Tier(tier::convert(object, findings)),
     };
     errors.into_result(object)
+}
+
+/// What [`validate`] gives for a valid set once the networks of some positions
+/// are replaced by others. `None` if one of those is not valid, or if this is no
+/// set.
+#[must_use]
+pub fn with_nets(valid: &Object, replaced: Range<usize>, by: &[String]) -> Option<Object> {
+    if let Object::NetworkSet(set) = valid {
+        set::with_nets(set, replaced, by).map(Object::NetworkSet)
+    } else {
+        None
+    }
 }
 
 /// Which endpoints a policy applies to; `None` if that is not valid.

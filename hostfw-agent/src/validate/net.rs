@@ -42,18 +42,24 @@ pub(super) fn nets(field: &str, texts: &[String], findings: &mut Findings) -> Ve
     texts
         .iter()
         .enumerate()
-        .filter_map(|(index, text)| net(&format!("{field}[{index}]"), text, findings))
+        .filter_map(|(index, text)| net(|| format!("{field}[{index}]"), text, findings))
         .collect()
 }
 
 /// Checks an address, or a net of any form: host bits are cleared.
-pub(super) fn net_or_address(field: &str, text: &str, findings: &mut Findings) -> Option<IpNet> {
-    if let Ok(address) = text.parse::<IpAddr>() {
+pub(super) fn net_or_address(
+    field: impl Fn() -> String,
+    text: &str,
+    findings: &mut Findings,
+) -> Option<IpNet> {
+    if !text.contains('/')
+        && let Ok(address) = text.parse::<IpAddr>()
+    {
         return Some(IpNet::from(address.to_canonical()));
     }
     let Ok(net) = text.parse::<IpNet>() else {
         findings.invalid(
-            field,
+            field(),
             "an address or a CIDR, as 10.0.0.1, 10.0.0.0/8 or fd00::/8",
             quote(text),
         );
@@ -63,19 +69,23 @@ pub(super) fn net_or_address(field: &str, text: &str, findings: &mut Findings) -
 }
 
 /// Checks a net: prefix length given, host bits zero.
-pub(super) fn net(field: &str, text: &str, findings: &mut Findings) -> Option<IpNet> {
+pub(super) fn net(
+    field: impl Fn() -> String,
+    text: &str,
+    findings: &mut Findings,
+) -> Option<IpNet> {
     let Ok(net) = text.parse::<IpNet>() else {
         let expected = match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => format!("a CIDR with a prefix length, as {text}/32"),
             Ok(IpAddr::V6(_)) => format!("a CIDR with a prefix length, as {text}/128"),
             Err(_) => "a CIDR, as 10.0.0.0/8 or fd00::/8".to_owned(),
         };
-        findings.invalid(field, expected, quote(text));
+        findings.invalid(field(), expected, quote(text));
         return None;
     };
     if net.trunc() != net {
         findings.invalid(
-            field,
+            field(),
             format!("a CIDR without host bits, as {}", net.trunc()),
             quote(text),
         );
@@ -85,12 +95,17 @@ pub(super) fn net(field: &str, text: &str, findings: &mut Findings) -> Option<Ip
 }
 
 /// `::ffff:10.0.0.0/104` is a net that no packet is in.
-fn in_own_notation(field: &str, text: &str, net: IpNet, findings: &mut Findings) -> Option<IpNet> {
+fn in_own_notation(
+    field: impl Fn() -> String,
+    text: &str,
+    net: IpNet,
+    findings: &mut Findings,
+) -> Option<IpNet> {
     if let IpNet::V6(v6) = net
         && v6.prefix_len() >= 96
         && v6.addr().to_ipv4_mapped().is_some()
     {
-        findings.invalid(field, "IPv4 addresses in their own notation", quote(text));
+        findings.invalid(field(), "IPv4 addresses in their own notation", quote(text));
         return None;
     }
     Some(net)

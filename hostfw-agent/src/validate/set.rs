@@ -1,5 +1,9 @@
 //! `GlobalNetworkSet` and `NetworkSet`.
 
+use std::ops::Range;
+
+use ipnet::IpNet;
+
 use super::{Findings, metadata::is_dns_label, net, selector::NAMESPACE_LABEL};
 use crate::{
     model::NetworkSet,
@@ -56,8 +60,29 @@ fn convert(
             .iter()
             .enumerate()
             .filter_map(|(index, text)| {
-                net::net_or_address(&format!("spec.nets[{index}]"), text, findings)
+                net::net_or_address(|| format!("spec.nets[{index}]"), text, findings)
             })
             .collect(),
     }
+}
+
+/// The set with these networks in place of those of some positions; `None` if
+/// one of them is not valid.
+pub(super) fn with_nets(
+    set: &NetworkSet,
+    replaced: Range<usize>,
+    texts: &[String],
+) -> Option<NetworkSet> {
+    let mut findings = Findings::default();
+    let nets: Vec<IpNet> = texts
+        .iter()
+        .filter_map(|text| net::net_or_address(String::new, text, &mut findings))
+        .collect();
+    findings.into_result(()).ok()?;
+    let before = set.nets.get(..replaced.start)?;
+    let behind = set.nets.get(replaced.end..)?;
+    Some(NetworkSet {
+        nets: [before, &nets, behind].concat().into(),
+        ..set.clone()
+    })
 }

@@ -95,10 +95,8 @@ fn bounds(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             found.push(format!("{at}: {name}"));
         }
     };
-    let (most, least): (fn(f64, f64) -> bool, fn(f64, f64) -> bool) = (
-        |actual, limit| actual <= limit,
-        |actual, limit| actual >= limit,
-    );
+    let most = |actual: f64, limit: f64| actual <= limit;
+    let least = |actual: f64, limit: f64| actual >= limit;
     if let Some(number) = value.as_f64() {
         check("minimum", number, least);
         check("maximum", number, most);

@@ -195,3 +195,38 @@ pub(crate) fn endpoints_apart(count: usize) -> Selection {
     });
     of_endpoints(all.collect())
 }
+
+/// As many rules as a policy can have, each with as many networks and ports.
+pub(crate) fn thousand() -> Selection {
+    let rules = (0..1024).map(|number: u32| {
+        let ports = number % 1000 * 50;
+        let mut one = to_ports((ports..ports + 50).map(|port| port as u16 + 1));
+        let nets = 0..256;
+        one.source.nets = nets
+            .map(|net| net_v4(number << 16 | net << 4, 32))
+            .collect();
+        one
+    });
+    of_one_policy(rules.collect())
+}
+
+/// 0.0.0.0/0 beside so many addresses.
+pub(crate) fn beside_all(count: u32) -> Selection {
+    let mut all = rule(RuleAction::Allow);
+    all.source.nets = vec![net_v4(0, 0)];
+    all.destination.nets = vec![net_v4(1, 32)];
+    let mut many = rule(RuleAction::Deny);
+    many.source.members = Some((0..count).map(|n| net_v4(n << 8 | 7, 32)).collect());
+    of_one_policy(vec![all, many])
+}
+
+/// Ten sets, each of the numbers with one of ten bits set.
+pub(crate) fn overlapping() -> Selection {
+    let rules = (0..10).map(|bit| {
+        let mut member = rule(RuleAction::Allow);
+        let members = (0..1024_u32).filter(|n| n >> bit & 1 == 1);
+        member.source.members = Some(members.map(|n| net_v4(n << 3, 32)).collect());
+        member
+    });
+    of_one_policy(rules.collect())
+}

@@ -293,3 +293,16 @@ fn an_array_that_would_be_too_long_is_refused_and_the_next_image_is_whole() {
     let image = compile_with(&many(3), &mut cache).unwrap();
     assert!(allowed(&image, 2 << 8, 1) && !allowed(&image, 3 << 8, 1));
 }
+
+#[test]
+fn prefixes_of_all_lists_are_as_many_as_there_can_be_and_not_one_more() {
+    // One for each source, one for all others, and one for all destinations.
+    let mut cache = Cache::default();
+    cache.prefixes[0] = Limit::Prefixes.value() - 102;
+    compile_with(&many(100), &mut cache).unwrap();
+    let mut cache = Cache::default();
+    cache.prefixes[0] = Limit::Prefixes.value() - 101;
+    let error = compile_with(&many(100), &mut cache).unwrap_err();
+    assert_eq!(error.limit, Limit::Prefixes);
+    assert_eq!(error.found, Limit::Prefixes.value() + 1);
+}

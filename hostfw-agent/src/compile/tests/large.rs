@@ -1,4 +1,5 @@
-//! Policies as large as they can be, or larger: compiled, or refused by name.
+//! Policies as large as they can be, or larger: compiled, or refused by name. How
+//! much memory that takes is in `tests/growth.rs`.
 
 use super::*;
 
@@ -106,8 +107,10 @@ fn prefixes_of_one_list_are_refused_before_they_are_compiled() {
 #[test]
 fn classes_with_too_many_lines_are_refused() {
     // Each address is in half of the sets, which are spread over all lines of
-    // a row: so each class has all of them.
-    let addresses = 40_000_u32;
+    // a row: so each class has all of them. With room for a hundredth of the lines
+    // that there can be, a hundredth of the addresses will do.
+    let room = limits::MAX_ROW_LINES as usize / 100;
+    let addresses = 400_u32;
     let mut random = Numbers::new(1);
     let mut members = vec![Vec::new(); 32];
     for address in 0..addresses {
@@ -126,5 +129,33 @@ fn classes_with_too_many_lines_are_refused() {
             member
         })
         .collect();
-    assert_eq!(limit_of(&of_one_policy(rules)), Limit::RowLines);
+    let selected = of_one_policy(rules);
+    let mut cache = Cache::with_limits(room, room);
+    let error = compile_with(&selected, &mut cache).unwrap_err();
+    assert_eq!(error.limit, Limit::RowLines);
+    // There is room for them where there can be all.
+    compile(&selected).unwrap();
+}
+
+#[test]
+fn ipv6_sets_that_overlap_and_everything_beside_them() {
+    let net = |number: u32, length| {
+        let bits = 0x2001_0db8_u128 << 96 | u128::from(number) << 64;
+        IpNet::V6(Ipv6Net::new(bits.into(), length).unwrap().trunc())
+    };
+    let mut everything = from(RuleAction::Allow, "::/0");
+    everything.destination.nets = vec!["fd00::1/128".parse().unwrap()];
+    let mut rules = vec![everything];
+    // Each length holds the ones behind it.
+    for length in [40, 48, 56, 64, 128] {
+        let mut member = rule(RuleAction::Deny);
+        let nets = (0..4_000).map(|n| net(n << 12, length));
+        member.source.members = Some(nets.collect());
+        rules.push(member);
+    }
+    let image = compile(&of_one_policy(rules)).unwrap();
+    let table = table_of(&image, 2, List::PreDnat, Family::V6).dimensions[0].table;
+    let classes: BTreeSet<u32> = image.prefixes_v6[&table].iter().map(|c| c.class).collect();
+    // In all of the sets that are as long, or in none.
+    assert_eq!(classes.len(), 1 + 5);
 }
