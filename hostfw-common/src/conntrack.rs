@@ -122,6 +122,14 @@ impl FlowKey {
         // SAFETY: as large, of integers without padding; any bytes are valid.
         unsafe { core::mem::transmute::<[u64; 5], Self>([a, b, c, d, rest]) }
     }
+
+    /// The key in words, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 5] {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute::<Self, [u64; 5]>(*self) }
+    }
 }
 
 /// A FIN was seen from the side that opened the flow.

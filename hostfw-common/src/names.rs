@@ -30,6 +30,9 @@ pub const FAILSAFES_V6: &str = "FAILSAFES_V6";
 pub const HALF_OPEN: &str = "HALF_OPEN";
 /// Flows that both sides have been seen to send in.
 pub const CONFIRMED: &str = "CONFIRMED";
+/// What tells packets of no flow, mostly, without a look into the two maps above:
+/// see [`filter`](crate::filter).
+pub const FLOW_FILTER: &str = "FLOW_FILTER";
 /// Datagrams whose first fragment was allowed.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// Packets and bytes by checkpoint and reason, per CPU.
@@ -73,8 +76,15 @@ pub const PER_GENERATION: [&str; 10] = [
 ];
 
 /// The maps that outlive every generation.
-pub const LASTING: [&str; 7] = [
-    ACTIVE, HALF_OPEN, CONFIRMED, FRAGMENTS, COUNTERS, STAGED, EVENTS,
+pub const LASTING: [&str; 8] = [
+    ACTIVE,
+    HALF_OPEN,
+    CONFIRMED,
+    FLOW_FILTER,
+    FRAGMENTS,
+    COUNTERS,
+    STAGED,
+    EVENTS,
 ];
 
 /// XDP program that judges what comes in.

@@ -17,6 +17,7 @@ use hostfw_common::{
 };
 
 use crate::{
+    filter,
     maps::{CONFIRMED, FRAGMENTS, HALF_OPEN},
     packet::Source,
     parse::{self, Headers, Parsed, protocol},
@@ -337,6 +338,10 @@ fn look_up(
     let Some(key) = key(headers, direction) else {
         return Tracked::New;
     };
+    // At netfilter, what is judged has passed the wire.
+    if update && !filter::may_know(key.words()) {
+        return Tracked::New;
+    }
     if let Some(flow) = CONFIRMED.get_ptr_mut(&key) {
         let now = now();
         // SAFETY: the pointer stays valid for the run of the program; that
@@ -402,6 +407,7 @@ fn look_up(
     };
     if proven {
         let confirmed = Flow::new(now, opener, state & !FLOW_ANSWERED);
+        filter::mark(&key);
         let _ = CONFIRMED.insert(&key, confirmed, u64::from(BPF_ANY));
         let _ = HALF_OPEN.remove(&key);
     } else {
@@ -496,18 +502,22 @@ extern "C" fn hostfw_record(
         return 0;
     }
     let denied = opening == Opening::Denied as u32;
+    let may_be_known = filter::may_know_key(&key);
     // SAFETY: read only, while the program runs.
-    if denied && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow)) {
+    if may_be_known
+        && denied
+        && unsafe { CONFIRMED.get(&key) }.is_some_and(|flow| !replaces(headers, flow))
+    {
         // Untracked policy asks nobody whether there is a flow.
         return 0;
     }
-    if is_syn(headers) {
+    if may_be_known && is_syn(headers) {
         // Of a flow that ends, see `track_flow`: the new one is none of it.
         let _ = CONFIRMED.remove(&key);
     }
     let opened_by = direction as u8;
     let state = next_state(0, headers, direction, true) | if denied { FLOW_DENIED } else { 0 };
-    if let Some(flow) = HALF_OPEN.get_ptr_mut(&key) {
+    if may_be_known && let Some(flow) = HALF_OPEN.get_ptr_mut(&key) {
         // SAFETY: the pointer stays valid for the run of the program.
         let flow = unsafe { &mut *flow };
         if flow.opened_by == opened_by {
@@ -532,6 +542,7 @@ extern "C" fn hostfw_record(
         }
     }
     let flow = Flow::new(now, direction, state);
+    filter::mark(&key);
     let _ = HALF_OPEN.insert(&key, flow, u64::from(BPF_ANY));
     1
 }
@@ -570,6 +581,9 @@ extern "C" fn hostfw_denied(headers: *const Headers, direction: Direction, now: 
     let Some(key) = key(headers, direction) else {
         return Denied::No as u32;
     };
+    if !filter::may_know_key(&key) {
+        return Denied::No as u32;
+    }
     // SAFETY: read only, while the program runs.
     let Some(flow) = (unsafe { HALF_OPEN.get(&key) }) else {
         return Denied::No as u32;

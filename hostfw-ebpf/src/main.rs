@@ -12,6 +12,7 @@
 
 mod classify;
 mod conntrack;
+mod filter;
 mod index;
 mod judge;
 mod maps;

@@ -76,6 +76,11 @@ pub(crate) static HALF_OPEN: LruHashMap<FlowKey, Flow, { HALF_OPEN_FLOWS as usiz
 pub(crate) static CONFIRMED: LruHashMap<FlowKey, Flow, { CONFIRMED_FLOWS as usize }> =
     LruHashMap::new();
 
+/// As many entries as the agent makes it with. It begins on a page: see
+/// [`LineArray`].
+#[btf_map]
+pub(crate) static FLOW_FILTER: Array<Line, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
 /// The value is the time at which the first fragment was allowed.
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { FRAGMENTED_DATAGRAMS as usize }> =

@@ -10,6 +10,7 @@ mod kernel {
     mod adoption;
     mod attachments;
     mod bench;
+    mod filter;
     mod flood;
     mod generations;
     mod netfilter;

@@ -105,6 +105,7 @@ impl Dataplane {
 
     /// Whether any of the flow's keys was new.
     fn record(&mut self, known: &Known, now: u64) -> Result<bool, MapsError> {
+        let filter = self.filter.lock();
         let mut new = false;
         for (key, opened_by) in &known.keys {
             let flow = Flow {
@@ -113,6 +114,7 @@ impl Dataplane {
                 state: known.state,
                 ..Flow::default()
             };
+            filter.mark(key);
             new |= if known.confirmed {
                 let new = insert(CONFIRMED, &mut self.confirmed, key, &flow)?;
                 // What was seen of its opening would outlive it.

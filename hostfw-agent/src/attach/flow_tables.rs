@@ -4,6 +4,7 @@ use std::{fs, str::FromStr};
 
 use hostfw_common::{
     conntrack::{Idle, Timeouts},
+    filter,
     limits::{CONFIRMED_FLOWS, HALF_OPEN_FLOWS, MAX_CONFIRMED_FLOWS, MIN_CONFIRMED_FLOWS},
 };
 
@@ -39,6 +40,11 @@ impl FlowTables {
             half_open: confirmed / 4,
             confirmed,
         }
+    }
+
+    /// Entries of the map that tells which flows are in neither table.
+    pub(super) const fn filter_entries(self) -> u32 {
+        filter::entries(filter::lines(self.half_open as u64 + self.confirmed as u64))
     }
 
     /// What this machine can spare.

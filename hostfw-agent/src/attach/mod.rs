@@ -6,6 +6,7 @@
 //! by link update: no packet goes unjudged.
 
 mod error;
+mod flow_filter;
 mod flow_tables;
 mod hook;
 mod interface;
@@ -36,6 +37,7 @@ use hostfw_common::{
 };
 
 pub use error::DataplaneError;
+pub use flow_filter::FilterKeeper;
 pub use flow_tables::{FlowTables, FlowTimeout, FlowTimeoutError};
 pub use hook::{Attachment, Hook, HookKind, IngressChoice, TcChoice, UnknownChoice};
 pub use netfilter::{BtfError, NetfilterChoice, NetfilterError};
@@ -97,6 +99,7 @@ pub struct Dataplane {
     generations: Generations,
     pub(crate) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(crate) confirmed: HashMap<MapData, FlowKey, Flow>,
+    pub(crate) filter: FilterKeeper,
     counters: PerCpuArray<MapData, Counter>,
     staged: PerCpuHashMap<MapData, StagedKey, u64>,
     /// Why an interface's hook is not the first choice.
@@ -146,6 +149,7 @@ impl Dataplane {
         } = object::load(options, object::Purpose::Enforce(&pins))?;
         let mut dataplane = Self {
             options: options.clone(),
+            filter: FilterKeeper::open(&pins)?,
             pins,
             ebpf,
             generations,

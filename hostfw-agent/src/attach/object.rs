@@ -11,8 +11,9 @@ use hostfw_common::{
     conntrack::{Flow, FlowKey},
     counter::{Counter, StagedKey},
     names::{
-        ACTIVE, CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, LAYOUT, PER_GENERATION,
-        PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, STAGED, TIMEOUTS, TRIAL_MODE,
+        ACTIVE, CONFIRMED, COUNTERS, EVENTS, FLOW_FILTER, HALF_OPEN, LASTING, LAYOUT,
+        PER_GENERATION, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, STAGED,
+        TIMEOUTS, TRIAL_MODE,
     },
 };
 
@@ -76,6 +77,7 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
     let mut ebpf = loader
         .map_max_entries(HALF_OPEN, options.tables.half_open)
         .map_max_entries(CONFIRMED, options.tables.confirmed)
+        .map_max_entries(FLOW_FILTER, options.tables.filter_entries())
         .override_global(aya_log::LEVEL, &options.log_level, false)
         .override_global(LAYOUT, &layout, true)
         .override_global(TRIAL_MODE, &trial, true)

@@ -24,7 +24,10 @@ use hostfw_agent::{
         socket::ControlSocket,
     },
     reconcile::{self, Reconciler, Settings},
-    source::FolderSource,
+    source::{
+        FolderSource,
+        kubernetes::{self, KubernetesSource, Times},
+    },
 };
 use hostfw_common::conntrack::Timeouts;
 use tokio::{
@@ -41,7 +44,16 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Folder of resources, in YAML or JSON
+    /// Where resources come from
+    #[arg(long, env = "HOSTFW_SOURCE", value_enum, default_value_t = SourceChoice::Folder)]
+    source: SourceChoice,
+
+    /// How to reach the cluster, with --source kubernetes [default: KUBECONFIG,
+    /// else the service account of the pod]
+    #[arg(long, env = "HOSTFW_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Folder of resources, in YAML or JSON, with --source folder
     #[arg(
         long,
         env = "HOSTFW_STORE",
@@ -176,6 +188,14 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SourceChoice {
+    /// The files of --store
+    Folder,
+    /// The objects of a cluster
+    Kubernetes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     Text,
     Json,
@@ -283,6 +303,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
+    reconcile::keep_filter(dataplane.filter_keeper());
     if let Some(ring) = dataplane.take_events()? {
         events::spawn(ring, names.clone());
     }
@@ -296,7 +317,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     info!(
         node,
         version = env!("CARGO_PKG_VERSION"),
-        store = %arguments.store.display(),
+        source = ?arguments.source,
         pin_root = %arguments.pin_root.display(),
         generation = dataplane.generation(),
         "started"
@@ -306,7 +327,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let reconciler = Reconciler::new(
         Settings {
-            node,
+            node: node.clone(),
             state_file: arguments.state_dir.join("accepted.json"),
             only: BTreeSet::from_iter(arguments.interface),
             observe_only: arguments.observe_only,
@@ -314,15 +335,27 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         dataplane,
         names,
     );
-    reconciler.make_store(&arguments.store)?;
-    let store = FolderSource::new(&arguments.store)?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    reconcile::run(reconciler, store, interfaces, answers, stop).await;
+    match arguments.source {
+        SourceChoice::Folder => {
+            reconciler.make_store(&arguments.store)?;
+            let store = FolderSource::new(&arguments.store)?;
+            info!(store = %arguments.store.display(), "follows the store");
+            reconcile::run(reconciler, store, interfaces, answers, stop).await;
+        }
+        SourceChoice::Kubernetes => {
+            let client = kubernetes::connect(arguments.kubeconfig.as_deref()).await?;
+            let cluster =
+                KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
+            info!("follows the cluster");
+            reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
+        }
+    }
     info!("stopped; what is enforced stays");
     Ok(())
 }
@@ -401,6 +434,7 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() {
         let arguments = Arguments::try_parse_from(["hostfw-agent"]).expect("no flag is required");
+        assert_eq!(arguments.source, SourceChoice::Folder);
         assert_eq!(arguments.store, Path::new("/var/lib/hostfw/resources"));
         assert_eq!(arguments.state_dir, Path::new("/var/lib/hostfw/state"));
         assert_eq!(arguments.pin_root, Path::new("/sys/fs/bpf/hostfw"));

@@ -19,7 +19,7 @@ use std::{
 use aya::Pod;
 use aya_obj::generated::{
     BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info,
-    bpf_prog_info,
+    bpf_map_type, bpf_prog_info,
 };
 
 pub(crate) use netfilter::{
@@ -42,6 +42,12 @@ impl BpfError {
     /// Whether the kernel answered with this error number.
     pub(crate) fn is(&self, number: i32) -> bool {
         self.error.raw_os_error() == Some(number)
+    }
+
+    /// Whether the kernel does not know the command, or not for such a map.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        // EINVAL: a kernel that is older than the command.
+        self.is(ENOTSUPP) || self.is(libc::EOPNOTSUPP) || self.is(libc::EINVAL)
     }
 }
 
@@ -138,12 +144,7 @@ pub(crate) fn fill<K: Pod, V: Pod>(
                 done += unsafe { attr.batch.count } as usize;
             }
             // EINVAL: kernels before 5.6 do not know the command.
-            Err(error)
-                if done == 0
-                    && (error.is(ENOTSUPP)
-                        || error.is(libc::EOPNOTSUPP)
-                        || error.is(libc::EINVAL)) =>
-            {
+            Err(error) if done == 0 && error.is_unsupported() => {
                 return keys
                     .iter()
                     .zip(values)
@@ -177,6 +178,82 @@ pub(crate) fn update<K: Pod, V: Pod>(
         )
     }
     .map(drop)
+}
+
+/// What [`read_batch`] has read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    /// How many elements.
+    pub(crate) read: usize,
+    /// There are no more.
+    pub(crate) last: bool,
+}
+
+/// Reads elements of a hash map (Linux 5.6), whole buckets at a time, beginning
+/// at a position that an earlier call has left, or `None`. Buckets are read under
+/// their locks: what was there all the time is read.
+///
+/// # Errors
+///
+/// `ENOSPC` if there is no room for a bucket; nothing is lost then.
+pub(crate) fn read_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    position: &mut Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> Result<Batch, BpfError> {
+    assert_eq!(keys.len(), values.len(), "every key has a value");
+    let mut next = 0_u32;
+    let mut attr = empty();
+    if let Some(position) = position {
+        attr.batch.in_batch = std::ptr::from_ref(position) as u64;
+    }
+    attr.batch.out_batch = std::ptr::from_mut(&mut next) as u64;
+    attr.batch.keys = keys.as_mut_ptr() as u64;
+    attr.batch.values = values.as_mut_ptr() as u64;
+    attr.batch.count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+    attr.batch.map_fd = number(&map);
+    // SAFETY: keys and values are valid for writes of `count` elements of the sizes
+    // that the map was created with, as in `fill`; a position in a hash map is 32
+    // bits.
+    let done = unsafe {
+        bpf(
+            bpf_cmd::BPF_MAP_LOOKUP_BATCH,
+            &mut attr,
+            "BPF_MAP_LOOKUP_BATCH",
+        )
+    };
+    let last = match done {
+        Ok(_) => false,
+        Err(error) if error.is(libc::ENOENT) => true,
+        Err(error) => return Err(error),
+    };
+    *position = Some(next);
+    Ok(Batch {
+        // SAFETY: the kernel has written how many elements it read.
+        read: unsafe { attr.batch.count } as usize,
+        last,
+    })
+}
+
+/// Makes an array with one entry; of maps that are like `inner`, if that is given.
+pub(crate) fn create_array(
+    value_size: u32,
+    inner: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, BpfError> {
+    let mut attr = empty();
+    attr.__bindgen_anon_1.map_type = match inner {
+        None => bpf_map_type::BPF_MAP_TYPE_ARRAY,
+        Some(_) => bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS,
+    } as u32;
+    attr.__bindgen_anon_1.key_size = size_of::<u32>() as u32;
+    attr.__bindgen_anon_1.value_size = value_size;
+    attr.__bindgen_anon_1.max_entries = 1;
+    if let Some(inner) = inner {
+        attr.__bindgen_anon_1.inner_map_fd = number(&inner);
+    }
+    // SAFETY: no pointers; returns a new descriptor.
+    unsafe { bpf_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr, "BPF_MAP_CREATE") }
 }
 
 /// Removes an element that is there.

@@ -11,6 +11,7 @@
 //! after the last program has let go of it (`bpf_map_free_deferred`).
 
 pub(crate) mod bpf;
+mod filter;
 mod generation;
 mod lock;
 pub(crate) mod pins;
@@ -19,6 +20,7 @@ mod slot;
 mod tables;
 
 pub use bpf::BpfError;
+pub(crate) use filter::FlowFilter;
 pub(crate) use generation::{Generations, Refill};
 pub(crate) use lock::Lock;
 pub use lock::LockError;

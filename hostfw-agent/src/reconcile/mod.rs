@@ -12,6 +12,7 @@ mod dataplane;
 mod enforce;
 #[cfg(test)]
 mod fake;
+mod filter;
 mod flows;
 mod kernel;
 mod plan;
@@ -53,13 +54,14 @@ use crate::{
     },
     select::{self, Selection, select_with},
     source::{
-        Snapshot,
+        Snapshot, SourceFile, Text,
         follow::{FollowError, create_folder},
         is_resource_file,
     },
 };
 
 pub use dataplane::{Dataplane, Hooks, ReadFlows};
+pub use filter::keep_filter;
 pub use run::run;
 
 /// What the agent is told once.
@@ -188,6 +190,20 @@ impl<D: Dataplane> Reconciler<D> {
             info!(folder = %folder.display(), "made the store's folder");
         }
         Ok(())
+    }
+
+    /// What was in force when the last agent of this state folder ended, by the
+    /// files that meant it.
+    #[must_use]
+    pub fn held(&self) -> Vec<SourceFile> {
+        let held = self.enforced.objects.iter().flat_map(|object| {
+            let text = Text::from(object.resource.to_value().to_string());
+            object.files.iter().map(move |file| SourceFile {
+                path: file.clone(),
+                content: Ok(text.clone()),
+            })
+        });
+        held.collect()
     }
 
     /// Takes in what reading the store gave. If it could not be read, what it

@@ -13,7 +13,7 @@ use crate::{
         socket::{Question, Reply, Request},
         status::{ObjectState, StagedStatus},
     },
-    source::{FolderSource, SourceFile},
+    source::FolderSource,
 };
 
 const ENDPOINT: &str = "\

@@ -9,6 +9,7 @@ pub mod contents;
 mod folder;
 pub mod follow;
 mod keep;
+pub mod kubernetes;
 mod live;
 mod reader;
 pub mod stamp;

@@ -154,4 +154,6 @@ fn a_socket_without_conntrack_is_adopted() {
     };
     let flow = flows(&root, names::CONFIRMED).get(&key, 0).unwrap();
     assert_eq!(flow.state, FLOW_ADOPTED);
+    let fill = dataplane.filter_keeper().fill();
+    assert!(fill > 0.0, "the programs would not look for it");
 }

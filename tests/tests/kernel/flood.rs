@@ -228,15 +228,7 @@ impl<'a> Flood<'a> {
     }
 
     fn program(&self, name: &str) -> OwnedFd {
-        let program = self.dataplane.program(name).unwrap();
-        let fd = if let Program::Xdp(program) = program {
-            program.fd()
-        } else if let Program::SchedClassifier(program) = program {
-            program.fd()
-        } else {
-            panic!("{program:?}");
-        };
-        fd.unwrap().as_fd().try_clone_to_owned().unwrap()
+        program(&self.dataplane, name)
     }
 
     /// Packets that a rule denied, and others.
@@ -251,6 +243,19 @@ impl<'a> Flood<'a> {
         }
         counts
     }
+}
+
+/// A program of the wire, for test runs.
+pub(crate) fn program(dataplane: &Dataplane, name: &str) -> OwnedFd {
+    let program = dataplane.program(name).unwrap();
+    let fd = if let Program::Xdp(program) = program {
+        program.fd()
+    } else if let Program::SchedClassifier(program) = program {
+        program.fd()
+    } else {
+        panic!("{program:?}");
+    };
+    fd.unwrap().as_fd().try_clone_to_owned().unwrap()
 }
 
 impl Drop for Flood<'_> {
@@ -355,7 +360,7 @@ fn untracked(directions: &[&str]) -> String {
     )
 }
 
-fn image(yaml: &str) -> Image {
+pub(crate) fn image(yaml: &str) -> Image {
     let objects = parse_documents(yaml).into_iter().flat_map(|document| {
         let resources = document.result.unwrap();
         let objects: Vec<_> = resources.iter().map(|one| validate(one).unwrap()).collect();
@@ -461,7 +466,7 @@ struct TestRun {
 }
 
 /// Runs a program on a packet so many times.
-fn test_run(program: &OwnedFd, packet: &[u8], repeat: u32) -> io::Result<()> {
+pub(crate) fn test_run(program: &OwnedFd, packet: &[u8], repeat: u32) -> io::Result<()> {
     const BPF_PROG_TEST_RUN: libc::c_long = 10;
     let mut attr = TestRun {
         prog_fd: program.as_raw_fd() as u32,

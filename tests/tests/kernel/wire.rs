@@ -151,6 +151,8 @@ fn an_error_whose_quote_lies_in_pages_follows_its_flow() {
         ..Flow::default()
     };
     flows.insert(key, flow, 0).unwrap();
+    // Nobody has noted it.
+    dataplane.filter_keeper().renew().unwrap();
     // Longer than a page: shorter frames are made linear.
     let mut query = Packet::udp((host, 5000).into(), (web, 5353).into()).payload(&[0; 5000]);
     for (before, linear) in [(0, 14 + 40 + 8), (1, 14 + 40), (2, 14)] {

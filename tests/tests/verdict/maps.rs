@@ -18,10 +18,11 @@ use super::{
 const EXCEPT: [(&str, &str); 1] = [(names::EVENTS, "a ring buffer has no entries to dump")];
 
 /// For each other map a path into one of its entries that must be there.
-const EXPECTED: [(&str, &str); 16] = [
+const EXPECTED: [(&str, &str); 17] = [
     (names::ACTIVE, "/value"),
     (names::HALF_OPEN, "/value/last_seen"),
     (names::CONFIRMED, "/key/remote/bytes"),
+    (names::FLOW_FILTER, "/value/words/7"),
     (names::FRAGMENTS, "/key/identification"),
     (names::COUNTERS, "/values/0/value/packets"),
     (names::STAGED, "/key/policy/number"),

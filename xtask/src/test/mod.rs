@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Unit,
     /// YAML to map images; no root.
     Golden,
+    /// A cluster's API server, by script; no root.
+    Kube,
     /// Packet in, verdict out; and the maps' BTF.
     Verdict,
     /// Made-up policies and packets, judged three times.
@@ -43,11 +45,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Layers,
         Self::Lint,
         Self::Unit,
         Self::Golden,
+        Self::Kube,
         Self::Verdict,
         Self::Judges,
         Self::Kernel,
@@ -61,6 +64,7 @@ impl Part {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Golden => "golden",
+            Self::Kube => "kube",
             Self::Verdict => "verdict",
             Self::Judges => "judges",
             Self::Kernel => "kernel",
@@ -73,7 +77,7 @@ impl Part {
         match self {
             Self::Layers => &[],
             Self::Lint => &[Need::Build, Need::Lint],
-            Self::Unit | Self::Golden => &[Need::Build],
+            Self::Unit | Self::Golden | Self::Kube => &[Need::Build],
             Self::Verdict | Self::Judges | Self::Kernel | Self::Netns | Self::Mutants => {
                 &[Need::Build, Need::Kernel]
             }
@@ -148,6 +152,7 @@ fn run_part(
         Part::Mutants => return mutants::run(workspace, filter),
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
+        Part::Kube => Suite::Kube,
         Part::Verdict => Suite::Verdict,
         Part::Judges => Suite::Judges,
         Part::Kernel => Suite::Kernel,

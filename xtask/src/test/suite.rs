@@ -29,6 +29,8 @@ pub(crate) enum Suite {
     Unit,
     /// YAML to map images; no root.
     Golden,
+    /// A cluster's API server, by script; no root.
+    Kube,
     /// Packet in, verdict out, by BPF_PROG_TEST_RUN; and the maps' BTF.
     Verdict,
     /// Made-up policies and packets, judged three times.
@@ -44,6 +46,7 @@ impl Suite {
         match self {
             Self::Unit => "unit",
             Self::Golden => "golden",
+            Self::Kube => "kube",
             Self::Verdict => "verdict",
             Self::Judges => "judges",
             Self::Kernel => "kernel",
@@ -54,7 +57,7 @@ impl Suite {
     /// Whether its binaries run in the sandbox, as root.
     pub(crate) const fn in_sandbox(self) -> bool {
         match self {
-            Self::Unit | Self::Golden => false,
+            Self::Unit | Self::Golden | Self::Kube => false,
             Self::Verdict | Self::Judges | Self::Kernel | Self::Netns => true,
         }
     }
@@ -63,7 +66,7 @@ impl Suite {
     /// mostly wait, for the kernel and for packets that must not come.
     const fn at_a_time(self) -> usize {
         match self {
-            Self::Unit | Self::Golden | Self::Verdict | Self::Judges => 1,
+            Self::Unit | Self::Golden | Self::Kube | Self::Verdict | Self::Judges => 1,
             Self::Kernel | Self::Netns => 3,
         }
     }
@@ -71,7 +74,7 @@ impl Suite {
     /// Whether an integration test of `hostfw-tests` belongs to it.
     fn owns(self, test: &str) -> bool {
         match self {
-            Self::Unit | Self::Golden | Self::Judges => false,
+            Self::Unit | Self::Golden | Self::Kube | Self::Judges => false,
             Self::Verdict => test.starts_with("verdict_") || test == "maps_btf",
             Self::Kernel => test.starts_with("kernel_"),
             Self::Netns => test.starts_with("e2e_"),
@@ -84,7 +87,12 @@ impl Suite {
         let targets: Vec<Vec<&str>> = match self {
             Self::Unit if lean => vec![vec!["--lib"]],
             Self::Unit => vec![vec!["--lib", "--bins"], vec!["--doc"]],
-            Self::Golden | Self::Judges | Self::Verdict | Self::Kernel | Self::Netns => {
+            Self::Golden
+            | Self::Kube
+            | Self::Judges
+            | Self::Verdict
+            | Self::Kernel
+            | Self::Netns => {
                 let tests = self.tests(root)?;
                 if tests.is_empty() {
                     return Ok(Vec::new());
@@ -103,13 +111,16 @@ impl Suite {
     fn tests(self, root: &Path) -> Result<Vec<String>> {
         let folder = match self {
             Self::Unit => return Ok(Vec::new()),
-            Self::Golden => "hostfw-agent/tests",
+            Self::Golden | Self::Kube => "hostfw-agent/tests",
             Self::Judges => "proof/tests",
             Self::Verdict | Self::Kernel | Self::Netns => "tests/tests",
         };
         let mut tests = integration_tests(&root.join(folder))?;
         if folder == "tests/tests" {
             tests.retain(|test| self.owns(test));
+        }
+        if folder == "hostfw-agent/tests" {
+            tests.retain(|test| (test == "kube") == (self == Self::Kube));
         }
         Ok(tests)
     }

@@ -282,7 +282,7 @@ fn the_examples_of_the_reference_are_valid() {
             }
         }
     }
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), crate::model::Kind::ALL.len(), "{kinds:?}");
 }
 
 /// Damages a text in a few places. The numbers come from a generator with a

@@ -1,0 +1,271 @@
+//! Follows the objects of one kind.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use kube::{
+    Api, Client,
+    core::ApiResource,
+    runtime::watcher::{self, Event, watcher},
+};
+use tracing::{debug, info};
+
+use super::{
+    Shared, Times,
+    discovery::{Discovery, Served},
+    object::{Form, RawObject},
+    say,
+    state::Objects,
+};
+use crate::model::Kind;
+
+/// How often a watch may break off without having told anything, before the
+/// objects are listed anew.
+const BREAKS: u32 = 3;
+
+/// How long to wait before the next attempt: longer each time, and never the
+/// same on two nodes.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    times: [Duration; 2],
+    failures: u32,
+}
+
+impl Backoff {
+    pub(super) fn new(times: [Duration; 2]) -> Self {
+        Self { times, failures: 0 }
+    }
+
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    fn next(&mut self) -> Duration {
+        let [first, last] = self.times;
+        let full = (first * 2u32.saturating_pow(self.failures)).min(last);
+        self.failures = self.failures.saturating_add(1).min(16);
+        jitter(full)
+    }
+}
+
+/// Between half of it and all of it.
+fn jitter(full: Duration) -> Duration {
+    // Each RandomState has other keys, taken from the kernel's randomness.
+    let share = RandomState::new().hash_one(()) % 1024;
+    full / 2 + full / 2 * u32::try_from(share).unwrap_or(0) / 1024
+}
+
+/// Why following ended.
+enum End {
+    /// The API server does not know the kind.
+    NotFound,
+    /// Something else.
+    Failed(String),
+}
+
+/// Follows the node of this name for as long as something refers to nodes.
+pub(super) async fn follow_node(name: String, client: Client, shared: Arc<Shared>, times: Times) {
+    let mut wanted = shared.nodes_wanted.subscribe();
+    let served = Served {
+        resource: ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            plural: "nodes".to_owned(),
+        },
+        form: Form::Written,
+    };
+    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let follow = async || {
+        let mut backoff = Backoff::new(times.retry);
+        loop {
+            let (kind, only) = (Kind::Node, only.clone());
+            let reason = match follow_served::<true>(
+                kind,
+                only,
+                &client,
+                &served,
+                &shared,
+                times,
+                &mut backoff,
+            )
+            .await
+            {
+                End::NotFound => "the API server does not know nodes".to_owned(),
+                End::Failed(reason) => reason,
+            };
+            info!(%kind, reason, "cannot be followed; tried again");
+            shared.change(|state| state.failed(kind, reason));
+            tokio::time::sleep(backoff.next()).await;
+        }
+    };
+    // The sender is never dropped before this task.
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        tokio::select! {
+            () = follow() => {}
+            _ = wanted.wait_for(|wanted| !*wanted) => {}
+        }
+    }
+}
+
+/// Follows the kind for ever.
+pub(super) async fn follow(
+    kind: Kind,
+    client: Client,
+    discovery: Arc<Discovery>,
+    shared: Arc<Shared>,
+    times: Times,
+) {
+    let mut backoff = Backoff::new(times.retry);
+    loop {
+        let failure = match discovery.find(&client, kind).await {
+            Ok(Some(served)) => {
+                debug!(%kind, version = served.resource.api_version, "follows");
+                let all = watcher::Config::default();
+                let end = follow_served::<false>(
+                    kind,
+                    all,
+                    &client,
+                    &served,
+                    &shared,
+                    times,
+                    &mut backoff,
+                )
+                .await;
+                match end {
+                    End::NotFound => {
+                        discovery.forget().await;
+                        // What is told of the kind is for discovery to say.
+                        None
+                    }
+                    End::Failed(reason) => Some(reason),
+                }
+            }
+            Ok(None) => {
+                shared.change(|state| state.absent(kind));
+                tokio::time::sleep(jitter(times.rediscover)).await;
+                continue;
+            }
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = failure {
+            info!(%kind, reason, "cannot be followed; tried again");
+            shared.change(|state| state.failed(kind, reason));
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// Lists and watches the kind until something is wrong that only listing it
+/// anew can mend.
+async fn follow_served<const BARE: bool>(
+    kind: Kind,
+    which: watcher::Config,
+    client: &Client,
+    served: &Served,
+    shared: &Shared,
+    times: Times,
+    backoff: &mut Backoff,
+) -> End {
+    let api = Api::<RawObject<BARE>>::all_with(client.clone(), &served.resource);
+    let mut events = pin!(watcher(api, which));
+    let read = |object: RawObject<BARE>| {
+        let path = object.path(kind);
+        (path, object.into_text(kind, served.form))
+    };
+    // Those of a list that is not complete yet.
+    let mut listing = Some(Objects::new());
+    let mut breaks = 0;
+    loop {
+        // A list comes soon or not at all; for a change one may wait for days.
+        let event = if listing.is_some() {
+            match tokio::time::timeout(times.patience, events.next()).await {
+                Ok(event) => event,
+                Err(_) => return End::Failed("the API server takes too long".to_owned()),
+            }
+        } else {
+            events.next().await
+        };
+        let Some(event) = event else {
+            return End::Failed("the watch has ended".to_owned());
+        };
+        match event {
+            Ok(Event::Init) => listing = Some(Objects::new()),
+            Ok(Event::InitApply(object)) => {
+                listing.get_or_insert_default().extend([read(object)]);
+            }
+            Ok(Event::InitDone) => {
+                let objects = listing.take().unwrap_or_default();
+                shared.change(|state| state.listed(kind, objects));
+                backoff.reset();
+                breaks = 0;
+            }
+            Ok(Event::Apply(object)) => {
+                let (path, content) = read(object);
+                shared.change(|state| state.applied(kind, path, content));
+                backoff.reset();
+                breaks = 0;
+            }
+            Ok(Event::Delete(object)) => {
+                shared.change(|state| state.deleted(kind, &object.path(kind)));
+                backoff.reset();
+                breaks = 0;
+            }
+            // What was told is too old to be continued: the stream lists anew.
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                listing = Some(Objects::new());
+            }
+            // The connection broke: the stream goes on where it was.
+            Err(watcher::Error::WatchFailed(
+                kube::Error::ReadEvents(_) | kube::Error::HyperError(_) | kube::Error::Service(_),
+            )) if breaks < BREAKS => {
+                breaks += 1;
+                tokio::time::sleep(backoff.next()).await;
+            }
+            // An event that cannot be read would be missed: listed anew.
+            Err(error) => return end_of(&error),
+        }
+    }
+}
+
+fn end_of(error: &watcher::Error) -> End {
+    let (doing, error) = match error {
+        watcher::Error::InitialListFailed(error) => ("cannot be listed", error),
+        watcher::Error::WatchStartFailed(error) => ("cannot be watched", error),
+        watcher::Error::WatchFailed(error) => ("cannot be watched", error),
+        watcher::Error::WatchError(status) => {
+            return End::Failed(format!("cannot be watched: {}", super::say_status(status)));
+        }
+        watcher::Error::NoResourceVersion => {
+            return End::Failed("cannot be watched: the API server gives no version".to_owned());
+        }
+    };
+    if matches!(error, kube::Error::Api(status) if status.code == 404) {
+        return End::NotFound;
+    }
+    End::Failed(format!("{doing}: {}", say(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound_and_begin_anew() {
+        let times = [Duration::from_secs(1), Duration::from_secs(30)];
+        let mut backoff = Backoff::new(times);
+        for full in [1, 2, 4, 8, 16, 30, 30, 30] {
+            let full = Duration::from_secs(full);
+            let wait = backoff.next();
+            assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= times[0]);
+    }
+}
