@@ -17,6 +17,8 @@ pub mod question;
 
 pub mod resource;
 
+pub mod crd;
+
 pub mod source;
 
 pub mod validate;

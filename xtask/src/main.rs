@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod crd;
 mod demo;
 mod deploy;
 mod fuzz;
@@ -47,6 +48,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure hostfw beside its contenders
     Bench(bench::Args),
+    /// Write deploy/crds from the resource types
+    Crd(crd::Args),
     /// Run a command in mounts, network and processes of its own
     Sandbox(sandbox::Args),
     /// Check format, clippy and licences
@@ -74,6 +77,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Load(args) => load::run(args)?,
         Command::Fuzz(args) => fuzz::run(args)?,
         Command::Bench(args) => bench::run(args)?,
+        Command::Crd(args) => crd::run(args)?,
         Command::Sandbox(args) => return sandbox::run(args),
         Command::Lint => {
             let count = lint::run(&setup::ensure(&[Need::Build, Need::Lint])?)?;

@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 /// `spec` of a `FelixConfiguration`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FelixConfigurationSpec {
     /// Ports of this host that no policy can close.
@@ -48,7 +49,7 @@ pub struct FelixConfigurationSpec {
 }
 
 /// A fail-safe port.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProtoPort {
     /// `TCP`, `UDP` or `SCTP`.

@@ -30,6 +30,7 @@ mod tests;
 
 use std::ops::Range;
 
+use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
@@ -105,6 +106,13 @@ macro_rules! kinds {
                 match self {
                     $(Self::$kind(object) => written(object),)+
                 }
+            }
+        }
+
+        /// JSON schema of the `spec` of a kind, without references.
+        pub(crate) fn spec_schema(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+            match kind {
+                $(Kind::$kind => <$spec>::json_schema(generator),)+
             }
         }
 

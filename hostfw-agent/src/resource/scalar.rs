@@ -1,5 +1,6 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A number or a text, as written: ports (`80`, `"1000:2000"`, `"http"`) and
@@ -18,6 +19,17 @@ impl fmt::Display for NumberOrText {
             Self::Number(number) => number.fmt(f),
             Self::Text(text) => write!(f, "{text:?}"),
         }
+    }
+}
+
+impl JsonSchema for NumberOrText {
+    fn schema_name() -> Cow<'static, str> {
+        "NumberOrText".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // As Kubernetes describes it.
+        json_schema!({ "x-kubernetes-int-or-string": true })
     }
 }
 

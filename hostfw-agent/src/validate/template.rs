@@ -15,13 +15,19 @@ use crate::{
     selector::Selector,
 };
 
+/// Longest list of labels that are copied, so that an API server can afford to
+/// compare them (`crd`).
+const MOST_COPIED: usize = 64;
+
 pub(super) fn convert(
     object: &resource::HostEndpointTemplate,
     findings: &mut Findings,
 ) -> HostEndpointTemplate {
     let spec = &object.spec;
     metadata::labels("spec.labels", &spec.labels, findings);
-    for (index, key) in spec.labels_from_node.iter().enumerate() {
+    let copied = &spec.labels_from_node;
+    findings.within_limit("spec.labelsFromNode", copied.len(), MOST_COPIED, "keys");
+    for (index, key) in copied.iter().take(MOST_COPIED).enumerate() {
         let field = || format!("spec.labelsFromNode[{index}]");
         if !is_qualified_name(key) {
             findings.invalid(field(), QUALIFIED_NAME, quote(key));

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "model",
     "question",
     "resource",
+    "crd",
     "source",
     "validate",
     "lint",

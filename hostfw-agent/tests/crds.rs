@@ -1,0 +1,60 @@
+//! The files of deploy/crds are what the resource types say, and an API server
+//! that checks by them refuses nothing that hostfw would take.
+//!
+//! After a change that is meant, write them anew with `cargo xtask crd` and read
+//! the difference.
+
+mod crds {
+    pub(crate) mod check;
+    pub(crate) mod cost;
+    pub(crate) mod fields;
+    pub(crate) mod objects;
+}
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use hostfw_agent::{crd, source::yaml::to_yaml};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds")
+}
+
+#[test]
+fn files_are_what_the_types_say() -> anyhow::Result<()> {
+    let bless = env::var_os("HOSTFW_BLESS").is_some_and(|value| value == "1");
+    let all = crd::all();
+    let mut wrong = Vec::new();
+    for definition in &all {
+        let path = folder().join(&definition.file);
+        let expected = format!(
+            "# Written by `cargo xtask crd` from the resource types.\n{}",
+            to_yaml(&definition.value)?
+        );
+        if bless {
+            fs::create_dir_all(folder())?;
+            fs::write(&path, expected)?;
+        } else if fs::read_to_string(&path).ok().as_ref() != Some(&expected) {
+            wrong.push(definition.file.clone());
+        }
+    }
+    ensure!(
+        wrong.is_empty(),
+        "not as the types say: {}; write them with `cargo xtask crd`",
+        wrong.join(", ")
+    );
+    let known: BTreeSet<String> = all
+        .into_iter()
+        .map(|definition| definition.file)
+        .chain(["kustomization.yaml".to_owned()])
+        .collect();
+    for entry in fs::read_dir(folder()).context("deploy/crds")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        ensure!(known.contains(&name), "deploy/crds/{name} defines no kind");
+    }
+    Ok(())
+}
