@@ -22,6 +22,9 @@ use crate::{
 
 /// How long to wait for what ought to take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two times that the program is asked, so that the agent has the CPUs
+/// that it has where nobody asks.
+const BETWEEN: Duration = Duration::from_micros(200);
 
 /// A running agent, and the folder that it reads.
 pub(crate) struct Agent {
@@ -132,6 +135,7 @@ impl Agent {
                     "not enforced after {PATIENCE:?}: {}",
                     self.log()
                 );
+                thread::sleep(BETWEEN);
             }
         })?
     }
