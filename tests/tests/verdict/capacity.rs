@@ -55,10 +55,13 @@ fn open(lab: &Lab, number: u32) {
 /// The flows of which a packet passes although policy denies it, without bringing
 /// them up to date for the next that asks.
 fn known(lab: &Lab, numbers: impl Iterator<Item = u32>) -> Vec<u32> {
-    let known = |number: &u32| match lab.judge(Hook::Xdp, &incoming(*number, ACK)) {
-        Established => true,
-        RuleDeny => false,
-        reason => panic!("flow {number}: {reason:?}"),
+    let known = |number: &u32| {
+        let reason = lab.judge(Hook::Xdp, &incoming(*number, ACK));
+        assert!(
+            [Established, RuleDeny].contains(&reason),
+            "flow {number}: {reason:?}"
+        );
+        reason == Established
     };
     numbers.filter(known).collect()
 }
