@@ -4,20 +4,25 @@ use super::*;
 
 fn objects() -> Vec<Value> {
     let exec = json!({"exec": {"command": ["hostfwctl", "status"]}});
-    vec![json!({
+    let mut objects = vec![json!({
         "kind": "DaemonSet",
         "metadata": {"name": "hostfw-agent", "labels": {"a": "b"}},
         "spec": {
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}},
             "template": {"spec": {
                 "hostNetwork": true,
-                "automountServiceAccountToken": false,
+                "serviceAccountName": "hostfw-agent",
+                "automountServiceAccountToken": true,
                 "priorityClassName": "system-node-critical",
                 "tolerations": [{"operator": "Exists"}],
                 "containers": [{
                     "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
-                    "args": ["--log-format=json"],
-                    "env": [{"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"}],
+                    "args": ["--source=kubernetes"],
+                    "env": [
+                        {"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"},
+                        {"name": "HOSTFW_NODE",
+                            "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                    ],
                     "startupProbe": exec, "livenessProbe": exec, "readinessProbe": exec,
                     "resources": {
                         "requests": {"cpu": "1", "memory": "1Gi"},
@@ -43,7 +48,9 @@ fn objects() -> Vec<Value> {
                 ],
             }},
         },
-    })]
+    })];
+    objects.extend(rights::granting());
+    objects
 }
 
 #[test]
@@ -59,7 +66,7 @@ fn every_broken_promise_is_found() {
     let container = format!("{pod}/containers/0");
     for (at, value) in [
         (format!("{pod}/hostNetwork"), json!(false)),
-        (format!("{pod}/automountServiceAccountToken"), json!(true)),
+        (format!("{pod}/automountServiceAccountToken"), json!(false)),
         (format!("{pod}/tolerations"), json!([])),
         (format!("{pod}/volumes"), json!([])),
         (
@@ -67,7 +74,12 @@ fn every_broken_promise_is_found() {
             json!(1),
         ),
         (format!("{container}/image"), json!("hostfw:latest")),
-        (format!("{container}/args"), json!(["--detach"])),
+        (
+            format!("{container}/args"),
+            json!(["--source=kubernetes", "--detach"]),
+        ),
+        (format!("{container}/args"), json!(["--source=folder"])),
+        (format!("{container}/env/1/valueFrom"), json!(null)),
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
         (
@@ -121,7 +133,7 @@ fn commands_of_container_and_probes_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
     let status = ["hostfwctl", "status"].map(str::to_owned).to_vec();
-    let agent = ["hostfw-agent", "--log-format=json"]
+    let agent = ["hostfw-agent", "--source=kubernetes"]
         .map(str::to_owned)
         .to_vec();
     assert_eq!(
@@ -130,6 +142,19 @@ fn commands_of_container_and_probes_are_told() {
     );
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
-        ["HOSTFW_PIN_ROOT"]
+        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE"]
     );
+}
+
+#[test]
+fn definitions_that_go_with_a_release_are_found() {
+    let mut definition = json!({"kind": "CustomResourceDefinition", "metadata": {
+        "name": "a", "annotations": {"helm.sh/resource-policy": "keep"}}});
+    kept(&[definition.clone()]).unwrap();
+    assert_eq!(
+        definitions(vec![definition.clone(), json!({"kind": "DaemonSet"})]),
+        [json!({"kind": "CustomResourceDefinition", "metadata": {"name": "a"}})]
+    );
+    definition["metadata"] = json!({"name": "a"});
+    assert!(kept(&[definition]).is_err());
 }
