@@ -12,7 +12,7 @@ mod crds {
 }
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
 };
@@ -36,7 +36,7 @@ fn files_are_what_the_types_say() -> anyhow::Result<()> {
             to_yaml(&definition.value)?
         );
         if bless {
-            fs::create_dir_all(folder())?;
+            fs::create_dir_all(path.parent().context("a folder")?)?;
             fs::write(&path, expected)?;
         } else if fs::read_to_string(&path).ok().as_ref() != Some(&expected) {
             wrong.push(definition.file.clone());
@@ -47,14 +47,24 @@ fn files_are_what_the_types_say() -> anyhow::Result<()> {
         "not as the types say: {}; write them with `cargo xtask crd`",
         wrong.join(", ")
     );
-    let known: BTreeSet<String> = all
-        .into_iter()
-        .map(|definition| definition.file)
-        .chain(["kustomization.yaml".to_owned()])
-        .collect();
-    for entry in fs::read_dir(folder()).context("deploy/crds")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        ensure!(known.contains(&name), "deploy/crds/{name} defines no kind");
+    let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for definition in &all {
+        let (group, name) = definition.file.split_once('/').context("a group")?;
+        known.entry(group).or_default().insert(name);
+    }
+    for (group, known) in known {
+        let folder = folder().join(group);
+        // What is installed is what is there.
+        let listed = fs::read_to_string(folder.join("kustomization.yaml"))?;
+        let listed = listed.lines().filter_map(|line| line.strip_prefix("  - "));
+        assert_eq!(listed.collect::<BTreeSet<_>>(), known, "{group}");
+        for entry in fs::read_dir(&folder).context(group.to_owned())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            ensure!(
+                known.contains(&*name) || name == "kustomization.yaml",
+                "deploy/crds/{group}/{name} defines no kind"
+            );
+        }
     }
     Ok(())
 }

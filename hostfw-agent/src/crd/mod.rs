@@ -20,7 +20,7 @@ use crate::model::Kind;
 pub struct Crd {
     /// The kind that it defines.
     pub kind: Kind,
-    /// What its file is called: `projectcalico.org_hostendpoints.yaml`.
+    /// Its file in `deploy/crds`: `projectcalico.org/hostendpoints.yaml`.
     pub file: String,
     /// The object.
     pub value: Value,
@@ -83,7 +83,7 @@ fn of(kind: Kind) -> Option<Crd> {
     });
     Some(Crd {
         kind,
-        file: format!("{group}_{}.yaml", names.plural),
+        file: format!("{group}/{}.yaml", names.plural),
         value,
     })
 }

@@ -3,6 +3,7 @@
 
 mod promises;
 mod render;
+mod rights;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,15 @@ const KUBERNETES: [&str; 2] = ["1.25", "1.37"];
 /// chart's `profile`.
 const PROFILES: [&str; 2] = ["privileged", "capabilities"];
 
+/// Folders of definitions, and the values with which the chart has those alone.
+const DEFINITIONS: [(&str, &[&str]); 2] = [
+    ("hostfw.io", &[]),
+    (
+        "projectcalico.org",
+        &["crds.hostfw=false", "crds.calico=true"],
+    ),
+];
+
 /// Values that together reach every line of the chart.
 const VALUES: &[&[&str]] = &[
     &["observeOnly=true", "logFormat=text"],
@@ -34,6 +44,7 @@ const VALUES: &[&[&str]] = &[
         "maxUnavailable=1",
     ],
     &["resources=null", "nodeSelector=null", "tolerations=null"],
+    &["crds.hostfw=false", "source=folder"],
 ];
 
 /// What the chart's schema is there to refuse.
@@ -41,7 +52,9 @@ const REFUSED: &[&str] = &[
     "profile=banana",
     "extraArgs={--detach}",
     "logFormat=xml",
+    "source=etcd",
     "observeonly=true",
+    "crds.install=true",
 ];
 
 /// Runs every check; one that finds something does not hide the others.
@@ -75,8 +88,21 @@ pub(crate) fn run(
         checks.push((
             format!("kustomize and helm are the same, {profile}"),
             Box::new(move |on| {
-                let chart = on.renderer.helm(&[&format!("profile={profile}")])?;
+                let profile_value = format!("profile={profile}");
+                let chart = on.renderer.helm(&[&profile_value, "crds.hostfw=false"])?;
                 promises::same(&on.renderer.kustomize(profile)?, &chart)
+            }),
+        ));
+    }
+    for (group, values) in DEFINITIONS {
+        checks.push((
+            format!("definitions of {group}: schemas, kustomize and helm are the same"),
+            Box::new(move |on| {
+                let ours = on.renderer.definitions(group)?;
+                on.validate(&ours)?;
+                let chart = on.renderer.helm(values)?;
+                promises::kept(&chart)?;
+                promises::same(&ours, &promises::definitions(chart))
             }),
         ));
     }

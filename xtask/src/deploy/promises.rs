@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::rights;
+
 /// Where the agent serves metrics and probes unless told otherwise.
 const METRICS_PORT: u16 = 9739;
 
@@ -70,12 +72,6 @@ pub(super) fn of_all(objects: &[Value]) -> Result<()> {
             &pod["tolerations"],
             json!([{"operator": "Exists"}]),
         ),
-        // The agent follows files.
-        (
-            "automountServiceAccountToken",
-            &pod["automountServiceAccountToken"],
-            json!(false),
-        ),
         (
             "updateStrategy.type",
             &set["spec"]["updateStrategy"]["type"],
@@ -100,13 +96,7 @@ pub(super) fn of_all(objects: &[Value]) -> Result<()> {
         of_volumes(pod, container)?;
     }
     ensure!(count == 1, "expected one container, found {count}");
-    let roles = ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
-    let role = objects.iter().find(|object| {
-        let kind = object["kind"].as_str();
-        kind.is_some_and(|kind| roles.contains(&kind))
-    });
-    ensure!(role.is_none(), "rights that nothing uses: {role:?}");
-    Ok(())
+    rights::of_agent(objects, pod)
 }
 
 fn of_container(container: &Value) -> Result<()> {
@@ -145,6 +135,20 @@ fn of_container(container: &Value) -> Result<()> {
     ensure!(
         variables(container).all(|name| name != "HOSTFW_DETACH"),
         "HOSTFW_DETACH opens the node"
+    );
+    // The name that a node has in the cluster, whatever its host name is.
+    let field = json!({"fieldRef": {"fieldPath": "spec.nodeName"}});
+    let mut variables = container["env"].as_array().into_iter().flatten();
+    ensure!(
+        variables.any(|one| one["name"] == "HOSTFW_NODE" && one["valueFrom"] == field),
+        "HOSTFW_NODE is not the node's name"
+    );
+    let arguments = container["args"].as_array().into_iter().flatten();
+    ensure!(
+        arguments
+            .into_iter()
+            .any(|one| one == "--source=kubernetes"),
+        "the agent does not follow the cluster"
     );
     Ok(())
 }
@@ -258,6 +262,32 @@ pub(super) fn of_profile(objects: &[Value], profile: &str) -> Result<()> {
             }
             other => bail!("no profile {other}"),
         }
+    }
+    Ok(())
+}
+
+/// Of what both ways to install have, the definitions of kinds.
+pub(super) fn definitions(objects: Vec<Value>) -> Vec<Value> {
+    let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
+    let mut definitions: Vec<Value> = objects.into_iter().filter(is_definition).collect();
+    for definition in &mut definitions {
+        // Helm's own, which is held to by `kept`.
+        if let Some(metadata) = definition["metadata"].as_object_mut() {
+            metadata.remove("annotations");
+        }
+    }
+    definitions
+}
+
+/// That no definition goes with a release, for its objects would, too.
+pub(super) fn kept(objects: &[Value]) -> Result<()> {
+    for object in objects {
+        let policy = &object["metadata"]["annotations"]["helm.sh/resource-policy"];
+        ensure!(
+            object["kind"] != "CustomResourceDefinition" || policy == "keep",
+            "{} is removed with the release",
+            object["metadata"]["name"]
+        );
     }
     Ok(())
 }

@@ -5,20 +5,25 @@ use super::*;
 fn objects() -> Vec<Value> {
     let probe =
         |path| json!({"httpGet": {"host": "127.0.0.1", "port": METRICS_PORT, "path": path}});
-    vec![json!({
+    let mut objects = vec![json!({
         "kind": "DaemonSet",
         "metadata": {"name": "hostfw-agent", "labels": {"a": "b"}},
         "spec": {
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}},
             "template": {"spec": {
                 "hostNetwork": true,
-                "automountServiceAccountToken": false,
+                "serviceAccountName": "hostfw-agent",
+                "automountServiceAccountToken": true,
                 "priorityClassName": "system-node-critical",
                 "tolerations": [{"operator": "Exists"}],
                 "containers": [{
                     "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
-                    "args": ["--log-format=json"],
-                    "env": [{"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"}],
+                    "args": ["--source=kubernetes"],
+                    "env": [
+                        {"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"},
+                        {"name": "HOSTFW_NODE",
+                            "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                    ],
                     "startupProbe": probe("/livez"),
                     "livenessProbe": probe("/livez"),
                     "readinessProbe": probe("/readyz"),
@@ -46,7 +51,9 @@ fn objects() -> Vec<Value> {
                 ],
             }},
         },
-    })]
+    })];
+    objects.extend(rights::granting());
+    objects
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn every_broken_promise_is_found() {
     let container = format!("{pod}/containers/0");
     for (at, value) in [
         (format!("{pod}/hostNetwork"), json!(false)),
-        (format!("{pod}/automountServiceAccountToken"), json!(true)),
+        (format!("{pod}/automountServiceAccountToken"), json!(false)),
         (format!("{pod}/tolerations"), json!([])),
         (format!("{pod}/volumes"), json!([])),
         (
@@ -70,7 +77,12 @@ fn every_broken_promise_is_found() {
             json!(1),
         ),
         (format!("{container}/image"), json!("hostfw:latest")),
-        (format!("{container}/args"), json!(["--detach"])),
+        (
+            format!("{container}/args"),
+            json!(["--source=kubernetes", "--detach"]),
+        ),
+        (format!("{container}/args"), json!(["--source=folder"])),
+        (format!("{container}/env/1/valueFrom"), json!(null)),
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
         (
@@ -135,9 +147,22 @@ fn rights_beyond_the_profile_are_found() {
 fn the_command_of_a_container_and_its_variables_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
-    assert_eq!(call(container), ["hostfw-agent", "--log-format=json"]);
+    assert_eq!(call(container), ["hostfw-agent", "--source=kubernetes"]);
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
-        ["HOSTFW_PIN_ROOT"]
+        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE"]
     );
+}
+
+#[test]
+fn definitions_that_go_with_a_release_are_found() {
+    let mut definition = json!({"kind": "CustomResourceDefinition", "metadata": {
+        "name": "a", "annotations": {"helm.sh/resource-policy": "keep"}}});
+    kept(&[definition.clone()]).unwrap();
+    assert_eq!(
+        definitions(vec![definition.clone(), json!({"kind": "DaemonSet"})]),
+        [json!({"kind": "CustomResourceDefinition", "metadata": {"name": "a"}})]
+    );
+    definition["metadata"] = json!({"name": "a"});
+    assert!(kept(&[definition]).is_err());
 }
