@@ -23,6 +23,7 @@ use hostfw_agent::{
         program_log,
         socket::ControlSocket,
     },
+    publish::{self, Pace},
     reconcile::{self, Reconciler, Settings},
     source::{
         FolderSource,
@@ -312,7 +313,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     // One request waits while another is answered.
     let (requests, answers) = mpsc::channel(1);
-    tokio::spawn(socket.serve(requests));
+    tokio::spawn(socket.serve(requests.clone()));
 
     info!(
         node,
@@ -353,6 +354,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let cluster =
                 KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
             info!("follows the cluster");
+            let agent = publish::Agent {
+                node,
+                passes: reconciler.passes(),
+                questions: requests,
+                known: cluster.known(),
+                notes: reconciler.notes(),
+            };
+            tokio::spawn(publish::run(client, agent, Pace::default()));
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
         }
     }

@@ -4,6 +4,7 @@ pub mod conditions;
 pub mod counters;
 pub mod events;
 pub mod live;
+pub mod notes;
 pub mod objects;
 pub mod program_log;
 pub mod socket;

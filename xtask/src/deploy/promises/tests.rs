@@ -17,11 +17,12 @@ fn objects() -> Vec<Value> {
                 "tolerations": [{"operator": "Exists"}],
                 "containers": [{
                     "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
-                    "args": ["--source=kubernetes"],
+                    "args": ["--log-format=json"],
                     "env": [
                         {"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"},
                         {"name": "HOSTFW_NODE",
                             "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        {"name": "HOSTFW_SOURCE", "value": "kubernetes"},
                     ],
                     "startupProbe": exec, "livenessProbe": exec, "readinessProbe": exec,
                     "resources": {
@@ -74,11 +75,8 @@ fn every_broken_promise_is_found() {
             json!(1),
         ),
         (format!("{container}/image"), json!("hostfw:latest")),
-        (
-            format!("{container}/args"),
-            json!(["--source=kubernetes", "--detach"]),
-        ),
-        (format!("{container}/args"), json!(["--source=folder"])),
+        (format!("{container}/args"), json!(["--detach"])),
+        (format!("{container}/env/2/value"), json!("folder")),
         (format!("{container}/env/1/valueFrom"), json!(null)),
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
@@ -133,7 +131,7 @@ fn commands_of_container_and_probes_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
     let status = ["hostfwctl", "status"].map(str::to_owned).to_vec();
-    let agent = ["hostfw-agent", "--source=kubernetes"]
+    let agent = ["hostfw-agent", "--log-format=json"]
         .map(str::to_owned)
         .to_vec();
     assert_eq!(
@@ -142,7 +140,7 @@ fn commands_of_container_and_probes_are_told() {
     );
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
-        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE"]
+        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE", "HOSTFW_SOURCE"]
     );
 }
 
