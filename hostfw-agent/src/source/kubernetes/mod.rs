@@ -37,7 +37,7 @@ use tokio::{
 };
 
 use self::{discovery::Discovery, state::State};
-use super::{Snapshot, Source, SourceFile, Trust};
+use super::{Snapshot, Source, SourceFile, Text, Trust};
 use crate::model::Kind;
 
 /// How long to wait for what.
@@ -180,6 +180,27 @@ impl KubernetesSource {
     }
 }
 
+/// The objects that the cluster has given, for whoever is told of one by what
+/// stands for its file.
+#[derive(Clone, Debug)]
+pub struct Known(Arc<Shared>);
+
+impl Known {
+    /// The object, as it was given last.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<Text> {
+        self.0.read(|state| state.text(path))
+    }
+}
+
+impl KubernetesSource {
+    /// What is known of the cluster's objects, now and later.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known(Arc::clone(&self.shared))
+    }
+}
+
 impl Source for KubernetesSource {
     async fn changed(&mut self) {
         loop {
@@ -213,7 +234,7 @@ impl Source for KubernetesSource {
 }
 
 /// An error in one line, as short as it can be.
-fn say(error: &kube::Error) -> String {
+pub(crate) fn say(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return say_status(status);
     }

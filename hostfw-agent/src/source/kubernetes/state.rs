@@ -224,6 +224,14 @@ impl State {
         Ok(Snapshot::of(files))
     }
 
+    /// What stands for this file.
+    pub(super) fn text(&self, path: &str) -> Option<Text> {
+        let kind = path.split('/').next().unwrap_or_default();
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+        let content = self.kinds.get(&kind)?.objects.get(path)?;
+        content.as_ref().ok().cloned()
+    }
+
     fn is_enough(&self) -> Result<(), String> {
         for kind in NEEDED {
             let known = self.kinds.get(&kind);
