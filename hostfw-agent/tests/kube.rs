@@ -3,6 +3,7 @@
 mod kube {
     pub(crate) mod cluster;
     pub(crate) mod server;
+    mod workloads;
 }
 
 use std::{

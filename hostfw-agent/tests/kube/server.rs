@@ -31,9 +31,13 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
 ];
 
 /// The others, with their plurals.
-const OTHERS: [(&str, &str); 2] = [
+const OTHERS: [(&str, &str); 6] = [
+    ("EndpointSlice", "endpointslices"),
     ("HostEndpointTemplate", "hostendpointtemplates"),
+    ("Namespace", "namespaces"),
     ("Node", "nodes"),
+    ("Pod", "pods"),
+    ("ServiceAccount", "serviceaccounts"),
 ];
 
 /// The server. It ends with the runtime.
