@@ -5,6 +5,7 @@ mod kube {
     pub(crate) mod cluster;
     mod publish;
     pub(crate) mod server;
+    mod workloads;
 }
 
 use std::{
