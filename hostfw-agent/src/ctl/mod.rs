@@ -203,9 +203,7 @@ pub fn usage_exit_code(words: impl IntoIterator<Item = OsString>) -> u8 {
     while let Some(word) = words.next() {
         match word.to_str() {
             // Options that may stand ahead of the command, and their values.
-            Some("--store" | "--socket" | "--source" | "--kubeconfig" | "--context") => {
-                drop(words.next())
-            }
+            Some("--store" | "--socket" | "--kubeconfig" | "--context") => drop(words.next()),
             Some(word) if word.starts_with('-') => {}
             word => return if word == Some("explain") { 2 } else { 1 },
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::CtlError;
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
 /// What the command line says of it.
 #[derive(Debug, Args)]
 pub(super) struct Where {
-    /// Where the resources are [default: folder; kubernetes, if --kubeconfig or
-    /// --context is given, or as a plugin of kubectl].
-    #[arg(long, global = true, env = "HOSTFW_SOURCE", value_enum)]
-    source: Option<Source>,
+    /// The resources are those of a cluster: so too with --kubeconfig or
+    /// --context, and as a plugin of kubectl.
+    #[arg(long, global = true)]
+    cluster: bool,
     /// How to reach the cluster [default: KUBECONFIG, else ~/.kube/config, else
     /// the service account of the pod].
     #[arg(long, global = true, value_name = "FILE", env = "HOSTFW_KUBECONFIG")]
@@ -41,25 +41,11 @@ pub(super) struct Where {
     store: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Source {
-    /// The files of --store
-    Folder,
-    /// The objects of a cluster
-    Kubernetes,
-}
-
 impl Where {
     /// The folder, unless a cluster is meant. `plugin`: called by kubectl.
     pub(super) fn folder(&self, plugin: bool) -> Option<&Path> {
-        let source = self.source.unwrap_or(
-            if plugin || self.kubeconfig.is_some() || self.context.is_some() {
-                Source::Kubernetes
-            } else {
-                Source::Folder
-            },
-        );
-        (source == Source::Folder).then_some(self.store.as_path())
+        let cluster = self.cluster || self.kubeconfig.is_some() || self.context.is_some();
+        (!plugin && !cluster).then_some(self.store.as_path())
     }
 
     /// Where that is.

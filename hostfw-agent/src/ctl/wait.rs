@@ -150,8 +150,12 @@ mod tests {
 
     #[test]
     fn another_revision_or_an_error_is_pending() {
-        assert_eq!(pending(&enforced("a"), "a"), None);
-        let other = pending(&enforced("a"), "b").unwrap();
+        assert_eq!(pending(&enforced("a"), Some("a")), None);
+        // Of a cluster, what the agent has heard.
+        assert_eq!(pending(&enforced("a"), None), None);
+        let silent = pending(&enforced(""), None).unwrap();
+        assert_eq!(silent, "the agent has read nothing yet");
+        let other = pending(&enforced("a"), Some("b")).unwrap();
         assert!(other.contains("expected revision b"), "{other}");
         let waiting = Status {
             problems: vec![Problem {
@@ -161,13 +165,13 @@ mod tests {
             }],
             ..enforced("a")
         };
-        let waiting = pending(&waiting, "b").unwrap();
+        let waiting = pending(&waiting, Some("b")).unwrap();
         assert!(waiting.contains("a.yaml: someone"), "{waiting}");
         let failed = Status {
             error: Some("too many rules".to_owned()),
             ..enforced("a")
         };
-        let failed = pending(&failed, "a").unwrap();
+        let failed = pending(&failed, Some("a")).unwrap();
         assert!(failed.contains("too many rules"), "{failed}");
     }
 

@@ -85,7 +85,7 @@ impl Admin {
 
     /// On the cluster.
     async fn ctl(&self, arguments: &[&str], input: &str) -> Done {
-        let all = [&["--source", "kubernetes"], arguments].concat();
+        let all = [&["--cluster"], arguments].concat();
         self.run(&all, input).await
     }
 }
