@@ -5,6 +5,7 @@ mod kube {
     pub(crate) mod cluster;
     mod ctl;
     pub(crate) mod server;
+    mod workloads;
 }
 
 use std::{

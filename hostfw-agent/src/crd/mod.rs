@@ -168,6 +168,7 @@ const fn names(kind: Kind) -> Option<Names> {
             short: &["felixconfig", "felixconfigs"],
             columns: &[],
         },
-        Kind::Node => return None,
+        // Nobody but Kubernetes and Calico writes them into a cluster.
+        Kind::EndpointSlice | Kind::Node | Kind::WorkloadEndpoint => return None,
     })
 }

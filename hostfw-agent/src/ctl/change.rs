@@ -222,7 +222,9 @@ fn check_tiers(place: &Place, items: &[Item]) -> Result<(), CtlError> {
                 | Resource::NetworkSet(_)
                 | Resource::Node(_)
                 | Resource::Profile(_)
-                | Resource::Tier(_) => None,
+                | Resource::EndpointSlice(_)
+                | Resource::Tier(_)
+                | Resource::WorkloadEndpoint(_) => None,
             }?;
             (!tier.is_empty() && !known.contains(tier)).then(|| InputError::NoTier {
                 place: item.place.clone(),

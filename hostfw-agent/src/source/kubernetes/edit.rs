@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use super::{
     ConnectError, connect_as,
     discovery::{Served, discover},
+    followed::Followed,
     object::{Form, RawObject},
     say,
 };
@@ -107,8 +108,17 @@ impl Cluster {
         let mut served = runtime
             .block_on(async { tokio::time::timeout(PATIENCE, discover(&client)).await })
             .unwrap_or_else(|_| Err(too_long()))
-            .map_err(ClusterError::Discovery)?;
-        served.insert(Kind::Node, nodes());
+            .map_err(ClusterError::Discovery)?
+            .into_iter()
+            .filter_map(|(followed, served)| match followed {
+                Followed::Kind(kind) => Some((kind, served)),
+                Followed::Namespace | Followed::Pod | Followed::ServiceAccount => None,
+            })
+            .collect::<BTreeMap<Kind, Served>>();
+        if let Some(resource) = Followed::Kind(Kind::Node).on_demand() {
+            let form = Form::Written;
+            served.insert(Kind::Node, Served { resource, form });
+        }
         Ok(Self {
             runtime,
             client,
@@ -329,20 +339,6 @@ impl Cluster {
     }
 }
 
-/// How every API server serves nodes.
-fn nodes() -> Served {
-    Served {
-        resource: ApiResource {
-            group: String::new(),
-            version: "v1".to_owned(),
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            plural: "nodes".to_owned(),
-        },
-        form: Form::Written,
-    }
-}
-
 /// An object, and where the API server has it.
 struct Place<'a> {
     url: String,
@@ -440,14 +436,15 @@ async fn list<const BARE: bool>(
     let mut files = Vec::new();
     loop {
         let page = api.list(&parameters).await?;
-        files.extend(page.items.into_iter().map(|object| {
+        files.extend(page.items.into_iter().filter_map(|object| {
             let version = object.meta().resource_version.clone();
-            SourceFile {
-                path: object.path(kind),
-                content: object
-                    .into_text(kind, served.form)
-                    .map(|text| with_version(text, version)),
-            }
+            let path = object.path(Followed::Kind(kind));
+            let content = match object.into_text(Followed::Kind(kind), served.form) {
+                Ok(Some((text, _))) => Ok(with_version(text, version)),
+                Ok(None) => return None,
+                Err(error) => Err(error),
+            };
+            Some(SourceFile { path, content })
         }));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),

@@ -13,8 +13,10 @@
 //! unless an earlier agent has left what was in force; and what cannot be told
 //! any more stays as it was.
 
+mod cluster;
 mod discovery;
 mod edit;
+mod followed;
 mod object;
 mod state;
 mod watch;
@@ -39,9 +41,12 @@ use tokio::{
 
 pub use edit::{Cluster, ClusterError};
 
-use self::{discovery::Discovery, state::State};
+use self::{
+    discovery::Discovery,
+    followed::{Followed, Needs},
+    state::State,
+};
 use super::{Snapshot, Source, SourceFile, Trust};
-use crate::model::Kind;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +138,8 @@ fn client_of(mut config: Config) -> Result<Client, ConnectError> {
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    /// Whether something refers to nodes.
-    nodes_wanted: watch_channel::Sender<bool>,
+    /// What something refers to.
+    wanted: watch_channel::Sender<Needs>,
 }
 
 impl Shared {
@@ -145,9 +150,13 @@ impl Shared {
         if state.due().is_some() {
             self.changed.notify_one();
         }
-        let wanted = state.wants_nodes();
-        self.nodes_wanted
-            .send_if_modified(|before| std::mem::replace(before, wanted) != wanted);
+        self.wanted.send_if_modified(|before| {
+            let changed = before != state.wanted();
+            if changed {
+                before.clone_from(state.wanted());
+            }
+            changed
+        });
         result
     }
 
@@ -173,23 +182,23 @@ impl KubernetesSource {
     pub fn start(client: &Client, node: &str, remembered: Vec<SourceFile>, times: Times) -> Self {
         let state = State::new(remembered);
         let shared = Arc::new(Shared {
-            nodes_wanted: watch_channel::Sender::new(state.wants_nodes()),
+            wanted: watch_channel::Sender::new(state.wanted().clone()),
             state: Mutex::new(state),
             changed: Notify::new(),
         });
         let discovery = Arc::new(Discovery::new(times.patience));
         let mut tasks = JoinSet::new();
-        let nodes = watch::follow_node(node.to_owned(), client.clone(), Arc::clone(&shared), times);
-        tasks.spawn(nodes);
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node) {
-            let (discovery, shared) = (Arc::clone(&discovery), Arc::clone(&shared));
-            tasks.spawn(watch::follow(
-                kind,
-                client.clone(),
-                discovery,
-                shared,
-                times,
-            ));
+        for followed in Followed::all() {
+            let (client, shared) = (client.clone(), Arc::clone(&shared));
+            if let Some(resource) = followed.on_demand() {
+                let node = node.to_owned();
+                tasks.spawn(watch::follow_wanted(
+                    followed, resource, node, client, shared, times,
+                ));
+            } else {
+                let discovery = Arc::clone(&discovery);
+                tasks.spawn(watch::follow(followed, client, discovery, shared, times));
+            }
         }
         Self {
             shared,
