@@ -3,7 +3,9 @@
 pub mod conditions;
 pub mod counters;
 pub mod events;
+pub mod http;
 pub mod live;
+pub mod metrics;
 pub mod objects;
 pub mod program_log;
 pub mod socket;

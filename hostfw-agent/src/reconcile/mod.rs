@@ -15,6 +15,7 @@ mod fake;
 mod filter;
 mod flows;
 mod kernel;
+mod metrics;
 mod plan;
 mod run;
 mod save;
@@ -25,6 +26,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use hostfw_common::counter::Outcome as Counted;
@@ -33,6 +35,7 @@ use tracing::{error, info, warn};
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
+    metrics::Meter,
     save::Saver,
     staged::StagedCounts,
     steps::Steps,
@@ -42,14 +45,14 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Model},
+    model::{Interface, Kind, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
         live::Enforced,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
-        socket::{Question, Reply, Request},
+        socket::{Health, Question, Reply, Request},
         status::{EndpointStatus, MapStatus, Status},
     },
     select::{self, Selection, select_with},
@@ -60,7 +63,7 @@ use crate::{
     },
 };
 
-pub use dataplane::{Dataplane, Hooks, ReadFlows};
+pub use dataplane::{CountFlows, Dataplane, Hooks, ReadFlows};
 pub use filter::keep_filter;
 pub use run::run;
 
@@ -96,6 +99,8 @@ pub struct Reconciler<D> {
     read_error: Option<String>,
     /// Its files that someone is writing, which count as they were before.
     being_written: BTreeSet<String>,
+    /// The kinds of objects that it follows one by one, and whether it can.
+    kinds: Vec<(Kind, bool)>,
     /// What is valid in it, and probably not meant.
     warnings: Vec<Warning>,
     /// What the store asks for.
@@ -111,6 +116,7 @@ pub struct Reconciler<D> {
     not_adopted: BTreeMap<u32, String>,
     staged: StagedCounts,
     flow_clients: FlowClients,
+    meter: Meter,
 }
 
 /// What follows from objects and interfaces.
@@ -159,6 +165,7 @@ impl<D: Dataplane> Reconciler<D> {
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
+            kinds: Vec::new(),
             warnings: Vec::new(),
             latest: enforced.clone(),
             enforced,
@@ -170,6 +177,7 @@ impl<D: Dataplane> Reconciler<D> {
             not_adopted: BTreeMap::new(),
             staged: StagedCounts::default(),
             flow_clients: FlowClients::default(),
+            meter: Meter::new(),
         }
     }
 
@@ -228,6 +236,17 @@ impl<D: Dataplane> Reconciler<D> {
     /// Brings the kernel to what the store says, for these interfaces, and
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
+        let begin = Instant::now();
+        let done = self.bring_about(interfaces);
+        self.meter.passed(done, begin.elapsed());
+        for took in self.enforcer.take_switches() {
+            self.meter.switched(took);
+        }
+        done && self.read_error.is_none()
+    }
+
+    /// The same, as far as it depends on what was read.
+    fn bring_about(&mut self, interfaces: &[Interface]) -> bool {
         let mut steps = Steps::begin();
         let candidate = match &self.snapshot {
             Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
@@ -303,7 +322,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.endpoints = endpoint_statuses(&model, all, &facts);
         self.derived = Some(derived);
         steps.done("status");
-        outcome.complete() && self.read_error.is_none()
+        outcome.complete()
     }
 
     /// What is to be enforced, and whether it is not simply that of the last
@@ -326,7 +345,7 @@ impl<D: Dataplane> Reconciler<D> {
         let left_alone = leave_alone(&mut selection, &self.settings.only);
         steps.done("select");
         let image = compile_with(&selection, compiled);
-        steps.done("compile");
+        self.meter.compiled(steps.done("compile"));
         let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),
@@ -467,6 +486,10 @@ impl<D: Dataplane> Reconciler<D> {
                 Ok(read) => return self.flow_clients.serve(read, question.reply),
                 Err(error) => flows::refusal(&error),
             },
+            Request::Metrics => self.metrics(),
+            Request::Health => Reply::Health(Health {
+                not_ready: self.not_ready(),
+            }),
         };
         // Fails if the client went away meanwhile.
         let _ = question.reply.send(reply);

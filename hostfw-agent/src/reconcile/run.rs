@@ -88,6 +88,7 @@ pub async fn run<D: Dataplane, S: Source>(
 /// Answers a question, by what was read last.
 fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &impl Source, question: Question) {
     reconciler.being_written = store.being_written();
+    reconciler.kinds = store.kinds();
     reconciler.answer(question);
 }
 

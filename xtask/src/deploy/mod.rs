@@ -120,6 +120,15 @@ pub(crate) fn run(
             }),
         ));
     }
+    checks.push((
+        "helm with metrics.podMonitor=true: Prometheus reaches the metrics".to_owned(),
+        Box::new(|on| {
+            let values = ["metrics.podMonitor=true", "metrics.port=9740"];
+            let objects = on.renderer.helm(&values)?;
+            on.hold(&objects)?;
+            promises::of_monitor(&objects)
+        }),
+    ));
     for value in REFUSED {
         checks.push((
             format!("helm refuses {value}"),
@@ -172,6 +181,9 @@ impl On<'_> {
     /// Holds objects to the schemas, unknown fields included.
     fn validate(&self, objects: &[Value]) -> Result<()> {
         let folder = tempfile::tempdir().context("a folder for manifests")?;
+        // Those of an operator are not among them.
+        let known = |object: &&Value| object["kind"] != "PodMonitor";
+        let objects: Vec<&Value> = objects.iter().filter(known).collect();
         for (index, object) in objects.iter().enumerate() {
             let file = folder.path().join(format!("{index}.yaml"));
             // JSON is YAML.
@@ -197,19 +209,18 @@ impl On<'_> {
     }
 
     /// Has the programs themselves say whether they take the arguments that
-    /// containers and probes give them.
+    /// containers give them.
     fn flags(&self, objects: &[Value]) -> Result<()> {
         let mut calls = 0;
         for container in promises::containers(objects) {
-            for call in promises::calls(container) {
-                let (program, arguments) = call.split_first().context("an empty command")?;
-                let file = self.program(program)?;
-                let mut command = self.renderer.workspace.command(&file.to_string_lossy());
-                // What stands before it is checked before it is answered.
-                command.args(arguments).arg("--help");
-                output(&mut command, program).with_context(|| call.join(" "))?;
-                calls += 1;
-            }
+            let call = promises::call(container);
+            let (program, arguments) = call.split_first().context("an empty command")?;
+            let file = self.program(program)?;
+            let mut command = self.renderer.workspace.command(&file.to_string_lossy());
+            // What stands before it is checked before it is answered.
+            command.args(arguments).arg("--help");
+            output(&mut command, program).with_context(|| call.join(" "))?;
+            calls += 1;
             let mut help = self
                 .renderer
                 .workspace

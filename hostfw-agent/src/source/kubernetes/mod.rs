@@ -233,6 +233,10 @@ impl Source for KubernetesSource {
     fn being_written(&self) -> BTreeSet<String> {
         BTreeSet::new()
     }
+
+    fn kinds(&self) -> Vec<(Kind, bool)> {
+        self.shared.read(|state| state.followed())
+    }
 }
 
 /// An error in one line, as short as it can be.

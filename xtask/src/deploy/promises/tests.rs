@@ -3,7 +3,8 @@
 use super::*;
 
 fn objects() -> Vec<Value> {
-    let exec = json!({"exec": {"command": ["hostfwctl", "status"]}});
+    let probe =
+        |path| json!({"httpGet": {"host": "127.0.0.1", "port": METRICS_PORT, "path": path}});
     let mut objects = vec![json!({
         "kind": "DaemonSet",
         "metadata": {"name": "hostfw-agent", "labels": {"a": "b"}},
@@ -23,7 +24,9 @@ fn objects() -> Vec<Value> {
                         {"name": "HOSTFW_NODE",
                             "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
                     ],
-                    "startupProbe": exec, "livenessProbe": exec, "readinessProbe": exec,
+                    "startupProbe": probe("/livez"),
+                    "livenessProbe": probe("/livez"),
+                    "readinessProbe": probe("/readyz"),
                     "resources": {
                         "requests": {"cpu": "1", "memory": "1Gi"},
                         "limits": {"memory": "1Gi"},
@@ -83,6 +86,18 @@ fn every_broken_promise_is_found() {
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
         (
+            format!("{container}/readinessProbe/httpGet/path"),
+            json!("/livez"),
+        ),
+        (
+            format!("{container}/startupProbe/httpGet/port"),
+            json!(9740),
+        ),
+        (
+            format!("{container}/livenessProbe/httpGet/host"),
+            json!("::1"),
+        ),
+        (
             format!("{container}/resources/limits"),
             json!({"memory": "1Gi", "cpu": "1"}),
         ),
@@ -129,17 +144,10 @@ fn rights_beyond_the_profile_are_found() {
 }
 
 #[test]
-fn commands_of_container_and_probes_are_told() {
+fn the_command_of_a_container_and_its_variables_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
-    let status = ["hostfwctl", "status"].map(str::to_owned).to_vec();
-    let agent = ["hostfw-agent", "--source=kubernetes"]
-        .map(str::to_owned)
-        .to_vec();
-    assert_eq!(
-        calls(container),
-        [agent, status.clone(), status.clone(), status]
-    );
+    assert_eq!(call(container), ["hostfw-agent", "--source=kubernetes"]);
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
         ["HOSTFW_PIN_ROOT", "HOSTFW_NODE"]
