@@ -81,7 +81,7 @@ impl Discovery {
     }
 }
 
-async fn discover(client: &Client) -> Answer {
+pub(super) async fn discover(client: &Client) -> Answer {
     let mut served = BTreeMap::new();
     for (group, version, form) in GROUPS {
         let list = match client

@@ -15,6 +15,7 @@
 
 mod cluster;
 mod discovery;
+mod edit;
 mod followed;
 mod object;
 mod state;
@@ -38,13 +39,14 @@ use tokio::{
     time::Instant,
 };
 
+pub use edit::{Cluster, ClusterError};
+
 use self::{
     discovery::Discovery,
     followed::{Followed, Needs},
     state::State,
 };
 use super::{Snapshot, Source, SourceFile, Text, Trust};
-use crate::model::Kind;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -83,16 +85,31 @@ pub struct ConnectError(String);
 ///
 /// If neither tells how to reach the API server. It need not be there yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    connect_as(kubeconfig, None).await
+}
+
+/// As [`connect`], with a context of the kubeconfig that is not the current
+/// one.
+async fn connect_as(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Client, ConnectError> {
+    let error = |error: &dyn std::fmt::Display| ConnectError(error.to_string());
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let config = match kubeconfig {
         Some(path) => {
-            let read = Kubeconfig::read_from(path).map_err(|e| ConnectError(e.to_string()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+            let read = Kubeconfig::read_from(path).map_err(|e| error(&e))?;
+            Config::from_custom_kubeconfig(read, &options)
                 .await
-                .map_err(|error| ConnectError(error.to_string()))?
+                .map_err(|e| error(&e))?
         }
-        None => Config::infer()
+        None if context.is_some() => Config::from_kubeconfig(&options)
             .await
-            .map_err(|error| ConnectError(error.to_string()))?,
+            .map_err(|e| error(&e))?,
+        None => Config::infer().await.map_err(|e| error(&e))?,
     };
     client_of(config)
 }
@@ -238,7 +255,7 @@ impl Source for KubernetesSource {
         BTreeSet::new()
     }
 
-    fn kinds(&self) -> Vec<(Kind, bool)> {
+    fn kinds(&self) -> Vec<(&'static str, bool)> {
         self.shared.read(|state| state.followed())
     }
 }
