@@ -22,6 +22,7 @@ use hostfw_agent::{
     observe::{
         events::{self, NameBook},
         http, program_log,
+        reports::RecentReports,
         socket::ControlSocket,
     },
     reconcile::{self, Reconciler, Settings},
@@ -326,9 +327,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
+    let reports = RecentReports::default();
     reconcile::keep_filter(dataplane.filter_keeper());
     if let Some(ring) = dataplane.take_events()? {
-        events::spawn(ring, names.clone());
+        events::spawn(ring, names.clone(), reports.clone());
     }
     if let Some(log) = dataplane.take_log() {
         program_log::spawn(log);
@@ -361,7 +363,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         },
         dataplane,
         names,
-    );
+    )
+    .with_reports(reports);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

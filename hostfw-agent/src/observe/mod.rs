@@ -8,5 +8,6 @@ pub mod live;
 pub mod metrics;
 pub mod objects;
 pub mod program_log;
+pub mod reports;
 pub mod socket;
 pub mod status;
