@@ -402,6 +402,10 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said at each attempt to reach an API server; the source says the
+/// same once.
+const REPEATED: &str = "kube_client::client::builder=off,kube_runtime::watcher=error";
+
 /// The directives of the log, the programs' among them.
 fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
     let bare = || level.split(',').filter(|part| !part.contains('='));
@@ -412,13 +416,14 @@ fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
         );
     }
     if bpf_log == BpfLog::Off {
-        return Ok(level.to_owned());
+        // Of two directives for the same, the last one counts.
+        return Ok(format!("{REPEATED},{level}"));
     }
     // The programs' modules begin with `hostfw`, and so does the agent's name,
     // whose longer directive wins.
     let own = bare().next().unwrap_or("info");
     Ok(format!(
-        "hostfw={},hostfw_agent={own},{level}",
+        "{REPEATED},hostfw={},hostfw_agent={own},{level}",
         bpf_log.name()
     ))
 }
@@ -484,7 +489,7 @@ mod tests {
             "warn,hostfw_agent::reconcile=debug",
             "a=info",
         ] {
-            assert_eq!(directives(fine).as_deref(), Ok(fine));
+            assert_eq!(directives(fine), Ok(format!("{REPEATED},{fine}")));
         }
         for wrong in ["banana", "info,hostfw_agent", "information"] {
             let error = directives(wrong).unwrap_err();
@@ -492,7 +497,7 @@ mod tests {
         }
         assert_eq!(
             log_directives("warn,x=info", BpfLog::Debug).unwrap(),
-            "hostfw=debug,hostfw_agent=warn,warn,x=info"
+            format!("{REPEATED},hostfw=debug,hostfw_agent=warn,warn,x=info")
         );
     }
 
