@@ -4,6 +4,7 @@ mod kube {
     mod answers;
     pub(crate) mod cluster;
     mod ctl;
+    mod publish;
     pub(crate) mod server;
     mod workloads;
 }

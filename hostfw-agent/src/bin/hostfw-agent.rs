@@ -24,6 +24,7 @@ use hostfw_agent::{
         http, program_log,
         socket::ControlSocket,
     },
+    publish::{self, Pace},
     reconcile::{self, Reconciler, Settings},
     source::{
         FolderSource,
@@ -339,7 +340,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let address = SocketAddr::new(arguments.metrics_address, arguments.metrics_port);
         tokio::spawn(http::serve_at(address, requests.clone()));
     }
-    tokio::spawn(socket.serve(requests));
+    tokio::spawn(socket.serve(requests.clone()));
 
     info!(
         node,
@@ -380,6 +381,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let cluster =
                 KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
             info!("follows the cluster");
+            let agent = publish::Agent {
+                node,
+                passes: reconciler.passes(),
+                questions: requests,
+                known: cluster.known(),
+                notes: reconciler.notes(),
+            };
+            tokio::spawn(publish::run(client, agent, Pace::default()));
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
         }
     }

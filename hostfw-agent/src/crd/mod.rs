@@ -8,12 +8,15 @@
 
 #![forbid(unsafe_code)]
 
+mod reports;
 mod rules;
 mod shape;
 
 use serde_json::{Value, json};
 
 use crate::model::Kind;
+
+pub use reports::{ReportCrd, reports};
 
 /// A definition.
 #[derive(Clone, Debug, PartialEq)]

@@ -262,7 +262,7 @@ impl State {
 
     /// The kinds that are to be followed, and whether they are: what nothing
     /// refers to, or the cluster does not serve and never has, is left out.
-    pub(super) fn followed(&self) -> Vec<(Kind, bool)> {
+    pub(super) fn followed(&self) -> Vec<(&'static str, bool)> {
         self.kinds
             .iter()
             .filter(|(_, it)| match it.phase {
@@ -270,7 +270,12 @@ impl State {
                 Phase::Absent => !it.objects.is_empty(),
                 Phase::Unknown | Phase::Listed => true,
             })
-            .map(|(kind, it)| (*kind, it.phase == Phase::Listed && it.failure.is_none()))
+            .map(|(kind, it)| {
+                (
+                    kind.name(),
+                    it.phase == Phase::Listed && it.failure.is_none(),
+                )
+            })
             .collect()
     }
 
@@ -310,6 +315,14 @@ impl State {
             }));
         }
         Ok(Snapshot::of(files))
+    }
+
+    /// What stands for this file.
+    pub(super) fn text(&self, path: &str) -> Option<Text> {
+        let kind = path.split('/').next().unwrap_or_default();
+        let kind = Followed::all().find(|known| known.name() == kind)?;
+        let held = self.kinds.get(&kind)?.objects.get(path)?;
+        held.content.as_ref().ok().cloned()
     }
 
     fn is_enough(&self) -> Result<(), String> {
@@ -437,19 +450,21 @@ mod tests {
     #[test]
     fn what_is_not_followed_is_told() {
         let mut state = listed();
-        let of = |state: &State, kind| {
+        let of = |state: &State, kind: Followed| {
             let kinds = state.followed();
-            kinds.iter().find(|(one, _)| *one == kind).map(|one| one.1)
+            let found = kinds.iter().find(|(one, _)| *one == kind.name());
+            found.map(|one| one.1)
         };
-        assert_eq!(of(&state, Kind::Tier), Some(true));
+        let tier = Followed::Kind(Kind::Tier);
+        assert_eq!(of(&state, tier), Some(true));
         // Nothing refers to nodes.
-        assert_eq!(of(&state, Kind::Node), None);
-        state.failed(Kind::Tier, "forbidden".to_owned());
-        assert_eq!(of(&state, Kind::Tier), Some(false));
-        state.absent(Kind::Tier);
-        assert_eq!(of(&state, Kind::Tier), None);
-        state.absent(Kind::HostEndpoint);
-        assert_eq!(of(&state, Kind::HostEndpoint), Some(false));
+        assert_eq!(of(&state, Followed::Kind(Kind::Node)), None);
+        state.failed(tier, "forbidden".to_owned());
+        assert_eq!(of(&state, tier), Some(false));
+        state.absent(tier);
+        assert_eq!(of(&state, tier), None);
+        state.absent(HOST_ENDPOINT);
+        assert_eq!(of(&state, HOST_ENDPOINT), Some(false));
     }
 
     #[test]
