@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use hostfw_agent::{crd, source::yaml::to_yaml};
+use serde_json::Value;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds")
@@ -27,19 +28,23 @@ fn folder() -> PathBuf {
 #[test]
 fn files_are_what_the_types_say() -> anyhow::Result<()> {
     let bless = env::var_os("HOSTFW_BLESS").is_some_and(|value| value == "1");
-    let all = crd::all();
+    let kinds = crd::all().into_iter();
+    let all: Vec<(String, Value)> = kinds
+        .map(|one| (one.file, one.value))
+        .chain(crd::reports().into_iter().map(|one| (one.file, one.value)))
+        .collect();
     let mut wrong = Vec::new();
-    for definition in &all {
-        let path = folder().join(&definition.file);
+    for (file, value) in &all {
+        let path = folder().join(file);
         let expected = format!(
             "# Written by `cargo xtask crd` from the resource types.\n{}",
-            to_yaml(&definition.value)?
+            to_yaml(value)?
         );
         if bless {
             fs::create_dir_all(path.parent().context("a folder")?)?;
             fs::write(&path, expected)?;
         } else if fs::read_to_string(&path).ok().as_ref() != Some(&expected) {
-            wrong.push(definition.file.clone());
+            wrong.push(file.clone());
         }
     }
     ensure!(
@@ -48,8 +53,8 @@ fn files_are_what_the_types_say() -> anyhow::Result<()> {
         wrong.join(", ")
     );
     let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for definition in &all {
-        let (group, name) = definition.file.split_once('/').context("a group")?;
+    for (file, _) in &all {
+        let (group, name) = file.split_once('/').context("a group")?;
         known.entry(group).or_default().insert(name);
     }
     for (group, known) in known {

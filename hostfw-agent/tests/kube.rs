@@ -3,7 +3,10 @@
 mod kube {
     mod answers;
     pub(crate) mod cluster;
+    mod ctl;
+    mod publish;
     pub(crate) mod server;
+    mod workloads;
 }
 
 use std::{

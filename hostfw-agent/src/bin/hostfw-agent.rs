@@ -25,6 +25,7 @@ use hostfw_agent::{
         reports::RecentReports,
         socket::ControlSocket,
     },
+    publish::{self, Pace},
     reconcile::{self, Reconciler, Settings},
     source::{
         FolderSource,
@@ -341,7 +342,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let address = SocketAddr::new(arguments.metrics_address, arguments.metrics_port);
         tokio::spawn(http::serve_at(address, requests.clone()));
     }
-    tokio::spawn(socket.serve(requests));
+    tokio::spawn(socket.serve(requests.clone()));
 
     info!(
         node,
@@ -383,6 +384,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let cluster =
                 KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
             info!("follows the cluster");
+            let agent = publish::Agent {
+                node,
+                passes: reconciler.passes(),
+                questions: requests,
+                known: cluster.known(),
+                notes: reconciler.notes(),
+            };
+            tokio::spawn(publish::run(client, agent, Pace::default()));
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
         }
     }
@@ -405,6 +414,10 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said at each attempt to reach an API server; the source says the
+/// same once.
+const REPEATED: &str = "kube_client::client::builder=off,kube_runtime::watcher=error";
+
 /// The directives of the log, the programs' among them.
 fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
     let bare = || level.split(',').filter(|part| !part.contains('='));
@@ -415,13 +428,14 @@ fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
         );
     }
     if bpf_log == BpfLog::Off {
-        return Ok(level.to_owned());
+        // Of two directives for the same, the last one counts.
+        return Ok(format!("{REPEATED},{level}"));
     }
     // The programs' modules begin with `hostfw`, and so does the agent's name,
     // whose longer directive wins.
     let own = bare().next().unwrap_or("info");
     Ok(format!(
-        "hostfw={},hostfw_agent={own},{level}",
+        "{REPEATED},hostfw={},hostfw_agent={own},{level}",
         bpf_log.name()
     ))
 }
@@ -487,7 +501,7 @@ mod tests {
             "warn,hostfw_agent::reconcile=debug",
             "a=info",
         ] {
-            assert_eq!(directives(fine).as_deref(), Ok(fine));
+            assert_eq!(directives(fine), Ok(format!("{REPEATED},{fine}")));
         }
         for wrong in ["banana", "info,hostfw_agent", "information"] {
             let error = directives(wrong).unwrap_err();
@@ -495,7 +509,7 @@ mod tests {
         }
         assert_eq!(
             log_directives("warn,x=info", BpfLog::Debug).unwrap(),
-            "hostfw=debug,hostfw_agent=warn,warn,x=info"
+            format!("{REPEATED},hostfw=debug,hostfw_agent=warn,warn,x=info")
         );
     }
 

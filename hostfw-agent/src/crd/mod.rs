@@ -8,12 +8,15 @@
 
 #![forbid(unsafe_code)]
 
+mod reports;
 mod rules;
 mod shape;
 
 use serde_json::{Value, json};
 
 use crate::model::Kind;
+
+pub use reports::{ReportCrd, reports};
 
 /// A definition.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +171,7 @@ const fn names(kind: Kind) -> Option<Names> {
             short: &["felixconfig", "felixconfigs"],
             columns: &[],
         },
-        Kind::Node => return None,
+        // Nobody but Kubernetes and Calico writes them into a cluster.
+        Kind::EndpointSlice | Kind::Node | Kind::WorkloadEndpoint => return None,
     })
 }

@@ -6,6 +6,7 @@ pub mod events;
 pub mod http;
 pub mod live;
 pub mod metrics;
+pub mod notes;
 pub mod objects;
 pub mod program_log;
 pub mod reports;

@@ -30,6 +30,7 @@ use std::{
 };
 
 use hostfw_common::counter::Outcome as Counted;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::{
@@ -45,12 +46,13 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Kind, Model},
+    model::{Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
         live::Enforced,
+        notes::Notes,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         reports::RecentReports,
         socket::{Health, Question, Reply, Request},
@@ -101,7 +103,7 @@ pub struct Reconciler<D> {
     /// Its files that someone is writing, which count as they were before.
     being_written: BTreeSet<String>,
     /// The kinds of objects that it follows one by one, and whether it can.
-    kinds: Vec<(Kind, bool)>,
+    kinds: Vec<(&'static str, bool)>,
     /// What is valid in it, and probably not meant.
     warnings: Vec<Warning>,
     /// What the store asks for.
@@ -119,6 +121,10 @@ pub struct Reconciler<D> {
     flow_clients: FlowClients,
     reports: RecentReports,
     meter: Meter,
+    /// What goes wrong beside enforcing.
+    notes: Notes,
+    /// How often it was reconciled.
+    passes: watch::Sender<u64>,
 }
 
 /// What follows from objects and interfaces.
@@ -181,6 +187,8 @@ impl<D: Dataplane> Reconciler<D> {
             flow_clients: FlowClients::default(),
             reports: RecentReports::default(),
             meter: Meter::new(),
+            notes: Notes::default(),
+            passes: watch::Sender::new(0),
         }
     }
 
@@ -221,6 +229,18 @@ impl<D: Dataplane> Reconciler<D> {
             })
         });
         held.collect()
+    }
+
+    /// Where to note what goes wrong beside enforcing, for the status.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
+    /// Changes whenever something may have changed that the status tells.
+    #[must_use]
+    pub fn passes(&self) -> watch::Receiver<u64> {
+        self.passes.subscribe()
     }
 
     /// Takes in what reading the store gave. If it could not be read, what it
@@ -531,7 +551,10 @@ impl<D: Dataplane> Reconciler<D> {
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
             problems: problem_statuses(&self.problems()),
-            warnings: warning_statuses(&self.warnings),
+            warnings: warning_statuses(&self.warnings)
+                .into_iter()
+                .chain(self.notes.warnings())
+                .collect(),
             counters: counter_statuses(counters, Counted::Enforced)
                 .into_iter()
                 .chain(counter_statuses(

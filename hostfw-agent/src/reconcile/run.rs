@@ -51,6 +51,7 @@ pub async fn run<D: Dataplane, S: Source>(
             &mut failures,
         );
         trust = Trust::Stamps;
+        reconciler.passes.send_modify(|passes| *passes += 1);
         if let Some(question) = waiting.take() {
             answer(&mut reconciler, &store, question);
         }

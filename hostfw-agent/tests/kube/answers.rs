@@ -75,38 +75,30 @@ async fn what_is_applied_belongs_to_who_applied_it() {
     let server = Server::serving(WRITTEN).await;
     let client = client_at(&server.address).expect("an address");
     let api = tiers(&client);
-    let mine = PatchParams::apply("me");
-    let apply = |spec: Value| Patch::Apply(tier(&spec));
+    let apply = async |who: &PatchParams, spec: Value| {
+        let patch = Patch::Apply(tier(&spec));
+        api.patch("a", who, &patch).await
+    };
     let spec = || server.object("Tier", "a").expect("it is there")["spec"].clone();
-    let done = api.patch(
-        "a",
-        &mine,
-        &apply(json!({"order": 1, "defaultAction": "Pass"})),
-    );
-    done.await.expect("it is made");
-    let version = server.object("Tier", "a").expect("it is there")["metadata"].clone();
-    let done = api.patch(
-        "a",
-        &mine,
-        &apply(json!({"order": 1, "defaultAction": "Pass"})),
-    );
-    done.await.expect("nothing changes");
-    assert_eq!(
-        server.object("Tier", "a").expect("it is there")["metadata"],
-        version
-    );
+    let metadata = || server.object("Tier", "a").expect("it is there")["metadata"].clone();
+    let mine = PatchParams::apply("me");
+    let both = || json!({"order": 1, "defaultAction": "Pass"});
+    apply(&mine, both()).await.expect("it is made");
+    let before = metadata();
+    apply(&mine, both()).await.expect("nothing changes");
+    assert_eq!(metadata(), before);
     // What is left out goes.
-    let done = api.patch("a", &mine, &apply(json!({"order": 1})));
-    done.await.expect("it changes");
+    let done = apply(&mine, json!({"order": 1})).await;
+    done.expect("it changes");
     assert_eq!(spec(), json!({"order": 1}));
 
     let theirs = PatchParams::apply("them");
-    let taken = api.patch("a", &theirs, &apply(json!({"order": 2}))).await;
+    let taken = apply(&theirs, json!({"order": 2})).await;
     assert_eq!(refusal(taken), (409, "Conflict".to_owned()));
-    let done = api.patch("a", &theirs, &apply(json!({"defaultAction": "Deny"})));
-    done.await.expect("it is nobody's");
+    let done = apply(&theirs, json!({"defaultAction": "Deny"})).await;
+    done.expect("it is nobody's");
     assert_eq!(spec(), json!({"order": 1, "defaultAction": "Deny"}));
-    let done = api.patch("a", &theirs.force(), &apply(json!({"order": 2})));
-    done.await.expect("by force");
+    let done = apply(&theirs.force(), json!({"order": 2})).await;
+    done.expect("by force");
     assert_eq!(spec(), json!({"order": 2}));
 }

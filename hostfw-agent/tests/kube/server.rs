@@ -36,12 +36,16 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
 ];
 
 /// The others, with their plurals.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 9] = [
+    ("EndpointSlice", "endpointslices"),
     ("Event", "events"),
     ("HostEndpointTemplate", "hostendpointtemplates"),
+    ("Namespace", "namespaces"),
     ("NodeAddresses", "nodeaddresses"),
     ("NodeEnforcement", "nodeenforcements"),
     ("Node", "nodes"),
+    ("Pod", "pods"),
+    ("ServiceAccount", "serviceaccounts"),
 ];
 
 /// The server. It ends with the runtime.

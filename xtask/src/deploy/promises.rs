@@ -143,11 +143,9 @@ fn of_container(container: &Value) -> Result<()> {
         variables.any(|one| one["name"] == "HOSTFW_NODE" && one["valueFrom"] == field),
         "HOSTFW_NODE is not the node's name"
     );
-    let arguments = container["args"].as_array().into_iter().flatten();
+    let mut variables = container["env"].as_array().into_iter().flatten();
     ensure!(
-        arguments
-            .into_iter()
-            .any(|one| one == "--source=kubernetes"),
+        variables.any(|one| one["name"] == "HOSTFW_SOURCE" && one["value"] == "kubernetes"),
         "the agent does not follow the cluster"
     );
     Ok(())

@@ -32,9 +32,13 @@ const NEEDED: &[(&str, &[&str], &[&str])] = &[
         FOLLOWED,
     ),
     ("hostfw.io", &["hostendpointtemplates"], FOLLOWED),
+    ("hostfw.io", &["nodeenforcements"], &["create", "patch"]),
+    ("events.k8s.io", &["events"], &["create"]),
+    // Whose uid the node's object refers to.
+    ("", &["nodes"], &["get"]),
     (
         "",
-        &["namespaces", "nodes", "pods", "serviceaccounts", "services"],
+        &["namespaces", "nodes", "pods", "serviceaccounts"],
         FOLLOWED,
     ),
     ("discovery.k8s.io", &["endpointslices"], FOLLOWED),
@@ -188,17 +192,10 @@ mod tests {
             ("/1/rules/0/verbs", json!(["list", "watch", "delete"])),
             ("/1/rules/0/verbs", json!(["list"])),
             ("/1/rules/0/resources", json!(["*"])),
-            ("/1/rules/5/apiGroups", json!(["*"])),
+            ("/1/rules/8/apiGroups", json!(["*"])),
             (
-                "/1/rules/5/resources",
-                json!([
-                    "namespaces",
-                    "nodes",
-                    "pods",
-                    "serviceaccounts",
-                    "services",
-                    "secrets"
-                ]),
+                "/1/rules/8/resources",
+                json!(["namespaces", "nodes", "pods", "serviceaccounts", "secrets"]),
             ),
             ("/2/roleRef/name", json!("cluster-admin")),
             ("/2/subjects/0/name", json!("default")),

@@ -18,11 +18,12 @@ fn objects() -> Vec<Value> {
                 "tolerations": [{"operator": "Exists"}],
                 "containers": [{
                     "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
-                    "args": ["--source=kubernetes"],
+                    "args": ["--log-format=json"],
                     "env": [
                         {"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"},
                         {"name": "HOSTFW_NODE",
                             "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        {"name": "HOSTFW_SOURCE", "value": "kubernetes"},
                     ],
                     "startupProbe": probe("/livez"),
                     "livenessProbe": probe("/livez"),
@@ -77,11 +78,8 @@ fn every_broken_promise_is_found() {
             json!(1),
         ),
         (format!("{container}/image"), json!("hostfw:latest")),
-        (
-            format!("{container}/args"),
-            json!(["--source=kubernetes", "--detach"]),
-        ),
-        (format!("{container}/args"), json!(["--source=folder"])),
+        (format!("{container}/args"), json!(["--detach"])),
+        (format!("{container}/env/2/value"), json!("folder")),
         (format!("{container}/env/1/valueFrom"), json!(null)),
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
@@ -147,10 +145,10 @@ fn rights_beyond_the_profile_are_found() {
 fn the_command_of_a_container_and_its_variables_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
-    assert_eq!(call(container), ["hostfw-agent", "--source=kubernetes"]);
+    assert_eq!(call(container), ["hostfw-agent", "--log-format=json"]);
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
-        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE"]
+        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE", "HOSTFW_SOURCE"]
     );
 }
 
