@@ -33,7 +33,7 @@ pub(super) fn is_internal(address: &Address) -> bool {
 /// `CLOCK_MONOTONIC_COARSE` in nanoseconds, the clock of
 /// [`Flow::last_seen`](hostfw_common::conntrack::Flow::last_seen): a finer one
 /// would be ahead of what the programs read.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: integers only: all zeros is valid.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
     // SAFETY: a valid struct that outlives the call. The clock exists on every

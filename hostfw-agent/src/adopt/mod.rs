@@ -20,6 +20,7 @@ use hostfw_common::{
     names::{CONFIRMED, HALF_OPEN},
 };
 
+pub(crate) use self::flow::now;
 pub use self::known::{FlowReader, Kernel, KnownFlow, Surroundings, ip};
 
 use self::flow::Known;

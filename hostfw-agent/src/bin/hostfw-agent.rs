@@ -22,6 +22,7 @@ use hostfw_agent::{
     observe::{
         events::{self, NameBook},
         http, program_log,
+        reports::RecentReports,
         socket::ControlSocket,
     },
     publish::{self, Pace},
@@ -327,9 +328,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let interfaces = interfaces::follow().await?;
 
     let names = NameBook::default();
+    let reports = RecentReports::default();
     reconcile::keep_filter(dataplane.filter_keeper());
     if let Some(ring) = dataplane.take_events()? {
-        events::spawn(ring, names.clone());
+        events::spawn(ring, names.clone(), reports.clone());
     }
     if let Some(log) = dataplane.take_log() {
         program_log::spawn(log);
@@ -362,7 +364,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         },
         dataplane,
         names,
-    );
+    )
+    .with_reports(reports);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -411,6 +414,10 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said at each attempt to reach an API server; the source says the
+/// same once.
+const REPEATED: &str = "kube_client::client::builder=off,kube_runtime::watcher=error";
+
 /// The directives of the log, the programs' among them.
 fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
     let bare = || level.split(',').filter(|part| !part.contains('='));
@@ -421,13 +428,14 @@ fn log_directives(level: &str, bpf_log: BpfLog) -> anyhow::Result<String> {
         );
     }
     if bpf_log == BpfLog::Off {
-        return Ok(level.to_owned());
+        // Of two directives for the same, the last one counts.
+        return Ok(format!("{REPEATED},{level}"));
     }
     // The programs' modules begin with `hostfw`, and so does the agent's name,
     // whose longer directive wins.
     let own = bare().next().unwrap_or("info");
     Ok(format!(
-        "hostfw={},hostfw_agent={own},{level}",
+        "{REPEATED},hostfw={},hostfw_agent={own},{level}",
         bpf_log.name()
     ))
 }
@@ -493,7 +501,7 @@ mod tests {
             "warn,hostfw_agent::reconcile=debug",
             "a=info",
         ] {
-            assert_eq!(directives(fine).as_deref(), Ok(fine));
+            assert_eq!(directives(fine), Ok(format!("{REPEATED},{fine}")));
         }
         for wrong in ["banana", "info,hostfw_agent", "information"] {
             let error = directives(wrong).unwrap_err();
@@ -501,7 +509,7 @@ mod tests {
         }
         assert_eq!(
             log_directives("warn,x=info", BpfLog::Debug).unwrap(),
-            "hostfw=debug,hostfw_agent=warn,warn,x=info"
+            format!("{REPEATED},hostfw=debug,hostfw_agent=warn,warn,x=info")
         );
     }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::observe::{
     live::{Enforced, Flows},
+    reports::Reports,
     socket::{Refusal, Request},
     status::Status,
 };
@@ -58,6 +59,11 @@ pub(super) fn flows(socket: &Path) -> Result<Flows, ClientError> {
     ask(socket, Request::Flows)
 }
 
+/// Asks the agent what rules have reported, from a number on.
+pub(super) fn reports(socket: &Path, from: Option<u64>) -> Result<Reports, ClientError> {
+    ask(socket, Request::Reports { from })
+}
+
 fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> Result<T, ClientError> {
     let answer = exchange(socket, request).map_err(|error| ClientError::NoAgent {
         socket: socket.to_path_buf(),
@@ -76,7 +82,11 @@ fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(match request {
         Request::Flows => PATIENCE_FOR_FLOWS,
-        Request::Status | Request::Enforced | Request::Metrics | Request::Health => PATIENCE,
+        Request::Status
+        | Request::Enforced
+        | Request::Metrics
+        | Request::Health
+        | Request::Reports { .. } => PATIENCE,
     }))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(&request)?;

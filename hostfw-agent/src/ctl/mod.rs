@@ -9,6 +9,7 @@ mod client;
 mod columns;
 mod diff;
 mod explain;
+mod flows;
 mod get;
 mod host;
 mod input;
@@ -102,6 +103,10 @@ enum Command {
     Validate(validate::Validate),
     /// Show what the agent of this node enforces.
     Status(status::Show),
+    /// Show the packets that rules have reported last: those that a rule with
+    /// action Log or of a staged policy has met, and with --observe-only those
+    /// that would have been denied.
+    Flows(flows::Show),
     /// Tell what becomes of a packet, and what decides it.
     Explain(Box<explain::Explain>),
 }
@@ -241,6 +246,7 @@ pub fn run(
         Command::Diff(command) => command.run(&place.open(plugin)?, &socket, streams),
         Command::Validate(command) => command.run(streams),
         Command::Status(command) => command.run(place.folder(plugin), &socket, streams),
+        Command::Flows(command) => command.run(&socket, streams),
         Command::Explain(command) => command.run(&socket, streams),
     }
 }

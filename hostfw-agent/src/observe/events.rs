@@ -21,8 +21,12 @@ use hostfw_common::{
 use tokio::io::unix::AsyncFd;
 use tracing::{error, info, warn};
 
-use super::{counters::direction_name, status::StagedStatus};
-use crate::compile::image::Names;
+use super::{
+    counters::direction_name,
+    reports::{RecentReports, Report},
+    status::StagedStatus,
+};
+use crate::{adopt, compile::image::Names};
 
 /// Generations whose names are remembered: an event that is reported while a
 /// generation is switched carries the number of the one before.
@@ -122,6 +126,8 @@ impl NameBook {
             .unwrap_or_else(|| format!("#{}", event.interface));
         let name = policy.as_deref().unwrap_or_default();
         LogEvent {
+            time: event.time,
+            direction: direction(event.direction),
             prefix: expand(&pages.log_prefix, tier.as_deref(), kind, name),
             endpoint,
             interface,
@@ -191,12 +197,15 @@ impl Decider {
 
 /// A rule as a path in its policy's spec: `ingress[0]`.
 fn rule_path(direction: u8, index: u16) -> String {
-    let direction = if direction == Direction::Ingress as u8 {
+    format!("{}[{index}]", direction_name(self::direction(direction)))
+}
+
+fn direction(number: u8) -> Direction {
+    if number == Direction::Ingress as u8 {
         Direction::Ingress
     } else {
         Direction::Egress
-    };
-    format!("{}[{index}]", direction_name(direction))
+    }
 }
 
 /// What a rule of a staged policy would do; `None` for one that only logs.
@@ -243,6 +252,8 @@ fn expand(prefix: &str, tier: Option<&str>, kind: Option<&str>, policy: &str) ->
 /// An event in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
     /// `logPrefix`, with names in place of the specifiers `%t` (tier), `%k`
     /// (kind), `%n` and `%p` (name).
     pub prefix: String,
@@ -250,6 +261,8 @@ pub struct LogEvent {
     pub endpoint: String,
     /// Name of the interface.
     pub interface: String,
+    /// Which way the packet crosses it.
+    pub direction: Direction,
     /// The stage whose list holds the rule.
     pub stage: Option<&'static str>,
     /// Name of the policy's tier; `None` for a profile.
@@ -338,12 +351,16 @@ pub fn decode(record: &[u8]) -> Option<Event> {
     Some(unsafe { record.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-/// Logs events as they come, until the ring buffer fails.
+/// Logs events as they come, and keeps the last ones, until the ring buffer fails.
 ///
 /// # Errors
 ///
 /// If the ring buffer cannot be waited for.
-pub async fn follow(ring: RingBuf<MapData>, names: NameBook) -> io::Result<()> {
+pub async fn follow(
+    ring: RingBuf<MapData>,
+    names: NameBook,
+    reports: RecentReports,
+) -> io::Result<()> {
     // SAFETY: a `RingBuf` keeps the descriptor of its map open until it is
     // dropped, and nothing here closes it.
     let mut ring = unsafe { AsyncFd::register(ring) }?;
@@ -351,7 +368,11 @@ pub async fn follow(ring: RingBuf<MapData>, names: NameBook) -> io::Result<()> {
         let mut guard = ring.readable_mut().await?;
         while let Some(record) = guard.get_inner_mut().next() {
             match decode(&record) {
-                Some(event) => names.describe(&event).log(),
+                Some(event) => {
+                    let event = names.describe(&event);
+                    event.log();
+                    reports.add(Report::of(&event, adopt::now()));
+                }
                 None => warn!(
                     bytes = record.len(),
                     expected = size_of::<Event>(),
@@ -363,10 +384,10 @@ pub async fn follow(ring: RingBuf<MapData>, names: NameBook) -> io::Result<()> {
     }
 }
 
-/// Logs events in a task of the current runtime.
-pub fn spawn(ring: RingBuf<MapData>, names: NameBook) {
+/// Logs and keeps events in a task of the current runtime.
+pub fn spawn(ring: RingBuf<MapData>, names: NameBook, reports: RecentReports) {
     tokio::spawn(async move {
-        if let Err(error) = follow(ring, names).await {
+        if let Err(error) = follow(ring, names, reports).await {
             error!(%error, "events of Log rules are no longer reported");
         }
     });
@@ -435,6 +456,8 @@ mod tests {
         assert_eq!(
             book().describe(&event()),
             LogEvent {
+                time: 1,
+                direction: Direction::Ingress,
                 prefix: "default GlobalNetworkPolicy drop-other-ingress|drop-other-ingress 100%"
                     .to_owned(),
                 endpoint: "node1-eth0".to_owned(),

@@ -120,7 +120,8 @@ async fn answer(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("{}\n", refusal.error),
         ),
-        Ok(Reply::Status(_) | Reply::Enforced(_) | Reply::Flows(_)) | Err(_) => response(
+        Ok(Reply::Status(_) | Reply::Enforced(_) | Reply::Flows(_) | Reply::Reports(_))
+        | Err(_) => response(
             StatusCode::SERVICE_UNAVAILABLE,
             "the agent is stopping\n".to_owned(),
         ),

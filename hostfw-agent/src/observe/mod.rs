@@ -9,5 +9,6 @@ pub mod metrics;
 pub mod notes;
 pub mod objects;
 pub mod program_log;
+pub mod reports;
 pub mod socket;
 pub mod status;

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::{
     live::{Enforced, Flows},
+    reports::Reports,
     status::Status,
 };
 
@@ -45,6 +46,12 @@ pub enum Request {
     Metrics,
     /// Answered with [`Health`].
     Health,
+    /// Answered with [`Reports`].
+    Reports {
+        /// [`Reports::next`] of an earlier answer; without it, all that are kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+    },
 }
 
 /// An answer.
@@ -61,6 +68,8 @@ pub enum Reply {
     Metrics(String),
     /// To [`Request::Health`].
     Health(Health),
+    /// To [`Request::Reports`].
+    Reports(Reports),
     /// To what cannot be answered.
     Refusal(Refusal),
 }
@@ -229,7 +238,7 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Question>) -> io::Re
         }
         Err(error) => Reply::Refusal(Refusal {
             error: format!(
-                "expected {{\"request\":\"status\"}}, enforced, flows, metrics or health: {error}"
+                "expected {{\"request\":\"status\"}}, enforced, flows, metrics, health or reports: {error}"
             ),
         }),
     };

@@ -135,8 +135,9 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Option<Status> {
         Reply::Status(status) => Some(*status),
         Reply::Enforced(_)
         | Reply::Flows(_)
-        | Reply::Health(_)
         | Reply::Metrics(_)
+        | Reply::Health(_)
+        | Reply::Reports(_)
         | Reply::Refusal(_) => None,
     }
 }

@@ -54,6 +54,7 @@ use crate::{
         live::Enforced,
         notes::Notes,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
+        reports::RecentReports,
         socket::{Health, Question, Reply, Request},
         status::{EndpointStatus, MapStatus, Status},
     },
@@ -118,6 +119,7 @@ pub struct Reconciler<D> {
     not_adopted: BTreeMap<u32, String>,
     staged: StagedCounts,
     flow_clients: FlowClients,
+    reports: RecentReports,
     meter: Meter,
     /// What goes wrong beside enforcing.
     notes: Notes,
@@ -183,10 +185,17 @@ impl<D: Dataplane> Reconciler<D> {
             not_adopted: BTreeMap::new(),
             staged: StagedCounts::default(),
             flow_clients: FlowClients::default(),
+            reports: RecentReports::default(),
             meter: Meter::new(),
             notes: Notes::default(),
             passes: watch::Sender::new(0),
         }
+    }
+
+    /// Tells clients what is reported there.
+    #[must_use]
+    pub fn with_reports(self, reports: RecentReports) -> Self {
+        Self { reports, ..self }
     }
 
     /// Makes the store's folder if it is missing, but only where nothing was
@@ -506,6 +515,7 @@ impl<D: Dataplane> Reconciler<D> {
                 Ok(read) => return self.flow_clients.serve(read, question.reply),
                 Err(error) => flows::refusal(&error),
             },
+            Request::Reports { from } => Reply::Reports(self.reports.since(from)),
             Request::Metrics => self.metrics(),
             Request::Health => Reply::Health(Health {
                 not_ready: self.not_ready(),

@@ -35,7 +35,7 @@ pub trait Source {
     /// before.
     fn being_written(&self) -> BTreeSet<String>;
 
-    /// The kinds of objects that it follows one by one, and whether it can now;
+    /// The kinds of objects that it follows one by one, by name, and whether it can now;
     /// nothing if it does not tell kinds apart.
     fn kinds(&self) -> Vec<(&'static str, bool)> {
         Vec::new()

@@ -3,6 +3,7 @@
 mod change;
 mod diff;
 mod explain;
+mod flows;
 mod get;
 mod input;
 mod sandbox;

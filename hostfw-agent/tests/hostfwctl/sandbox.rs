@@ -106,6 +106,11 @@ impl Sandbox {
         });
     }
 
+    /// Answers questions for reports, one after another.
+    pub(crate) fn agent_reports(&self, mut answer: impl FnMut(&str) -> String + Send + 'static) {
+        self.serve(move |question| answer(question).into_bytes());
+    }
+
     fn serve(&self, mut answer: impl FnMut(&str) -> Vec<u8> + Send + 'static) {
         let listener = UnixListener::bind(self.path("agent.sock")).expect("socket");
         thread::spawn(move || {

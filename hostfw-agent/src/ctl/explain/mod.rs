@@ -15,6 +15,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use hostfw_common::verdict::Direction;
 
+pub(super) use self::packet::protocol_name;
 use self::{
     judges::{Bench, Choice, Opinion},
     packet::{Flags, Key},

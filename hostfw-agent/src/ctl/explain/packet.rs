@@ -275,7 +275,7 @@ impl Protocol {
 }
 
 /// A protocol as people know it.
-pub(super) fn protocol_name(number: u8) -> String {
+pub(in crate::ctl) fn protocol_name(number: u8) -> String {
     PROTOCOLS
         .iter()
         .find(|(_, known)| *known == number)

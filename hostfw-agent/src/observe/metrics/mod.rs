@@ -323,7 +323,7 @@ impl Metrics {
         }
         for (kind, followed) in &readings.kinds {
             self.followed
-                .with_label_values(&[*kind])
+                .with_label_values(&[kind])
                 .set((*followed).into());
         }
     }

@@ -137,9 +137,12 @@ impl State {
         state
     }
 
-    /// These are all objects of the kind.
-    pub(super) fn listed(&mut self, kind: Followed, objects: Objects) {
+    /// These are all objects of the kind. Returns whether that could not be
+    /// told before.
+    pub(super) fn listed(&mut self, kind: Followed, objects: Objects) -> bool {
+        let mut mended = false;
         self.change(kind, |state| {
+            mended = state.failure.is_some();
             let objects = objects.into_iter().map(|(path, held)| {
                 let held = held.behind(state.objects.get(&path));
                 (path, held)
@@ -155,6 +158,7 @@ impl State {
             *state = new;
             changed
         });
+        mended
     }
 
     /// An object is there, or has changed.
@@ -184,13 +188,15 @@ impl State {
         });
     }
 
-    /// The kind cannot be followed now.
-    pub(super) fn failed(&mut self, kind: Followed, reason: String) {
+    /// The kind cannot be followed now. Returns whether that is news.
+    pub(super) fn failed(&mut self, kind: Followed, reason: String) -> bool {
+        let mut news = false;
         self.change(kind, |state| {
-            let changed = state.failure.as_ref() != Some(&reason);
+            news = state.failure.as_ref() != Some(&reason);
             state.failure = Some(reason);
-            changed
+            news
         });
+        news
     }
 
     fn change(&mut self, kind: Followed, change: impl FnOnce(&mut KindState) -> bool) {
@@ -416,12 +422,14 @@ mod tests {
         assert!(state.due().is_some() && state.tell());
         state.deleted(kind, "HostEndpoint/a");
         assert!(state.tell());
-        state.failed(kind, "away".to_owned());
+        assert!(state.failed(kind, "away".to_owned()));
         assert!(state.tell());
-        state.failed(kind, "away".to_owned());
+        assert!(!state.failed(kind, "away".to_owned()));
         assert!(!state.tell());
-        state.listed(kind, Objects::new());
+        assert!(state.listed(kind, Objects::new()));
         assert!(state.tell());
+        assert!(!state.listed(kind, Objects::new()));
+        assert!(!state.tell());
         state.absent(kind);
         assert!(state.tell());
         state.absent(kind);
@@ -442,22 +450,21 @@ mod tests {
     #[test]
     fn what_is_not_followed_is_told() {
         let mut state = listed();
-        let of = |state: &State, kind: Kind| {
+        let of = |state: &State, kind: Followed| {
             let kinds = state.followed();
-            kinds
-                .iter()
-                .find(|(one, _)| *one == kind.name())
-                .map(|one| one.1)
+            let found = kinds.iter().find(|(one, _)| *one == kind.name());
+            found.map(|one| one.1)
         };
-        assert_eq!(of(&state, Kind::Tier), Some(true));
+        let tier = Followed::Kind(Kind::Tier);
+        assert_eq!(of(&state, tier), Some(true));
         // Nothing refers to nodes.
-        assert_eq!(of(&state, Kind::Node), None);
-        state.failed(Followed::Kind(Kind::Tier), "forbidden".to_owned());
-        assert_eq!(of(&state, Kind::Tier), Some(false));
-        state.absent(Followed::Kind(Kind::Tier));
-        assert_eq!(of(&state, Kind::Tier), None);
-        state.absent(Followed::Kind(Kind::HostEndpoint));
-        assert_eq!(of(&state, Kind::HostEndpoint), Some(false));
+        assert_eq!(of(&state, Followed::Kind(Kind::Node)), None);
+        state.failed(tier, "forbidden".to_owned());
+        assert_eq!(of(&state, tier), Some(false));
+        state.absent(tier);
+        assert_eq!(of(&state, tier), None);
+        state.absent(HOST_ENDPOINT);
+        assert_eq!(of(&state, HOST_ENDPOINT), Some(false));
     }
 
     #[test]

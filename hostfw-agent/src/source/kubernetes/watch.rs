@@ -13,7 +13,7 @@ use kube::{
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     Shared, Times,
@@ -108,8 +108,7 @@ pub(super) async fn follow_wanted(
                 End::NotFound => format!("the API server does not know {plural}"),
                 End::Failed(reason) => reason,
             };
-            info!(%kind, reason, "cannot be followed; tried again");
-            shared.change(|state| state.failed(kind, reason));
+            fail(&shared, kind, reason);
             tokio::time::sleep(backoff.next()).await;
         }
     };
@@ -163,10 +162,17 @@ pub(super) async fn follow(
             Err(reason) => Some(reason),
         };
         if let Some(reason) = failure {
-            info!(%kind, reason, "cannot be followed; tried again");
-            shared.change(|state| state.failed(kind, reason));
+            fail(&shared, kind, reason);
         }
         tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// Tells that the kind cannot be followed: once, for each reason in a row.
+fn fail(shared: &Shared, kind: Followed, reason: String) {
+    let text = reason.clone();
+    if shared.change(|state| state.failed(kind, reason)) {
+        warn!(%kind, reason = text, "cannot be followed; tried again");
     }
 }
 
@@ -217,7 +223,9 @@ async fn follow_served<const BARE: bool>(
             }
             Ok(Event::InitDone) => {
                 let objects = listing.take().unwrap_or_default();
-                shared.change(|state| state.listed(kind, objects));
+                if shared.change(|state| state.listed(kind, objects)) {
+                    info!(%kind, "is followed again");
+                }
                 backoff.reset();
                 breaks = 0;
             }
