@@ -1,8 +1,12 @@
 //! The cluster as a source of resources, against an API server by script.
 
 mod kube {
+    mod answers;
     pub(crate) mod cluster;
+    mod ctl;
+    mod publish;
     pub(crate) mod server;
+    mod workloads;
 }
 
 use std::{

@@ -72,6 +72,8 @@ const TUNNELS: [(u8, u16); 7] = [
     (17, 6081),
 ];
 
+/// What stands for the name of a port of any service.
+const SERVICE: &str = "";
 /// Extension headers of IPv6: no packet ends with them.
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 /// A number that is nobody's (RFC 3692).
@@ -178,6 +180,39 @@ impl<'a> Aim<'a> {
                 }
             }
             Resource::HostEndpointTemplate(_) => self.governed.extend(["eth1", "wg0"]),
+            Resource::WorkloadEndpoint(workload) => {
+                let spec = &workload.spec;
+                self.add_nets(&spec.ip_networks);
+                let addresses = spec.ip_networks.iter().filter_map(|text| text.parse().ok());
+                let addresses: Vec<IpAddr> = addresses.collect();
+                self.points.extend(spec.ports.iter().map(|port| Point {
+                    name: &port.name,
+                    protocol: number_of(&port.protocol),
+                    port: u16::try_from(port.port).unwrap_or(0),
+                    addresses: addresses.clone(),
+                }));
+            }
+            Resource::EndpointSlice(slice) => {
+                for endpoint in &slice.spec.endpoints {
+                    self.add_nets(&endpoint.addresses);
+                    let addresses = endpoint
+                        .addresses
+                        .iter()
+                        .filter_map(|text| text.parse().ok());
+                    let addresses: Vec<IpAddr> = addresses.collect();
+                    // No rule can call it by name: it is aimed at by its service.
+                    self.points
+                        .extend(slice.spec.ports.iter().filter_map(|port| {
+                            let protocol = port.protocol.as_deref().unwrap_or("TCP").to_owned();
+                            Some(Point {
+                                name: SERVICE,
+                                protocol: number_of(&NumberOrText::Text(protocol)),
+                                port: u16::try_from(port.port?).ok()?,
+                                addresses: addresses.clone(),
+                            })
+                        }));
+                }
+            }
             Resource::Node(_) | Resource::Tier(_) => {}
         }
     }
@@ -327,6 +362,15 @@ impl Draft {
             })
             .flat_map(|name| aim.points.iter().filter(move |point| point.name == name))
             .collect();
+        let served: Vec<&Point<'_>> = match &rule.destination.services {
+            Some(_) => aim
+                .points
+                .iter()
+                .filter(|point| point.name == SERVICE)
+                .collect(),
+            None => Vec::new(),
+        };
+        let named = if served.is_empty() { named } else { served };
         let protocol = match &rule.protocol {
             Some(protocol) => number_of(protocol),
             None => match random.any_of(&named) {
@@ -557,7 +601,9 @@ fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> Ip
         .selector
         .as_deref()
         .is_some_and(|text| !text.is_empty())
-        || entity.namespace_selector.is_some();
+        || entity.namespace_selector.is_some()
+        || entity.service_accounts.is_some()
+        || entity.services.is_some();
     for _ in 0..4 {
         let candidate = if selects {
             member(aim, v4, random)

@@ -134,8 +134,11 @@ impl Accepted {
     /// What is valid, in force, and not enforced.
     #[must_use]
     pub fn unenforced(&self) -> Vec<Unenforced> {
-        let resources = self.objects.iter().map(|object| &*object.resource);
-        let mut unenforced: Vec<Unenforced> = resources.flat_map(lint::unenforced).collect();
+        let resources = || self.objects.iter().map(|object| &*object.resource);
+        let known = lint::Known::among(resources());
+        let mut unenforced: Vec<Unenforced> = resources()
+            .flat_map(|resource| lint::unenforced(resource, known))
+            .collect();
         unenforced.extend(lint::unenforced_together(&self.model()));
         unenforced.sort();
         unenforced

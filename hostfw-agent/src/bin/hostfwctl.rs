@@ -6,11 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
 use hostfw_agent::ctl::{self, Cli, CtlError, Streams};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let failed = error.use_stderr();

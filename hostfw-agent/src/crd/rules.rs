@@ -29,7 +29,7 @@ pub(super) fn add(kind: Kind, schema: &mut Value) {
             at.constrain("spec.labelsToApply{}", json!({"pattern": LABEL_VALUE}));
         }
         Kind::FelixConfiguration => felix(&mut at),
-        Kind::Node => {}
+        Kind::EndpointSlice | Kind::Node | Kind::WorkloadEndpoint => {}
     }
 }
 

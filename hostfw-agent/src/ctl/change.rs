@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
@@ -12,6 +12,7 @@ use super::{
     CtlError, Streams,
     input::{Files, Input, InputError, Item},
     join, kind,
+    place::{Place, Writer},
     summary::Summary,
 };
 use crate::{
@@ -19,10 +20,7 @@ use crate::{
     lint::Warning,
     model::{Kind, ObjectRef, Tier},
     resource::Resource,
-    source::{
-        read_folder,
-        store::{Change, StoreError, Writer},
-    },
+    source::store::{Change, StoreError},
 };
 
 #[derive(Debug, Args)]
@@ -81,12 +79,12 @@ pub struct ChangeError {
 impl Apply {
     pub(super) fn run(
         &self,
-        store: &Path,
+        place: &Place,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
-        check_tiers(store, &items)?;
-        change(store, streams, "applied", items, |writer, item| {
+        check_tiers(place, &items)?;
+        change(place, streams, "applied", items, |writer, item| {
             writer.apply(item.resource).map(Outcome::from)
         })
     }
@@ -95,13 +93,13 @@ impl Apply {
 impl Create {
     pub(super) fn run(
         &self,
-        store: &Path,
+        place: &Place,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
-        check_tiers(store, &items)?;
+        check_tiers(place, &items)?;
         change(
-            store,
+            place,
             streams,
             "created",
             items,
@@ -118,11 +116,11 @@ impl Create {
 impl Replace {
     pub(super) fn run(
         &self,
-        store: &Path,
+        place: &Place,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let items = read_valid(&self.files, &mut streams.input)?;
-        change(store, streams, "replaced", items, |writer, item| {
+        change(place, streams, "replaced", items, |writer, item| {
             writer.replace(item.resource).map(Outcome::from)
         })
     }
@@ -138,12 +136,12 @@ struct Doomed {
 impl Delete {
     pub(super) fn run(
         &self,
-        store: &Path,
+        place: &Place,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let doomed = self.read(&mut streams.input)?;
         change(
-            store,
+            place,
             streams,
             "deleted",
             doomed,
@@ -192,8 +190,8 @@ fn read_valid(files: &Files, stdin: &mut impl io::Read) -> Result<Vec<Item>, Ctl
 
 /// That every policy names a tier that exists, or will: Calico's API server
 /// refuses to create others (api/pkg/apis/projectcalico/v3).
-fn check_tiers(store: &Path, items: &[Item]) -> Result<(), CtlError> {
-    let stored = match read_folder(store) {
+fn check_tiers(place: &Place, items: &[Item]) -> Result<(), CtlError> {
+    let stored = match place.read() {
         Ok(snapshot) => {
             accept::accept(&snapshot, &Accepted::default())
                 .model()
@@ -224,7 +222,9 @@ fn check_tiers(store: &Path, items: &[Item]) -> Result<(), CtlError> {
                 | Resource::NetworkSet(_)
                 | Resource::Node(_)
                 | Resource::Profile(_)
-                | Resource::Tier(_) => None,
+                | Resource::EndpointSlice(_)
+                | Resource::Tier(_)
+                | Resource::WorkloadEndpoint(_) => None,
             }?;
             (!tier.is_empty() && !known.contains(tier)).then(|| InputError::NoTier {
                 place: item.place.clone(),
@@ -273,11 +273,11 @@ impl From<Change> for Outcome {
 
 /// Changes one object after the other, and does not stop at one that fails.
 fn change<T: Subject>(
-    store: &Path,
+    place: &Place,
     streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     done: &'static str,
     subjects: Vec<T>,
-    mut one: impl FnMut(&mut Writer, T) -> Result<Outcome, StoreError>,
+    mut one: impl FnMut(&mut Writer<'_>, T) -> Result<Outcome, StoreError>,
 ) -> Result<(), CtlError> {
     let objects: Vec<ObjectRef> = subjects.iter().map(Subject::object_ref).collect();
     let mut summary = Summary {
@@ -292,7 +292,7 @@ fn change<T: Subject>(
     let mut skipped = Vec::new();
     let mut errors = Vec::new();
 
-    let mut writer = Writer::lock(store)?;
+    let mut writer = place.writer()?;
     let before = warnings(&writer)?;
     for subject in subjects {
         match one(&mut writer, subject) {
@@ -326,7 +326,7 @@ fn change<T: Subject>(
 }
 
 /// What is probably not meant or not enforced, in the whole store.
-fn warnings(writer: &Writer) -> Result<Vec<Warning>, StoreError> {
+fn warnings(writer: &Writer<'_>) -> Result<Vec<Warning>, StoreError> {
     let stored = accept::accept(&writer.snapshot()?, &Accepted::default());
     let mut warnings = stored.warnings(&stored.model());
     warnings.extend(stored.unenforced().into_iter().map(Warning::from));

@@ -44,6 +44,19 @@ const NETS: Column = column("NETS", |resource| {
     }
 });
 
+const ADDRESSES: Column = column("ADDRESSES", |resource| match resource {
+    Resource::WorkloadEndpoint(workload) => workload.spec.ip_networks.join(","),
+    Resource::EndpointSlice(slice) => {
+        let all = slice.spec.endpoints.iter();
+        let all: Vec<&str> = all
+            .flat_map(|it| &it.addresses)
+            .map(String::as_str)
+            .collect();
+        all.join(",")
+    }
+    _ => String::new(),
+});
+
 const HOST_ENDPOINT: &[Column] = &[
     NAME,
     column("NODE", |resource| {
@@ -220,6 +233,7 @@ const fn of(kind: Kind) -> (&'static [Column], usize) {
         Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => (POLICY, 2),
         Kind::GlobalNetworkSet => (&[NAME, NETS], 1),
         Kind::NetworkSet => (&[NAMESPACE, NAME, NETS], 2),
+        Kind::EndpointSlice | Kind::WorkloadEndpoint => (&[NAMESPACE, NAME, ADDRESSES], 3),
         Kind::Profile => (PROFILE, 1),
         Kind::Tier => (TIER, 2),
         Kind::FelixConfiguration => (FELIX_CONFIGURATION, 1),

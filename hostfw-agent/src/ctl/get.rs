@@ -1,6 +1,5 @@
 use std::{
     io::{self, Write},
-    path::Path,
     str::FromStr,
 };
 
@@ -10,13 +9,13 @@ use serde_json::{Value, json};
 use super::{
     CtlError, Streams, columns,
     kind::{self, KindError},
+    place::Place,
 };
 use crate::{
     model::Kind,
     resource::Resource,
     source::{
         contents::Contents,
-        read_folder,
         store::{self, StoreError},
         yaml,
     },
@@ -91,15 +90,15 @@ impl FromStr for Form {
 impl Get {
     pub(super) fn run(
         &self,
-        store: &Path,
+        place: &Place,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let kind = kind::parse(&self.kind)?;
-        let contents = Contents::parse(&read_folder(store)?);
+        let contents = Contents::parse(&place.read_kind(kind)?);
         let broken: Vec<String> = contents
             .files()
             .flat_map(|(file, contents)| contents.errors.iter().map(move |error| (file, error)))
-            .map(|(file, error)| format!("{}: {error}", store.join(file).display()))
+            .map(|(file, error)| format!("{}: {error}", place.name(file)))
             .collect();
 
         let all = self.stored(&contents, kind)?;

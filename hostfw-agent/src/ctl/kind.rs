@@ -17,7 +17,8 @@ pub enum KindError {
     Unknown(String),
     /// A namespace was given for a kind that lives in none.
     #[error(
-        "--namespace: expected a kind that lives in a namespace (networkset), found {0}, which is \
+        "--namespace: expected a kind that lives in a namespace (networkset, \
+         workloadendpoint or endpointslice), found {0}, which is \
          global"
     )]
     Global(Kind),
@@ -25,7 +26,8 @@ pub enum KindError {
 
 const KNOWN: &str = "hostendpoint (hep), hostendpointtemplate (hept), node, globalnetworkpolicy (gnp), \
                      stagedglobalnetworkpolicy (sgnp), globalnetworkset (gnetset), networkset \
-                     (netset), tier, profile (pro), felixconfiguration (felixconfig)";
+                     (netset), tier, profile (pro), felixconfiguration (felixconfig), \
+                     workloadendpoint (wep), endpointslice";
 
 /// The namespace that a namespaced kind has if none is given.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -46,6 +48,8 @@ pub(super) fn parse(text: &str) -> Result<Kind, KindError> {
         }
         "globalnetworkset" | "globalnetworksets" | "gnetset" | "gnetsets" => Kind::GlobalNetworkSet,
         "networkset" | "networksets" | "netset" | "netsets" => Kind::NetworkSet,
+        "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => Kind::WorkloadEndpoint,
+        "endpointslice" | "endpointslices" => Kind::EndpointSlice,
         "tier" | "tiers" => Kind::Tier,
         "profile" | "profiles" | "pro" | "pros" => Kind::Profile,
         "felixconfiguration" | "felixconfigurations" | "felixconfig" | "felixconfigs" => {
@@ -83,7 +87,6 @@ fn not_enforced(text: &str) -> Option<&'static str> {
         "stagedkubernetesnetworkpolicy" | "stagedkubernetesnetworkpolicies" | "sknp" | "sknps" => {
             "StagedKubernetesNetworkPolicy"
         }
-        "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => "WorkloadEndpoint",
         "ippool" | "ippools" | "ipp" | "ipps" | "pool" | "pools" => "IPPool",
         "bgppeer" | "bgppeers" | "bgpp" | "bgpps" | "bp" | "bps" => "BGPPeer",
         "bgpconfiguration" | "bgpconfigurations" | "bgpconfig" | "bgpconfigs" => "BGPConfiguration",
@@ -111,6 +114,8 @@ mod tests {
             (Kind::StagedGlobalNetworkPolicy, "sgnp sgnps"),
             (Kind::GlobalNetworkSet, "globalnetworksets gnetsets"),
             (Kind::NetworkSet, "netsets networkset"),
+            (Kind::WorkloadEndpoint, "wep workloadendpoints"),
+            (Kind::EndpointSlice, "endpointslice EndpointSlices"),
             (Kind::Tier, "tier Tiers"),
             (Kind::Profile, "pro profiles"),
             (Kind::FelixConfiguration, "felixconfig FelixConfiguration"),
@@ -132,7 +137,7 @@ mod tests {
     #[test]
     fn other_kinds_are_named() {
         let message = |text| parse(text).unwrap_err().to_string();
-        assert!(message("wep").starts_with("kind WorkloadEndpoint is not enforced"));
+        assert!(message("ipp").starts_with("kind IPPool is not enforced"));
         assert!(message("xyz").starts_with("unknown kind \"xyz\""));
     }
 
@@ -145,8 +150,8 @@ mod tests {
         let refused = named(Kind::Tier, Some("b")).unwrap_err().to_string();
         assert_eq!(
             refused,
-            "--namespace: expected a kind that lives in a namespace (networkset), found Tier, \
-             which is global"
+            "--namespace: expected a kind that lives in a namespace (networkset, workloadendpoint \
+             or endpointslice), found Tier, which is global"
         );
     }
 }

@@ -13,6 +13,7 @@ mod get;
 mod host;
 mod input;
 mod kind;
+mod place;
 mod status;
 mod summary;
 mod table;
@@ -22,10 +23,10 @@ mod wait;
 use std::{
     ffi::OsString,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use change::ChangeError;
 pub use client::ClientError;
@@ -35,21 +36,14 @@ pub use input::{InputError, Place};
 pub use kind::KindError;
 pub use wait::WaitError;
 
-use crate::source::{SourceError, store::StoreError, yaml::YamlError};
+use crate::source::{SourceError, kubernetes::ClusterError, store::StoreError, yaml::YamlError};
 
 /// Changes and shows the resources of hostfw, and what is enforced.
 #[derive(Debug, Parser)]
 #[command(name = "hostfwctl", version)]
 pub struct Cli {
-    /// Folder that holds the resources.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FOLDER",
-        env = "HOSTFW_STORE",
-        default_value = "/var/lib/hostfw/resources"
-    )]
-    store: PathBuf,
+    #[command(flatten)]
+    place: place::Where,
     /// Socket that the agent listens on.
     #[arg(
         long,
@@ -59,8 +53,35 @@ pub struct Cli {
         default_value = "/run/hostfw/agent.sock"
     )]
     socket: PathBuf,
+    /// Called as a plugin of kubectl.
+    #[arg(skip)]
+    plugin: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+/// What kubectl looks for when it is told `kubectl hostfw`.
+const PLUGIN: &str = "kubectl-hostfw";
+
+impl Cli {
+    /// Reads a command line. Under the name of a plugin of kubectl, it is one.
+    ///
+    /// # Errors
+    ///
+    /// What is to be printed instead: what is wrong, or help.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().collect();
+        let name = words.first().map(Path::new).and_then(Path::file_name);
+        let plugin = name.is_some_and(|name| name == PLUGIN);
+        let mut command = Self::command();
+        if plugin {
+            command = command.name("kubectl hostfw").bin_name("kubectl hostfw");
+        }
+        let mut matches = command.try_get_matches_from_mut(words)?;
+        let cli = Self::from_arg_matches_mut(&mut matches);
+        let cli = cli.map_err(|error| error.format(&mut command))?;
+        Ok(Self { plugin, ..cli })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +138,9 @@ pub enum CtlError {
     /// The store cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The cluster can be neither read nor changed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Files of the store cannot be read.
     #[error("{}", join(.0))]
     Files(Vec<String>),
@@ -159,6 +183,7 @@ impl CtlError {
             | Self::Objects(_)
             | Self::Store(_)
             | Self::Source(_)
+            | Self::Cluster(_)
             | Self::Files(_)
             | Self::Kind(_)
             | Self::Column(_)
@@ -178,7 +203,7 @@ pub fn usage_exit_code(words: impl IntoIterator<Item = OsString>) -> u8 {
     while let Some(word) = words.next() {
         match word.to_str() {
             // Options that may stand ahead of the command, and their values.
-            Some("--store" | "--socket") => drop(words.next()),
+            Some("--store" | "--socket" | "--kubeconfig" | "--context") => drop(words.next()),
             Some(word) if word.starts_with('-') => {}
             word => return if word == Some("explain") { 2 } else { 1 },
         }
@@ -202,19 +227,20 @@ pub fn run(
     streams: &mut Streams<impl io::Read, impl Write, impl Write>,
 ) -> Result<(), CtlError> {
     let Cli {
-        store,
+        place,
         socket,
+        plugin,
         command,
     } = cli;
     match command {
-        Command::Apply(command) => command.run(&store, streams),
-        Command::Create(command) => command.run(&store, streams),
-        Command::Replace(command) => command.run(&store, streams),
-        Command::Delete(command) => command.run(&store, streams),
-        Command::Get(command) => command.run(&store, streams),
-        Command::Diff(command) => command.run(&store, &socket, streams),
+        Command::Apply(command) => command.run(&place.open(plugin)?, streams),
+        Command::Create(command) => command.run(&place.open(plugin)?, streams),
+        Command::Replace(command) => command.run(&place.open(plugin)?, streams),
+        Command::Delete(command) => command.run(&place.open(plugin)?, streams),
+        Command::Get(command) => command.run(&place.open(plugin)?, streams),
+        Command::Diff(command) => command.run(&place.open(plugin)?, &socket, streams),
         Command::Validate(command) => command.run(streams),
-        Command::Status(command) => command.run(&store, &socket, streams),
+        Command::Status(command) => command.run(place.folder(plugin), &socket, streams),
         Command::Explain(command) => command.run(&socket, streams),
     }
 }

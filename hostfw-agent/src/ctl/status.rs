@@ -18,8 +18,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Wait until the agent enforces what the store holds; fail if it does not,
-    /// or if it refuses an object.
+    /// Wait until the agent enforces what the store holds, or of a cluster
+    /// what it has heard; fail if it does not, or if it refuses an object.
     #[arg(long)]
     wait: bool,
     /// How long to wait: `30s`, `500ms`, `2m`.
@@ -41,7 +41,7 @@ enum Form {
 impl Show {
     pub(super) fn run(
         &self,
-        store: &Path,
+        store: Option<&Path>,
         socket: &Path,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
@@ -54,7 +54,10 @@ impl Show {
             let output = &mut streams.output;
             match self.output {
                 None => {
-                    let revision = read_folder(store).ok().map(|snapshot| snapshot.revision);
+                    let revision = match store {
+                        Some(store) => read_folder(store).ok().map(|snapshot| snapshot.revision),
+                        None => Some(status.store_revision.clone()),
+                    };
                     text(status, revision.as_deref(), output)?;
                 }
                 Some(Form::Yaml) => {

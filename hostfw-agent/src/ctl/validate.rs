@@ -28,9 +28,10 @@ impl Validate {
         let model = validate::assemble(objects);
         let mut warnings = lint::lint(&model);
         let mut unenforced = lint::unenforced_together(&model);
+        let known = lint::Known::among(input.items.iter().map(|item| &item.resource));
         for item in &input.items {
             warnings.extend(lint::lint_resource(&item.resource));
-            unenforced.extend(lint::unenforced(&item.resource));
+            unenforced.extend(lint::unenforced(&item.resource, known));
         }
         warnings.extend(unenforced.into_iter().map(Warning::from));
         for warning in warnings {

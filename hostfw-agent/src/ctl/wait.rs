@@ -1,5 +1,5 @@
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -25,10 +25,10 @@ pub enum WaitError {
         pending: String,
     },
     /// It is, but for what is not valid.
-    #[error("the store {} is in force, except: {}", store.display(), invalid.join("; "))]
+    #[error("the {store} is in force, except: {}", invalid.join("; "))]
     Invalid {
-        /// The store.
-        store: PathBuf,
+        /// The store, or the cluster.
+        store: String,
         /// Objects and problems.
         invalid: Vec<String>,
     },
@@ -38,24 +38,25 @@ fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 
-/// Waits until the agent enforces what the store holds. The store is read anew
+/// Waits until the agent enforces what the store holds; without one, what it has
+/// heard of its cluster. The store is read anew
 /// each time: whoever changes it meanwhile is waited for, too.
 ///
 /// The status that was seen last is handed back in either case.
 pub(super) fn wait(
-    store: &Path,
+    store: Option<&Path>,
     socket: &Path,
     timeout: Duration,
 ) -> (Option<Status>, Result<(), CtlError>) {
     let start = Instant::now();
     loop {
-        let wanted = match read_folder(store) {
-            Ok(snapshot) => snapshot.revision,
+        let wanted = match store.map(read_folder).transpose() {
+            Ok(snapshot) => snapshot.map(|snapshot| snapshot.revision),
             Err(error) => return (None, Err(error.into())),
         };
         let answer = client::status(socket);
         let pending = match &answer {
-            Ok(status) => match pending(status, &wanted) {
+            Ok(status) => match pending(status, wanted.as_deref()) {
                 Some(pending) => pending,
                 None => {
                     let result = all_valid(store, status).map_err(CtlError::from);
@@ -74,8 +75,12 @@ pub(super) fn wait(
 }
 
 /// What the agent has not done yet.
-fn pending(status: &Status, wanted: &str) -> Option<String> {
+fn pending(status: &Status, wanted: Option<&str>) -> Option<String> {
     let mut pending = Vec::new();
+    let wanted = wanted.unwrap_or(&status.store_revision);
+    if wanted.is_empty() {
+        pending.push("the agent has read nothing yet".to_owned());
+    }
     if let Some(error) = &status.error {
         pending.push(format!("the agent reports: {error}"));
     }
@@ -104,7 +109,7 @@ fn or_none(revision: &str) -> &str {
     }
 }
 
-fn all_valid(store: &Path, status: &Status) -> Result<(), WaitError> {
+fn all_valid(store: Option<&Path>, status: &Status) -> Result<(), WaitError> {
     let mut invalid = Vec::new();
     for object in &status.objects {
         let what = match object.state {
@@ -121,7 +126,10 @@ fn all_valid(store: &Path, status: &Status) -> Result<(), WaitError> {
         Ok(())
     } else {
         Err(WaitError::Invalid {
-            store: store.to_path_buf(),
+            store: store.map_or_else(
+                || "cluster".to_owned(),
+                |store| format!("store {}", store.display()),
+            ),
             invalid,
         })
     }
@@ -142,8 +150,12 @@ mod tests {
 
     #[test]
     fn another_revision_or_an_error_is_pending() {
-        assert_eq!(pending(&enforced("a"), "a"), None);
-        let other = pending(&enforced("a"), "b").unwrap();
+        assert_eq!(pending(&enforced("a"), Some("a")), None);
+        // Of a cluster, what the agent has heard.
+        assert_eq!(pending(&enforced("a"), None), None);
+        let silent = pending(&enforced(""), None).unwrap();
+        assert_eq!(silent, "the agent has read nothing yet");
+        let other = pending(&enforced("a"), Some("b")).unwrap();
         assert!(other.contains("expected revision b"), "{other}");
         let waiting = Status {
             problems: vec![Problem {
@@ -153,13 +165,13 @@ mod tests {
             }],
             ..enforced("a")
         };
-        let waiting = pending(&waiting, "b").unwrap();
+        let waiting = pending(&waiting, Some("b")).unwrap();
         assert!(waiting.contains("a.yaml: someone"), "{waiting}");
         let failed = Status {
             error: Some("too many rules".to_owned()),
             ..enforced("a")
         };
-        let failed = pending(&failed, "a").unwrap();
+        let failed = pending(&failed, Some("a")).unwrap();
         assert!(failed.contains("too many rules"), "{failed}");
     }
 
@@ -174,7 +186,7 @@ mod tests {
             dataplane_generation: None,
             not_enforced: Vec::new(),
         };
-        let check = |status: &Status| all_valid(Path::new("store"), status);
+        let check = |status: &Status| all_valid(Some(Path::new("store")), status);
         let mut status = enforced("a");
         status.objects = vec![object(ObjectState::Enforced)];
         check(&status).unwrap();

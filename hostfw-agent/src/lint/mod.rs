@@ -21,7 +21,7 @@ use crate::{
 
 use view::Labelled;
 
-pub use unenforced::{Unenforced, unenforced, unenforced_together};
+pub use unenforced::{Known, Unenforced, unenforced, unenforced_together};
 
 /// A warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,14 +80,16 @@ pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
     let messages = match resource {
         Resource::GlobalNetworkPolicy(policy) => of_policy(&policy.spec),
         Resource::StagedGlobalNetworkPolicy(policy) => of_policy(&policy.spec.policy()),
-        Resource::FelixConfiguration(_)
+        Resource::EndpointSlice(_)
+        | Resource::FelixConfiguration(_)
         | Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
         | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
         | Resource::Node(_)
         | Resource::Profile(_)
-        | Resource::Tier(_) => Vec::new(),
+        | Resource::Tier(_)
+        | Resource::WorkloadEndpoint(_) => Vec::new(),
     };
     messages
         .into_iter()

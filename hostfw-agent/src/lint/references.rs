@@ -106,6 +106,7 @@ fn ports(model: &Model) -> Vec<Warning> {
         .iter()
         .map(|endpoint| &endpoint.ports)
         .chain(model.templates.iter().map(|template| &template.ports))
+        .chain(model.workloads.iter().map(|workload| &workload.ports))
         .flatten()
         .map(|port| &*port.name)
         .collect();
@@ -128,7 +129,7 @@ fn ports(model: &Model) -> Vec<Warning> {
                         warnings.push(Warning {
                             about: about.clone(),
                             message: format!(
-                                "{}[{index}].{field}: no host endpoint declares a port of the \
+                                "{}[{index}].{field}: no endpoint declares a port of the \
                                  name {name:?}, which therefore {consequence}",
                                 field_of(direction)
                             ),

@@ -39,10 +39,34 @@ impl From<Unenforced> for Warning {
     }
 }
 
-/// What a valid object asks for and does not get, whatever else there is.
+/// What else there is that rules may speak of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Workloads.
+    pub workloads: bool,
+    /// Endpoints of services.
+    pub services: bool,
+}
+
+impl Known {
+    /// What is among these.
+    pub fn among<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Self {
+        let mut known = Self::default();
+        for resource in resources {
+            known.workloads |= matches!(resource, Resource::WorkloadEndpoint(_));
+            known.services |= matches!(resource, Resource::EndpointSlice(_));
+        }
+        known
+    }
+}
+
+/// What a valid object asks for and does not get.
 #[must_use]
-pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
-    let mut found = Found::default();
+pub fn unenforced(resource: &Resource, known: Known) -> Vec<Unenforced> {
+    let mut found = Found {
+        known,
+        ..Found::default()
+    };
     match resource {
         Resource::FelixConfiguration(object) => found.settings(&object.spec),
         Resource::GlobalNetworkPolicy(object) => found.policy(&object.spec),
@@ -59,12 +83,14 @@ pub fn unenforced(resource: &Resource) -> Vec<Unenforced> {
             found.rules("spec.ingress", &object.spec.ingress);
             found.rules("spec.egress", &object.spec.egress);
         }
-        Resource::GlobalNetworkSet(_)
+        Resource::EndpointSlice(_)
+        | Resource::GlobalNetworkSet(_)
         | Resource::HostEndpoint(_)
         | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
         | Resource::Node(_)
-        | Resource::Tier(_) => {}
+        | Resource::Tier(_)
+        | Resource::WorkloadEndpoint(_) => {}
     }
     found.about(&resource.object_ref())
 }
@@ -110,6 +136,7 @@ const MOST_TOLD: usize = 10;
 /// Fields, and why they are not enforced.
 #[derive(Default)]
 struct Found {
+    known: Known,
     fields: Vec<(String, String)>,
     /// How many there are for each reason.
     counts: BTreeMap<String, usize>,
@@ -125,7 +152,9 @@ impl Found {
     }
 
     fn about(self, object: &ObjectRef) -> Vec<Unenforced> {
-        let Self { fields, mut counts } = self;
+        let Self {
+            fields, mut counts, ..
+        } = self;
         let mut told: Vec<Unenforced> = Vec::new();
         // From behind, so that the last of many is the first met.
         for (field, mut why) in fields.into_iter().rev() {
@@ -187,6 +216,7 @@ impl Found {
         if let Some(selector) = &entity.namespace_selector
             && !selector.is_empty()
             && !selector.contains("global(")
+            && !self.known.workloads
         {
             self.add(
                 format!("{path}.namespaceSelector"),
@@ -196,13 +226,14 @@ impl Found {
         }
         if let Some(accounts) = &entity.service_accounts
             && (!accounts.names.is_empty() || accounts.selector.is_some())
+            && !self.known.workloads
         {
             self.add(
                 format!("{path}.serviceAccounts"),
                 "no pods are known here, so only what is said of missing labels can match",
             );
         }
-        if entity.services.is_some() {
+        if entity.services.is_some() && !self.known.services {
             self.add(
                 format!("{path}.services"),
                 "no services are known here, so the rule matches nothing",

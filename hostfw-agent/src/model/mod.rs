@@ -15,6 +15,7 @@ mod rule;
 mod set;
 mod template;
 mod tier;
+mod workload;
 
 pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
 pub use failsafe::{Failsafe, FelixSettings};
@@ -27,6 +28,9 @@ pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleActi
 pub use set::NetworkSet;
 pub use template::{HostEndpointTemplate, Node};
 pub use tier::{Tier, TierDefault};
+pub use workload::{EndpointSlice, WorkloadEndpoint};
+
+use std::sync::Arc;
 
 /// All objects that are in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,4 +52,9 @@ pub struct Model {
     pub profiles: Vec<Profile>,
     /// Sorted by name.
     pub settings: Vec<FelixSettings>,
+    /// Sorted by namespace, then name. There may be very many: copies share
+    /// them.
+    pub workloads: Vec<Arc<WorkloadEndpoint>>,
+    /// Sorted by namespace, then name; shared likewise.
+    pub slices: Vec<Arc<EndpointSlice>>,
 }

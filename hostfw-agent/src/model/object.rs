@@ -3,6 +3,8 @@ use std::fmt;
 /// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// `EndpointSlice`, as Kubernetes has it.
+    EndpointSlice,
     /// `FelixConfiguration`.
     FelixConfiguration,
     /// `GlobalNetworkPolicy`.
@@ -13,7 +15,7 @@ pub enum Kind {
     HostEndpoint,
     /// `HostEndpointTemplate`, which is hostfw's own.
     HostEndpointTemplate,
-    /// `NetworkSet`, the only kind that lives in a namespace.
+    /// `NetworkSet`.
     NetworkSet,
     /// `Node`, as Kubernetes has it.
     Node,
@@ -23,11 +25,14 @@ pub enum Kind {
     StagedGlobalNetworkPolicy,
     /// `Tier`.
     Tier,
+    /// `WorkloadEndpoint`.
+    WorkloadEndpoint,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
+        Self::EndpointSlice,
         Self::FelixConfiguration,
         Self::GlobalNetworkPolicy,
         Self::GlobalNetworkSet,
@@ -38,12 +43,14 @@ impl Kind {
         Self::Profile,
         Self::StagedGlobalNetworkPolicy,
         Self::Tier,
+        Self::WorkloadEndpoint,
     ];
 
     /// As in a resource's `kind` field.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::EndpointSlice => "EndpointSlice",
             Self::FelixConfiguration => "FelixConfiguration",
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
             Self::GlobalNetworkSet => "GlobalNetworkSet",
@@ -54,6 +61,7 @@ impl Kind {
             Self::Profile => "Profile",
             Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
             Self::Tier => "Tier",
+            Self::WorkloadEndpoint => "WorkloadEndpoint",
         }
     }
 
@@ -68,8 +76,10 @@ impl Kind {
             | Self::NetworkSet
             | Self::Profile
             | Self::StagedGlobalNetworkPolicy
-            | Self::Tier => "projectcalico.org/v3",
+            | Self::Tier
+            | Self::WorkloadEndpoint => "projectcalico.org/v3",
             Self::HostEndpointTemplate => "hostfw.io/v1alpha1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::Node => "v1",
         }
     }
@@ -77,7 +87,10 @@ impl Kind {
     /// Whether objects of the kind live in a namespace.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        matches!(self, Self::NetworkSet)
+        matches!(
+            self,
+            Self::EndpointSlice | Self::NetworkSet | Self::WorkloadEndpoint
+        )
     }
 }
 

@@ -85,8 +85,9 @@ pub(super) enum Criterion {
     Ports(Side, Ports),
     /// `notPorts`.
     NotPorts(Side, Ports),
-    /// `services`: no address of a service is known.
-    Service(Side),
+    /// `services`: addresses of the service, which is what counts at the source,
+    /// and with its ports, at the destination.
+    Service(Side, Vec<IpNet>, Vec<Point>),
 }
 
 fn contains(nets: &[IpNet], address: IpAddr) -> bool {
@@ -126,7 +127,15 @@ impl Criterion {
             Self::NotPorts(side, ports) => {
                 packet.has_ports() && !ports.contain(packet.protocol, side.of(packet))
             }
-            Self::Service(_) => false,
+            Self::Service(Side::Source, nets, _) => contains(nets, packet.source.address),
+            Self::Service(Side::Destination, _, points) => {
+                let end = packet.destination;
+                packet.has_ports()
+                    && points.iter().any(|point| {
+                        (point.address, point.protocol, point.port)
+                            == (end.address, packet.protocol, end.port)
+                    })
+            }
         }
     }
 
@@ -182,9 +191,21 @@ impl Criterion {
             ),
             Self::Ports(side, _) => (format!("{}.ports", side.name()), port(side)),
             Self::NotPorts(side, _) => (format!("{}.notPorts", side.name()), port(side)),
-            Self::Service(side) => (
+            Self::Service(side @ Side::Source, nets, _) => (
                 format!("{}.services", side.name()),
-                format!("{}, and no address of any service is known", address(side)),
+                format!(
+                    "{}, which is none of the {} known addresses of the service",
+                    address(side),
+                    nets.len()
+                ),
+            ),
+            Self::Service(side @ Side::Destination, _, points) => (
+                format!("{}.services", side.name()),
+                format!(
+                    "{}, which is none of the {} known ports of the service",
+                    port(side),
+                    points.len()
+                ),
             ),
         };
         Mismatch { field, found }

@@ -102,7 +102,13 @@ impl Reference {
         ));
         let pairs = world::govern(&endpoints, node, interfaces, &settings);
         let sets = left_out.keep(&objects.sets, |_, set| set.read(inherited));
-        let world = World::new(&endpoints, &pairs, sets);
+        let mut world = World::new(&endpoints, &pairs, sets);
+        let workloads = left_out.keep(&objects.workloads, |_, workload| {
+            world::workload(workload, inherited)
+        });
+        world.add_workloads(workloads);
+        let slices = left_out.keep(&objects.slices, |_, slice| world::slice(slice));
+        world.add_services(slices);
 
         let policies = left_out.keep(&objects.policies, |object, spec| {
             Policy::read(object.clone(), spec, &world).map(Arc::new)

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     model::{Kind, ObjectRef},
     resource::{
-        Action, EntityRule, GlobalNetworkPolicySpec, HostEndpoint, HostEndpointTemplate,
-        NetworkSet, NetworkSetSpec, Object, ProfileSpec, Resource, Rule,
+        Action, EndpointSlice, EntityRule, GlobalNetworkPolicySpec, HostEndpoint,
+        HostEndpointTemplate, NetworkSet, NetworkSetSpec, Object, ProfileSpec, Resource, Rule,
+        WorkloadEndpoint,
     },
 };
 
@@ -36,6 +37,8 @@ pub(super) struct Objects<'a> {
     /// Labels of nodes, by name.
     pub(super) nodes: BTreeMap<String, &'a Labels>,
     pub(super) sets: Vec<Named<Set<'a>>>,
+    pub(super) workloads: Vec<Named<&'a WorkloadEndpoint>>,
+    pub(super) slices: Vec<Named<&'a EndpointSlice>>,
     pub(super) policies: Vec<Named<Cow<'a, GlobalNetworkPolicySpec>>>,
     pub(super) profiles: Profiles<'a>,
     pub(super) tiers: BTreeMap<String, Tier>,
@@ -80,6 +83,10 @@ impl<'a> Objects<'a> {
                 }
                 Resource::GlobalNetworkSet(set) => objects.sets.push((object, Set::Global(set))),
                 Resource::NetworkSet(set) => objects.sets.push((object, Set::Namespaced(set))),
+                Resource::WorkloadEndpoint(workload) => {
+                    objects.workloads.push((object, workload));
+                }
+                Resource::EndpointSlice(slice) => objects.slices.push((object, slice)),
                 Resource::GlobalNetworkPolicy(policy) => {
                     let spec = Cow::Borrowed(&policy.spec);
                     objects.policies.push((object, spec));

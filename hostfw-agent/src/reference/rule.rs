@@ -159,8 +159,9 @@ fn entity(
     if !entity.not_ports.is_empty() {
         criteria.push(Criterion::NotPorts(side, ports(&entity.not_ports)?));
     }
-    if entity.services.is_some() {
-        criteria.push(Criterion::Service(side));
+    if let Some(service) = &entity.services {
+        let (nets, points) = world.service(service);
+        criteria.push(Criterion::Service(side, nets, points));
     }
     Some(())
 }

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     model::Interface,
     resource::{
-        EndpointPort, HostEndpoint, HostEndpointTemplateSpec, NetworkSet, NetworkSetSpec, Object,
+        EndpointPort, EndpointSlice, HostEndpoint, HostEndpointTemplateSpec, NetworkSet,
+        NetworkSetSpec, NumberOrText, Object, ServiceMatch, WorkloadEndpoint,
     },
 };
 
@@ -142,9 +143,9 @@ pub(super) fn govern<'a>(
         .collect()
 }
 
-/// Something that selectors of rules match: an endpoint or a set.
+/// Something that selectors of rules match: an endpoint, a set or a workload.
 #[derive(Debug)]
-struct Known {
+pub(super) struct Known {
     labels: Labels,
     nets: Vec<IpNet>,
     /// What names of ports stand for.
@@ -157,6 +158,16 @@ pub(super) struct World {
     known: Vec<Known>,
     /// Addresses of all endpoints by which nodes know each other.
     pub(super) nodes: Vec<IpAddr>,
+    services: Vec<Service>,
+}
+
+/// Addresses and ports that a service has, or some of them.
+#[derive(Debug)]
+pub(super) struct Service {
+    namespace: String,
+    name: String,
+    addresses: Vec<IpAddr>,
+    points: Vec<Point>,
 }
 
 impl World {
@@ -201,7 +212,33 @@ impl World {
             nets,
             ports: Vec::new(),
         }));
-        Self { known, nodes }
+        Self {
+            known,
+            nodes,
+            services: Vec::new(),
+        }
+    }
+
+    pub(super) fn add_workloads(&mut self, workloads: Vec<Known>) {
+        self.known.extend(workloads);
+    }
+
+    pub(super) fn add_services(&mut self, slices: Vec<Option<Service>>) {
+        self.services.extend(slices.into_iter().flatten());
+    }
+
+    /// Addresses of a service, and its ports at them.
+    pub(super) fn service(&self, named: &ServiceMatch) -> (Vec<IpNet>, Vec<Point>) {
+        let (mut nets, mut points) = (Vec::new(), Vec::new());
+        for service in &self.services {
+            if named.namespace.as_ref() == Some(&service.namespace)
+                && named.name.as_ref() == Some(&service.name)
+            {
+                nets.extend(service.addresses.iter().copied().map(IpNet::from));
+                points.extend(&service.points);
+            }
+        }
+        (nets, points)
     }
 
     /// Objects that `all` of the selectors match, and `except` does not: each
@@ -267,6 +304,93 @@ pub(super) fn namespaced_set(
         .or_insert_with(|| namespace.clone());
     let labels = inherit(own, &[format!("kns.{namespace}")], profiles);
     Some((labels, nets(&object.spec)?))
+}
+
+/// A `WorkloadEndpoint`, which always has the labels that say its namespace and
+/// its service account (semantics section 5).
+pub(super) fn workload(object: &WorkloadEndpoint, profiles: &Profiles<'_>) -> Option<Known> {
+    const ACCOUNT: &str = "projectcalico.org/serviceaccount";
+    let spec = &object.spec;
+    let mut own = object.metadata.labels.clone();
+    own.insert(NAMESPACE.to_owned(), object.metadata.namespace.clone()?);
+    match spec.service_account_name.as_deref() {
+        None | Some("") => own.remove(ACCOUNT),
+        Some(account) => own.insert(ACCOUNT.to_owned(), account.to_owned()),
+    };
+    let nets: Vec<IpNet> = spec
+        .ip_networks
+        .iter()
+        .map(|text| net(text))
+        .collect::<Option<_>>()?;
+    let mut ports = Vec::new();
+    for port in &spec.ports {
+        let (name, protocol, port) = named_port(port)?;
+        ports.extend(nets.iter().map(|net| {
+            let address = net.addr();
+            (
+                name.clone(),
+                Point {
+                    address,
+                    protocol,
+                    port,
+                },
+            )
+        }));
+    }
+    Some(Known {
+        labels: inherit(own, &spec.profiles, profiles),
+        nets,
+        ports,
+    })
+}
+
+/// What an `EndpointSlice` says of its service, if it has one; the outer `None`
+/// if it cannot be read.
+#[expect(
+    clippy::option_option,
+    reason = "unreadable, of no service and of one are three things"
+)]
+pub(super) fn slice(object: &EndpointSlice) -> Option<Option<Service>> {
+    let spec = &object.spec;
+    let namespace = object.metadata.namespace.clone()?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    match spec.address_type.as_deref() {
+        Some("IPv4" | "IPv6") => {
+            for text in spec.endpoints.iter().flat_map(|it| &it.addresses) {
+                addresses.push(text.parse::<IpAddr>().ok()?.to_canonical());
+            }
+        }
+        Some("FQDN") => {}
+        _ => return None,
+    }
+    let mut points = Vec::new();
+    for written in &spec.ports {
+        let Some(port) = written.port else {
+            continue;
+        };
+        let protocol = match written.protocol.as_deref() {
+            None | Some("") => "TCP",
+            Some(protocol) => protocol,
+        };
+        let protocol = super::rule::protocol(&NumberOrText::Text(protocol.to_owned()))?.0;
+        let port = u16::try_from(port).ok()?;
+        points.extend(addresses.iter().map(|&address| Point {
+            address,
+            protocol,
+            port,
+        }));
+    }
+    let labels = &object.metadata.labels;
+    let name = match labels.get("kubernetes.io/service-name") {
+        Some(name) if !name.is_empty() => name.clone(),
+        Some(_) | None => return Some(None),
+    };
+    Some(Some(Service {
+        namespace,
+        name,
+        addresses,
+        points,
+    }))
 }
 
 fn nets(spec: &NetworkSetSpec) -> Option<Vec<IpNet>> {

@@ -1,7 +1,7 @@
 //! From a text to documents, and from a document to objects.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     HostEndpointSpec, Metadata, Object, Problem, Resource, ResourceError,
@@ -261,7 +261,15 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
     if version != expected {
         return Err(Failure::new(known, "apiVersion", expected, quote(version)));
     }
-    let resource = super::read_kind(kind, value).map_err(failed)?;
+    let resource = match kind {
+        Kind::EndpointSlice => {
+            super::read_kind(kind, &with_spec(fields)).map_err(|mut field| {
+                field.path = without_spec(&field.path).to_owned();
+                failed(field)
+            })?
+        }
+        _ => super::read_kind(kind, value).map_err(failed)?,
+    };
     if name.is_empty() {
         return Err(Failure::new(
             None,
@@ -271,6 +279,34 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
         ));
     }
     Ok(resource)
+}
+
+/// What every object has beside its `spec`.
+const OUTSIDE: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// An object whose fields stand beside its metadata, with a `spec` around them.
+fn with_spec(fields: &Map<String, Value>) -> Value {
+    let (mut object, spec): (Map<_, _>, Map<_, _>) = fields
+        .clone()
+        .into_iter()
+        .partition(|(name, _)| OUTSIDE.contains(&&**name));
+    object.insert("spec".to_owned(), Value::Object(spec));
+    Value::Object(object)
+}
+
+fn without_spec(path: &str) -> &str {
+    path.strip_prefix("spec.").unwrap_or(path)
+}
+
+/// An object as its kind is written: the reverse of what reading it does.
+pub(super) fn written_as(kind: Kind, mut value: Value) -> Value {
+    if kind == Kind::EndpointSlice
+        && let Some(fields) = value.as_object_mut()
+        && let Some(Value::Object(spec)) = fields.remove("spec")
+    {
+        fields.extend(spec);
+    }
+    value
 }
 
 pub(super) fn envelope<'de, S: Deserialize<'de> + Default>(
@@ -285,15 +321,14 @@ pub(super) fn envelope<'de, S: Deserialize<'de> + Default>(
 const LONGEST_NAME: usize = 253;
 
 const KINDS: &str = "HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
-                     StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile or \
-                     FelixConfiguration";
+                     StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile, \
+                     FelixConfiguration, WorkloadEndpoint or EndpointSlice";
 
 /// Kinds of the same API group that a user may well expect to be enforced.
-const KINDS_NOT_ENFORCED: [&str; 4] = [
+const KINDS_NOT_ENFORCED: [&str; 3] = [
     "NetworkPolicy",
     "StagedKubernetesNetworkPolicy",
     "StagedNetworkPolicy",
-    "WorkloadEndpoint",
 ];
 
 fn known_kind(kind: &str, suffix: &str) -> Result<Kind, FieldError> {

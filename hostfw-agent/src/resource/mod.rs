@@ -9,6 +9,7 @@
 
 mod decode;
 mod document;
+mod endpoint_slice;
 mod error;
 mod felix;
 mod host_endpoint;
@@ -25,6 +26,7 @@ mod scalar;
 mod syntax;
 mod tier;
 mod tree;
+mod workload_endpoint;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use crate::model::{Kind, ObjectRef};
 
 pub(crate) use decode::quote;
 pub use document::{Document, parse_documents};
+pub use endpoint_slice::{EndpointSliceSpec, SliceEndpoint, SlicePort};
 pub use error::{Problem, ResourceError};
 pub use felix::{FelixConfigurationSpec, ProtoPort};
 pub use host_endpoint::{EndpointPort, HostEndpointSpec};
@@ -57,6 +60,7 @@ pub use rule::{
 pub use scalar::NumberOrText;
 pub use syntax::{Piece, split};
 pub use tier::TierSpec;
+pub use workload_endpoint::WorkloadEndpointSpec;
 
 /// An object of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -128,6 +132,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// Addresses and ports of a service.
+    EndpointSlice: EndpointSliceSpec;
     /// Fail-safe ports and other settings, of all nodes or of one.
     FelixConfiguration: FelixConfigurationSpec;
     /// Rules for the endpoints that its selector matches.
@@ -148,6 +154,8 @@ kinds! {
     StagedGlobalNetworkPolicy: StagedGlobalNetworkPolicySpec;
     /// Policies that are evaluated together, and what happens behind them.
     Tier: TierSpec;
+    /// Labels and addresses of a pod, which the selectors of rules can match.
+    WorkloadEndpoint: WorkloadEndpointSpec;
 }
 
 impl Resource {
@@ -187,12 +195,13 @@ impl Resource {
     #[must_use]
     pub fn to_value(&self) -> Value {
         let (metadata, spec) = self.written();
-        serde_json::json!({
+        let value = serde_json::json!({
             "apiVersion": self.kind().api_version(),
             "kind": self.kind().name(),
             "metadata": metadata,
             "spec": spec,
-        })
+        });
+        document::written_as(self.kind(), value)
     }
 
     /// Reads what [`to_value`](Self::to_value) gives.

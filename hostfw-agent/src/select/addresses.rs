@@ -16,7 +16,10 @@ use super::{
     members::Cache,
 };
 use crate::{
-    model::{HostEndpoint, Kind, NamedPort, NetworkSet, ObjectRef},
+    model::{
+        EndpointSlice, HostEndpoint, Kind, NamedPort, NetworkSet, ObjectRef, ServiceName,
+        WorkloadEndpoint,
+    },
     selector::Selector,
 };
 
@@ -40,15 +43,23 @@ impl Object<'_> {
 /// Resolves selectors to the addresses of all endpoints and sets of the
 /// cluster.
 pub(super) struct Addresses<'a> {
-    /// Endpoints, then sets.
+    /// Endpoints, then sets, then workloads.
     objects: Vec<Object<'a>>,
     endpoints: usize,
     /// By name: the objects that declare the port.
-    ports: HashMap<&'a str, Vec<(usize, &'a NamedPort)>>,
+    ports: HashMap<String, Vec<(usize, NamedPort)>>,
     /// By the texts of selector and not-selector.
     resolved: HashMap<(String, Option<String>), Resolved>,
+    services: HashMap<ServiceName, Vec<&'a EndpointSlice>>,
     unknown: BTreeSet<(String, ObjectRef)>,
     cache: &'a mut Cache,
+}
+
+/// What lives in the cluster beside hosts and sets.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cluster<'a> {
+    pub(super) workloads: &'a [Arc<WorkloadEndpoint>],
+    pub(super) slices: &'a [Arc<EndpointSlice>],
 }
 
 /// What a pair of selectors stands for.
@@ -67,6 +78,7 @@ impl<'a> Addresses<'a> {
     pub(super) fn new(
         endpoints: impl IntoIterator<Item = &'a HostEndpoint>,
         sets: &'a [NetworkSet],
+        cluster: Cluster<'a>,
         profiles: &Profiles<'_>,
         node: &str,
         governed: &[Pair<'a>],
@@ -80,14 +92,9 @@ impl<'a> Addresses<'a> {
                 .extend(&pair.interface.addresses);
         }
         let mut objects = Vec::new();
-        let mut ports: HashMap<&str, Vec<(usize, &NamedPort)>> = HashMap::new();
+        let mut ports: HashMap<String, Vec<(usize, NamedPort)>> = HashMap::new();
         for endpoint in endpoints {
-            for port in &endpoint.ports {
-                ports
-                    .entry(&port.name)
-                    .or_default()
-                    .push((objects.len(), port));
-            }
+            declare(&mut ports, objects.len(), &endpoint.ports);
             let given = !endpoint.expected_ips.is_empty();
             let addresses = if given {
                 Some(&endpoint.expected_ips)
@@ -108,11 +115,26 @@ impl<'a> Addresses<'a> {
             nets: Arc::clone(&set.nets),
             elsewhere: None,
         }));
+        for group in cache.groups(cluster.workloads) {
+            declare(&mut ports, objects.len(), &group.one.ports);
+            objects.push(Object {
+                labels: Cow::Owned(profiles.labels_of_workload(&group.one)),
+                nets: Arc::clone(&group.nets),
+                elsewhere: None,
+            });
+        }
+        let mut services: HashMap<ServiceName, Vec<&EndpointSlice>> = HashMap::new();
+        for slice in cluster.slices {
+            if let Some(service) = &slice.service {
+                services.entry(service.clone()).or_default().push(slice);
+            }
+        }
         Self {
             objects,
             endpoints,
             ports,
             resolved: HashMap::new(),
+            services,
             unknown: BTreeSet::new(),
             cache,
         }
@@ -159,8 +181,8 @@ impl<'a> Addresses<'a> {
             .iter()
             .filter_map(|name| self.ports.get(&**name))
             .flatten();
-        for &(object, port) in declared {
-            let object = &self.objects[object];
+        for (object, port) in declared {
+            let object = &self.objects[*object];
             if protocol.is_some_and(|protocol| protocol != port.protocol)
                 || !object.is_meant(selector, except)
             {
@@ -176,6 +198,32 @@ impl<'a> Addresses<'a> {
             }));
         }
         points.into_iter().collect()
+    }
+
+    /// The addresses of a service, sorted, each once.
+    pub(super) fn of_service(&self, service: &ServiceName) -> Arc<[IpNet]> {
+        let slices = self.services.get(service).into_iter().flatten();
+        let all: BTreeSet<IpNet> = slices
+            .flat_map(|slice| slice.addresses.iter().copied().map(IpNet::from))
+            .collect();
+        all.into_iter().collect()
+    }
+
+    /// The addresses of a service with its ports, sorted, each once.
+    pub(super) fn points_of_service(&self, service: &ServiceName) -> Vec<Point> {
+        let slices = self.services.get(service).into_iter().flatten();
+        let all: BTreeSet<Point> = slices
+            .flat_map(|slice| {
+                slice.addresses.iter().flat_map(|&address| {
+                    slice.ports.iter().map(move |&(protocol, port)| Point {
+                        address,
+                        protocol,
+                        port,
+                    })
+                })
+            })
+            .collect();
+        all.into_iter().collect()
     }
 
     /// The addresses of all endpoints by which other nodes can know them:
@@ -206,6 +254,13 @@ impl<'a> Addresses<'a> {
                 policy,
             })
             .collect()
+    }
+}
+
+fn declare(all: &mut HashMap<String, Vec<(usize, NamedPort)>>, object: usize, ports: &[NamedPort]) {
+    for port in ports {
+        let declared = all.entry(port.name.clone()).or_default();
+        declared.push((object, port.clone()));
     }
 }
 

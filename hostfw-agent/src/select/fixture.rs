@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{addresses::Addresses, labels::Profiles};
+use super::{
+    addresses::{Addresses, Cluster},
+    labels::Profiles,
+};
 use crate::{
     model::{
         Entity, FelixSettings, HostEndpoint, Interface, InterfaceMatch, Kind, NetworkSet,
@@ -125,7 +128,15 @@ pub(super) fn addresses<'a>(
     sets: &'a [NetworkSet],
 ) -> Addresses<'a> {
     let cache = Box::leak(Box::default());
-    Addresses::new(endpoints, sets, &Profiles::new(&[]), "node1", &[], cache)
+    Addresses::new(
+        endpoints,
+        sets,
+        Cluster::default(),
+        &Profiles::new(&[]),
+        "node1",
+        &[],
+        cache,
+    )
 }
 
 /// A pre-DNAT policy of the default tier without rules.

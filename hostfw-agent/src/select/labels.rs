@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use crate::model::{HostEndpoint, NetworkSet, Profile};
+use crate::model::{HostEndpoint, NetworkSet, Profile, WorkloadEndpoint};
 
 /// The label that says which namespace an object lives in.
 const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
@@ -51,6 +51,16 @@ impl<'a> Profiles<'a> {
             self.inherit(&format!("{NAMESPACE_PROFILE}{namespace}"), &mut labels);
         }
         labels
+    }
+
+    /// Its own labels, and for every other key what the first listed profile
+    /// with that key says.
+    pub(super) fn labels_of_workload(&self, workload: &WorkloadEndpoint) -> Labels {
+        let mut labels = Cow::Borrowed(&workload.labels);
+        for name in &workload.profiles {
+            self.inherit(name, &mut labels);
+        }
+        labels.into_owned()
     }
 
     fn inherit(&self, profile: &str, labels: &mut Cow<'_, Labels>) {

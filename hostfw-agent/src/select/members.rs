@@ -5,6 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use ipnet::IpNet;
 
+use super::workloads::{Group, Groups};
+use crate::model::WorkloadEndpoint;
+
 /// What selectors stood for, for [`select_with`](super::select_with).
 ///
 /// Whatever is in it, the selections that are made with it are the same.
@@ -13,9 +16,15 @@ pub struct Cache {
     /// By the texts of selector and not-selector.
     unions: HashMap<(String, Option<String>), Union>,
     round: u64,
+    groups: Groups,
 }
 
 impl Cache {
+    /// The workloads, those together that rules cannot tell apart.
+    pub(super) fn groups(&mut self, workloads: &[Arc<WorkloadEndpoint>]) -> &[Group] {
+        self.groups.of(workloads)
+    }
+
     /// Begins a selection.
     pub(super) fn begin(&mut self) {
         self.round += 1;

@@ -18,6 +18,7 @@ mod rules;
 mod settings;
 mod tiers;
 mod tunnels;
+mod workloads;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -26,7 +27,7 @@ use ipnet::IpNet;
 
 pub use self::members::Cache;
 use self::{
-    addresses::Addresses,
+    addresses::{Addresses, Cluster},
     govern::{Pair, govern},
     labels::Profiles,
     made::Made,
@@ -70,6 +71,10 @@ pub fn select_with(
     let mut addresses = Addresses::new(
         all.chain(&made.here).chain(&made.elsewhere),
         &model.sets,
+        Cluster {
+            workloads: &model.workloads,
+            slices: &model.slices,
+        },
         &profiles,
         node,
         &pairs,

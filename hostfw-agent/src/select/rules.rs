@@ -56,11 +56,10 @@ fn select_entity(
     };
     let mut points = named(&entity.named_ports);
     let not_points = named(&entity.not_named_ports);
-    // The store holds no Kubernetes services, so one stands for nothing.
-    if entity.service.is_some() {
+    if let Some(service) = &entity.service {
         match side {
-            Side::Source => members = Some(Arc::default()),
-            Side::Destination => points = Some(Vec::new()),
+            Side::Source => members = Some(addresses.of_service(service)),
+            Side::Destination => points = Some(addresses.points_of_service(service)),
         }
     }
     SelectedEntity {
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_stands_for_nothing() {
+    fn a_service_that_is_not_known_stands_for_nothing() {
         let service = Some(ServiceName {
             namespace: "web".to_owned(),
             name: "front".to_owned(),

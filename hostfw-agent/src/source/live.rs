@@ -34,6 +34,12 @@ pub trait Source {
     /// Names of the files that someone is writing, which count as they were
     /// before.
     fn being_written(&self) -> BTreeSet<String>;
+
+    /// The kinds of objects that it follows one by one, by name, and whether it can now;
+    /// nothing if it does not tell kinds apart.
+    fn kinds(&self) -> Vec<(&'static str, bool)> {
+        Vec::new()
+    }
 }
 
 /// A folder of files.

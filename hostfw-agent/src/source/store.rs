@@ -122,6 +122,14 @@ pub enum StoreError {
         /// How many bytes it would take.
         bytes: usize,
     },
+    /// The API server refuses.
+    #[error("{object}: {reason}")]
+    Api {
+        /// The object.
+        object: ObjectRef,
+        /// What it says.
+        reason: String,
+    },
     /// It cannot be written down.
     #[error("{object}: {error}")]
     Yaml {

@@ -20,11 +20,12 @@ mod service;
 mod set;
 mod template;
 mod tier;
+mod workload;
 
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     model::{self, Model},
@@ -52,8 +53,12 @@ pub enum Object {
     Profile(model::Profile),
     /// A `FelixConfiguration`.
     Settings(model::FelixSettings),
+    /// An `EndpointSlice`.
+    Slice(Arc<model::EndpointSlice>),
     /// A `Tier`.
     Tier(model::Tier),
+    /// A `WorkloadEndpoint`.
+    Workload(Arc<model::WorkloadEndpoint>),
 }
 
 /// Checks an object.
@@ -66,6 +71,7 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
     let findings = &mut errors;
     metadata::check(resource.kind(), resource.metadata(), findings);
     let object = match resource {
+        Resource::EndpointSlice(object) => Object::Slice(workload::slice(object, findings).into()),
         Resource::FelixConfiguration(object) => Object::Settings(felix::convert(object, findings)),
         Resource::GlobalNetworkPolicy(object) => Object::Policy(policy::enforced(object, findings)),
         Resource::GlobalNetworkSet(object) => {
@@ -84,6 +90,9 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
             Object::Policy(policy::staged(object, findings))
         }
         Resource::Tier(object) => Object::Tier(tier::convert(object, findings)),
+        Resource::WorkloadEndpoint(object) => {
+            Object::Workload(workload::endpoint(object, findings).into())
+        }
     };
     errors.into_result(object)
 }
@@ -121,7 +130,9 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
             Object::Policy(policy) => model.policies.push(policy),
             Object::Profile(profile) => model.profiles.push(profile),
             Object::Settings(settings) => model.settings.push(settings),
+            Object::Slice(slice) => model.slices.push(slice),
             Object::Tier(tier) => model.tiers.push(tier),
+            Object::Workload(workload) => model.workloads.push(workload),
         }
     }
     model.endpoints.sort_by(|a, b| a.name.cmp(&b.name));
@@ -138,5 +149,11 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
         .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     model.profiles.sort_by(|a, b| a.name.cmp(&b.name));
     model.settings.sort_by(|a, b| a.node.cmp(&b.node));
+    model
+        .workloads
+        .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    model
+        .slices
+        .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     model
 }

@@ -11,14 +11,14 @@ use crate::{
 pub(super) const NAMESPACE_LABEL: &str = "projectcalico.org/namespace";
 
 /// Label of what runs under a service account: its name.
-const SERVICE_ACCOUNT_LABEL: &str = "projectcalico.org/serviceaccount";
+pub(super) const SERVICE_ACCOUNT_LABEL: &str = "projectcalico.org/serviceaccount";
 
 /// What the keys of a namespace's labels begin with, on what lives in it.
-const NAMESPACE_PREFIX: &str = "pcns.";
+pub(super) const NAMESPACE_PREFIX: &str = "pcns.";
 
 /// What the keys of a service account's labels begin with, on what runs under
 /// it.
-const SERVICE_ACCOUNT_PREFIX: &str = "pcsa.";
+pub(super) const SERVICE_ACCOUNT_PREFIX: &str = "pcsa.";
 
 /// Longest selector of a policy or a template, in characters (Calico:
 /// api/pkg/apis/projectcalico/v3).

@@ -93,9 +93,9 @@ fn get_tells_what_is_missing() {
         .fails()
         .complains("use `gnp`");
     sandbox
-        .run(&["get", "wep"], EMPTY)
+        .run(&["get", "ipp"], EMPTY)
         .fails()
-        .complains("kind WorkloadEndpoint is not enforced by this release");
+        .complains("kind IPPool is not enforced by this release");
     sandbox
         .run(&["get", "gnp", "--store", "/nowhere"], EMPTY)
         .fails()

@@ -185,7 +185,6 @@ fn matched() -> Vec<String> {
     .map(str::to_owned)
     .into();
     for side in SIDES {
-        // No address of a service is known, so `services` matches nothing.
         for field in [
             "nets",
             "notNets",
@@ -194,6 +193,7 @@ fn matched() -> Vec<String> {
             "selector and notSelector",
             "namespaceSelector",
             "serviceAccounts",
+            "services",
         ] {
             all.push(format!("{side}.{field}"));
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod pools;
 
+mod cluster;
 mod objects;
 mod policy;
 pub(crate) mod rule;
@@ -41,6 +42,7 @@ impl Scene {
         resources.extend(objects::settings(random));
         resources.extend(policy::policies(random));
         resources.extend(template::templates(random));
+        resources.extend(cluster::objects(random));
         // The order in which they are given means nothing.
         for index in (1..resources.len()).rev() {
             resources.swap(index, random.below(index + 1));

@@ -161,7 +161,17 @@ fn nets(random: &mut Random) -> Vec<String> {
 
 pub(super) fn profiles(random: &mut Random) -> Vec<Resource> {
     let mut profiles = Vec::new();
-    for name in random.subset(75, &["allow", "mixed", "empty", "kns.web", "kns.db"]) {
+    for name in random.subset(
+        75,
+        &[
+            "allow",
+            "mixed",
+            "empty",
+            "kns.web",
+            "kns.db",
+            "ksa.web.builder",
+        ],
+    ) {
         let mut rules = |direction| {
             let count = match name {
                 "mixed" => 1..=5,
@@ -194,6 +204,11 @@ pub(super) fn profiles(random: &mut Random) -> Vec<Resource> {
         if name.starts_with("kns.") {
             for (key, value) in labels(random, 30) {
                 spec.labels_to_apply.insert(format!("pcns.{key}"), value);
+            }
+        }
+        if name.starts_with("ksa.") {
+            for (key, value) in labels(random, 40) {
+                spec.labels_to_apply.insert(format!("pcsa.{key}"), value);
             }
         }
         profiles.push(Resource::Profile(Object {

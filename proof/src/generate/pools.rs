@@ -125,6 +125,7 @@ pub(crate) const LABEL_VALUES: [&str; 7] = ["", "web", "db", "web-db", "prod", "
 
 pub(crate) const PROFILES: [&str; 5] = ["allow", "mixed", "empty", "kns.web", "no-such-profile"];
 pub(crate) const NAMESPACES: [&str; 3] = ["web", "db", "kube-system"];
+pub(crate) const ACCOUNTS: [&str; 2] = ["builder", "default"];
 pub(crate) const PORT_NAMES: [&str; 4] = ["http", "dns", "admin-1", "no-such"];
 
 /// By number, of which some have ports and some have names.

@@ -7,7 +7,7 @@ use hostfw_agent::resource::{
 use hostfw_common::verdict::Direction;
 
 use super::{
-    pools::{MESSAGES, NAMESPACES, NETS_V4, NETS_V6, PORT_NAMES, PORTS, PROTOCOLS},
+    pools::{ACCOUNTS, MESSAGES, NAMESPACES, NETS_V4, NETS_V6, PORT_NAMES, PORTS, PROTOCOLS},
     selector,
 };
 use crate::random::Random;
@@ -100,7 +100,7 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
     };
     rule.source = entity(random, version, ports);
     rule.destination = entity(random, version, ports);
-    if !place.profile && random.percent(2) {
+    if !place.profile && random.percent(5) {
         service(random, &mut rule, place.direction);
     }
     if place.direction == Direction::Ingress
@@ -178,9 +178,10 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
     }
     if random.percent(3) {
         entity.service_accounts = Some(ServiceAccountMatch {
-            // There are no pods, so no name matches anything.
-            names: random.subset(15, &["builder".to_owned(), "default".to_owned()]),
-            selector: random.some(70, |_| "!has(team)".to_owned()),
+            names: random.subset(40, &ACCOUNTS.map(str::to_owned)),
+            selector: random.some(60, |random| {
+                (*random.one_of(&["!has(team)", "has(team)", "role != 'web'"])).to_owned()
+            }),
         });
     }
     entity

@@ -63,6 +63,22 @@ impl Mentioned {
                 self.nets(set.spec.nets.iter());
             }
             Resource::FelixConfiguration(felix) => self.failsafes(&felix.spec),
+            Resource::WorkloadEndpoint(workload) => {
+                for port in &workload.spec.ports {
+                    self.services(&[&port.protocol], i64_port(port.port));
+                }
+                self.nets(&workload.spec.ip_networks);
+            }
+            Resource::EndpointSlice(slice) => {
+                for port in &slice.spec.ports {
+                    let protocol = port.protocol.as_deref().unwrap_or("TCP");
+                    let protocol = NumberOrText::Text(protocol.to_owned());
+                    self.services(&[&protocol], port.port.and_then(i64_port));
+                }
+                for endpoint in &slice.spec.endpoints {
+                    self.nets(&endpoint.addresses);
+                }
+            }
             Resource::Node(_) | Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
         }
     }

@@ -19,6 +19,7 @@ use super::{
     client::{self, ClientError},
     host::Host,
     input::{Files, Input},
+    place::Place,
     table::Table,
 };
 use crate::{
@@ -29,7 +30,6 @@ use crate::{
     question::{Answer, Path, Question, Why},
     reference::Reference,
     resource::Resource,
-    source::read_folder,
     validate,
 };
 
@@ -57,14 +57,14 @@ enum Form {
 impl Diff {
     pub(super) fn run(
         &self,
-        store: &FilePath,
+        place: &Place,
         socket: &FilePath,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let mut input = Input::read(&self.files, &mut streams.input);
         input.validate();
         let input = input.finish()?;
-        let stored = accept::accept(&read_folder(store)?, &Accepted::default());
+        let stored = accept::accept(&place.read()?, &Accepted::default());
         let before: BTreeMap<ObjectRef, Resource> = stored
             .objects
             .iter()

@@ -419,7 +419,9 @@ impl Explain {
             return Err(ExplainError::NoResources.into());
         }
         let resources: Vec<Resource> = input.items.into_iter().map(|item| item.resource).collect();
-        for told in resources.iter().flat_map(lint::unenforced) {
+        let known = lint::Known::among(resources.iter());
+        let unenforced = |resource| lint::unenforced(resource, known);
+        for told in resources.iter().flat_map(unenforced) {
             writeln!(streams.warnings, "Warning: {told}")?;
         }
         let mentioned = questions.iter().map(|question| question.interface.as_str());
@@ -530,7 +532,9 @@ fn rule<'a>(resources: &'a [Resource], answer: &Answer, direction: Direction) ->
         | Resource::Node(_)
         | Resource::Profile(_)
         | Resource::StagedGlobalNetworkPolicy(_)
-        | Resource::Tier(_) => None,
+        | Resource::EndpointSlice(_)
+        | Resource::Tier(_)
+        | Resource::WorkloadEndpoint(_) => None,
     })?;
     let rules = match direction {
         Direction::Ingress => ingress,

@@ -77,11 +77,11 @@ fn ports_that_nobody_declares() {
     assert_eq!(
         messages(&model),
         [
-            "GlobalNetworkPolicy(p): spec.ingress[1].source.notPorts: no host endpoint declares a \
+            "GlobalNetworkPolicy(p): spec.ingress[1].source.notPorts: no endpoint declares a \
              port of the name \"dns\", which therefore excludes nothing",
-            "GlobalNetworkPolicy(p): spec.ingress[2].destination.ports: no host endpoint declares \
+            "GlobalNetworkPolicy(p): spec.ingress[2].destination.ports: no endpoint declares \
              a port of the name \"htpp\", which therefore matches nothing",
-            "Profile(q): spec.egress[0].destination.ports: no host endpoint declares a port of \
+            "Profile(q): spec.egress[0].destination.ports: no endpoint declares a port of \
              the name \"dns\", which therefore matches nothing",
         ]
     );

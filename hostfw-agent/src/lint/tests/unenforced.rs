@@ -5,7 +5,7 @@ fn told(kind: &str, spec: &str) -> Vec<String> {
     resources(&text)
         .iter()
         .inspect(|resource| assert!(validate(resource).is_ok()))
-        .flat_map(unenforced)
+        .flat_map(|resource| unenforced(resource, Known::default()))
         .map(|unenforced| unenforced.to_string())
         .collect()
 }

@@ -131,7 +131,8 @@ fn lists_are_expanded() {
         message("apiVersion: projectcalico.org/v3\nkind: NetworkPolicyList\nitems: []"),
         "document 1 (line 1): kind: expected HostEndpoint, HostEndpointTemplate, Node, \
          GlobalNetworkPolicy, StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, \
-         Profile or FelixConfiguration, found NetworkPolicyList, which is not enforced by this release"
+         Profile, FelixConfiguration, WorkloadEndpoint or EndpointSlice, found \
+         NetworkPolicyList, which is not enforced by this release"
     );
     assert_eq!(
         message("apiVersion: v1\nkind: List\nitems: []\nitem: 1"),

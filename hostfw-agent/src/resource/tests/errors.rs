@@ -177,8 +177,8 @@ fn objects_of_a_namespace_are_named_with_it() {
 #[test]
 fn kind_version_and_name_are_checked() {
     const KINDS: &str = "expected HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
-                         StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile \
-                         or FelixConfiguration, found";
+                         StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile, \
+                         FelixConfiguration, WorkloadEndpoint or EndpointSlice, found";
     for (text, expected) in [
         ("{}", format!("kind: {KINDS} nothing")),
         ("{kind: 1}", format!("kind: {KINDS} \"1\"")),
@@ -212,7 +212,6 @@ fn kind_version_and_name_are_checked() {
         "NetworkPolicy",
         "StagedKubernetesNetworkPolicy",
         "StagedNetworkPolicy",
-        "WorkloadEndpoint",
     ] {
         let message = message(&format!("kind: {kind}"));
         assert!(

@@ -12,6 +12,7 @@ fn on_node1<'a>(endpoints: &'a [HostEndpoint], governed: &[Pair<'a>]) -> Address
     Addresses::new(
         endpoints,
         &[],
+        Cluster::default(),
         &Profiles::new(&[]),
         "node1",
         governed,
@@ -133,7 +134,15 @@ fn network_sets_are_members_with_the_labels_that_they_inherit() {
     let profiles = [profile("kns.web", &[("zone", "a")])];
     let profiles = Profiles::new(&profiles);
     let mut cache = Default::default();
-    let mut addresses = Addresses::new(&endpoints, &sets, &profiles, "node1", &[], &mut cache);
+    let mut addresses = Addresses::new(
+        &endpoints,
+        &sets,
+        Cluster::default(),
+        &profiles,
+        "node1",
+        &[],
+        &mut cache,
+    );
     let mut of = |text: &str| addresses.of(&selector(text), None, &asking("p")).to_vec();
     assert_eq!(
         of("zone == 'a'"),

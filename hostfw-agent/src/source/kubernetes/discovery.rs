@@ -8,7 +8,7 @@ use std::{
 use kube::{Client, core::ApiResource};
 use tokio::sync::Mutex;
 
-use super::object::Form;
+use super::{followed::Followed, object::Form};
 use crate::model::Kind;
 
 /// The groups that may serve the kinds; of those that serve the same, the
@@ -28,7 +28,7 @@ pub(super) struct Served {
     pub(super) form: Form,
 }
 
-type Answer = Result<BTreeMap<Kind, Served>, String>;
+type Answer = Result<BTreeMap<Followed, Served>, String>;
 
 /// Asks the API server what it serves.
 #[derive(Debug)]
@@ -51,7 +51,11 @@ impl Discovery {
     /// # Errors
     ///
     /// Why that cannot be told.
-    pub(super) async fn find(&self, client: &Client, kind: Kind) -> Result<Option<Served>, String> {
+    pub(super) async fn find(
+        &self,
+        client: &Client,
+        kind: Followed,
+    ) -> Result<Option<Served>, String> {
         let mut last = self.last.lock().await;
         if let Some((when, answer)) = &*last
             && when.elapsed() < FRESH.min(self.patience)
@@ -77,7 +81,7 @@ impl Discovery {
     }
 }
 
-async fn discover(client: &Client) -> Answer {
+pub(super) async fn discover(client: &Client) -> Answer {
     let mut served = BTreeMap::new();
     for (group, version, form) in GROUPS {
         let list = match client
@@ -101,16 +105,18 @@ async fn discover(client: &Client) -> Answer {
                 && can("list")
                 && can("watch")
             {
-                served.entry(kind).or_insert_with(|| Served {
-                    resource: ApiResource {
-                        group: group.to_owned(),
-                        version: version.to_owned(),
-                        api_version: format!("{group}/{version}"),
-                        kind: resource.kind,
-                        plural: resource.name,
-                    },
-                    form,
-                });
+                served
+                    .entry(Followed::Kind(kind))
+                    .or_insert_with(|| Served {
+                        resource: ApiResource {
+                            group: group.to_owned(),
+                            version: version.to_owned(),
+                            api_version: format!("{group}/{version}"),
+                            kind: resource.kind,
+                            plural: resource.name,
+                        },
+                        form,
+                    });
             }
         }
     }

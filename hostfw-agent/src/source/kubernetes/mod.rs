@@ -13,7 +13,10 @@
 //! unless an earlier agent has left what was in force; and what cannot be told
 //! any more stays as it was.
 
+mod cluster;
 mod discovery;
+mod edit;
+mod followed;
 mod object;
 mod state;
 mod watch;
@@ -36,9 +39,14 @@ use tokio::{
     time::Instant,
 };
 
-use self::{discovery::Discovery, state::State};
-use super::{Snapshot, Source, SourceFile, Trust};
-use crate::model::Kind;
+pub use edit::{Cluster, ClusterError};
+
+use self::{
+    discovery::Discovery,
+    followed::{Followed, Needs},
+    state::State,
+};
+use super::{Snapshot, Source, SourceFile, Text, Trust};
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -77,16 +85,31 @@ pub struct ConnectError(String);
 ///
 /// If neither tells how to reach the API server. It need not be there yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    connect_as(kubeconfig, None).await
+}
+
+/// As [`connect`], with a context of the kubeconfig that is not the current
+/// one.
+async fn connect_as(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Client, ConnectError> {
+    let error = |error: &dyn std::fmt::Display| ConnectError(error.to_string());
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let config = match kubeconfig {
         Some(path) => {
-            let read = Kubeconfig::read_from(path).map_err(|e| ConnectError(e.to_string()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+            let read = Kubeconfig::read_from(path).map_err(|e| error(&e))?;
+            Config::from_custom_kubeconfig(read, &options)
                 .await
-                .map_err(|error| ConnectError(error.to_string()))?
+                .map_err(|e| error(&e))?
         }
-        None => Config::infer()
+        None if context.is_some() => Config::from_kubeconfig(&options)
             .await
-            .map_err(|error| ConnectError(error.to_string()))?,
+            .map_err(|e| error(&e))?,
+        None => Config::infer().await.map_err(|e| error(&e))?,
     };
     client_of(config)
 }
@@ -115,8 +138,8 @@ fn client_of(mut config: Config) -> Result<Client, ConnectError> {
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    /// Whether something refers to nodes.
-    nodes_wanted: watch_channel::Sender<bool>,
+    /// What something refers to.
+    wanted: watch_channel::Sender<Needs>,
 }
 
 impl Shared {
@@ -127,9 +150,13 @@ impl Shared {
         if state.due().is_some() {
             self.changed.notify_one();
         }
-        let wanted = state.wants_nodes();
-        self.nodes_wanted
-            .send_if_modified(|before| std::mem::replace(before, wanted) != wanted);
+        self.wanted.send_if_modified(|before| {
+            let changed = before != state.wanted();
+            if changed {
+                before.clone_from(state.wanted());
+            }
+            changed
+        });
         result
     }
 
@@ -155,28 +182,49 @@ impl KubernetesSource {
     pub fn start(client: &Client, node: &str, remembered: Vec<SourceFile>, times: Times) -> Self {
         let state = State::new(remembered);
         let shared = Arc::new(Shared {
-            nodes_wanted: watch_channel::Sender::new(state.wants_nodes()),
+            wanted: watch_channel::Sender::new(state.wanted().clone()),
             state: Mutex::new(state),
             changed: Notify::new(),
         });
         let discovery = Arc::new(Discovery::new(times.patience));
         let mut tasks = JoinSet::new();
-        let nodes = watch::follow_node(node.to_owned(), client.clone(), Arc::clone(&shared), times);
-        tasks.spawn(nodes);
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node) {
-            let (discovery, shared) = (Arc::clone(&discovery), Arc::clone(&shared));
-            tasks.spawn(watch::follow(
-                kind,
-                client.clone(),
-                discovery,
-                shared,
-                times,
-            ));
+        for followed in Followed::all() {
+            let (client, shared) = (client.clone(), Arc::clone(&shared));
+            if let Some(resource) = followed.on_demand() {
+                let node = node.to_owned();
+                tasks.spawn(watch::follow_wanted(
+                    followed, resource, node, client, shared, times,
+                ));
+            } else {
+                let discovery = Arc::clone(&discovery);
+                tasks.spawn(watch::follow(followed, client, discovery, shared, times));
+            }
         }
         Self {
             shared,
             _tasks: tasks,
         }
+    }
+}
+
+/// The objects that the cluster has given, for whoever is told of one by what
+/// stands for its file.
+#[derive(Clone, Debug)]
+pub struct Known(Arc<Shared>);
+
+impl Known {
+    /// The object, as it was given last.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<Text> {
+        self.0.read(|state| state.text(path))
+    }
+}
+
+impl KubernetesSource {
+    /// What is known of the cluster's objects, now and later.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known(Arc::clone(&self.shared))
     }
 }
 
@@ -206,10 +254,14 @@ impl Source for KubernetesSource {
     fn being_written(&self) -> BTreeSet<String> {
         BTreeSet::new()
     }
+
+    fn kinds(&self) -> Vec<(&'static str, bool)> {
+        self.shared.read(|state| state.followed())
+    }
 }
 
 /// An error in one line, as short as it can be.
-fn say(error: &kube::Error) -> String {
+pub(crate) fn say(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return say_status(status);
     }

@@ -10,6 +10,10 @@ use kube::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::{
+    cluster,
+    followed::{Followed, Needs},
+};
 use crate::{model::Kind, source::Text};
 
 /// Where Calico's storage form keeps the user's labels and annotations.
@@ -110,7 +114,7 @@ impl<const BARE: bool> Resource for RawObject<BARE> {
 impl<const BARE: bool> RawObject<BARE> {
     /// What stands for the name of a file: `HostEndpoint/node1-eth0`, by the
     /// name under which the object is stored.
-    pub(super) fn path(&self, kind: Kind) -> String {
+    pub(super) fn path(&self, kind: Followed) -> String {
         let name = self.metadata.name.as_deref().unwrap_or_default();
         match &self.metadata.namespace {
             Some(namespace) => format!("{kind}/{namespace}/{name}"),
@@ -118,12 +122,33 @@ impl<const BARE: bool> RawObject<BARE> {
         }
     }
 
-    /// The object as a user would have written it.
+    /// The object as a user would have written it, or what it stands for; `None`
+    /// if that is nothing. And what it refers to.
     ///
     /// # Errors
     ///
-    /// If what Calico adds to its storage form cannot be understood.
-    pub(super) fn into_text(self, kind: Kind, form: Form) -> Result<Text, String> {
+    /// If what Calico adds to its storage form cannot be understood, or what is
+    /// asked of an object of Kubernetes is of the wrong type.
+    pub(super) fn into_text(
+        self,
+        followed: Followed,
+        form: Form,
+    ) -> Result<Option<(Text, Needs)>, String> {
+        let value = match followed {
+            Followed::Kind(Kind::EndpointSlice) => cluster::slice(self.value)?,
+            Followed::Kind(kind) => self.into_value(kind, form)?,
+            Followed::Namespace => cluster::namespace(self.value)?,
+            Followed::ServiceAccount => cluster::service_account(self.value)?,
+            Followed::Pod => match cluster::pod(self.value)? {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+        };
+        let needs = followed.needs_of(&value);
+        Ok(Some((Text::from(value.to_string()), needs)))
+    }
+
+    fn into_value(self, kind: Kind, form: Form) -> Result<Value, String> {
         let mut value = self.value;
         // Anything but an object is for the decoder to tell.
         if let Some(object) = value.as_object_mut() {
@@ -145,7 +170,9 @@ impl<const BARE: bool> RawObject<BARE> {
                     | Kind::NetworkSet
                     | Kind::Profile
                     | Kind::StagedGlobalNetworkPolicy
-                    | Kind::Tier => &METADATA,
+                    | Kind::Tier
+                    | Kind::EndpointSlice
+                    | Kind::WorkloadEndpoint => &METADATA,
                 };
                 metadata.retain(|name, _| kept.contains(&name.as_str()));
                 let stored = clean_annotations(metadata);
@@ -157,7 +184,7 @@ impl<const BARE: bool> RawObject<BARE> {
                 }
             }
         }
-        Ok(Text::from(value.to_string()))
+        Ok(value)
     }
 }
 
@@ -217,7 +244,9 @@ fn restore(kind: Kind, object: &mut Map<String, Value>) {
         | Kind::NetworkSet
         | Kind::Node
         | Kind::Profile
-        | Kind::Tier => return,
+        | Kind::EndpointSlice
+        | Kind::Tier
+        | Kind::WorkloadEndpoint => return,
     };
     let tier = object.get("spec").and_then(|spec| spec.get("tier"));
     let in_default = match tier {
@@ -258,8 +287,7 @@ mod tests {
 
     fn read(kind: Kind, form: Form, value: Value) -> Result<Value, String> {
         let raw: RawObject<false> = serde_json::from_value(value).unwrap();
-        let text = raw.into_text(kind, form)?;
-        Ok(serde_json::from_str(&text).unwrap())
+        raw.into_value(kind, form)
     }
 
     #[test]
@@ -297,11 +325,12 @@ mod tests {
             }
         }
         let raw: RawObject<false> = serde_json::from_value(json!("text")).unwrap();
-        assert_eq!(raw.path(Kind::Tier), "Tier/");
-        assert_eq!(
-            &*raw.into_text(Kind::Tier, Form::Stored).unwrap(),
-            "\"text\""
-        );
+        assert_eq!(raw.path(Followed::Kind(Kind::Tier)), "Tier/");
+        let (text, _) = raw
+            .into_text(Followed::Kind(Kind::Tier), Form::Stored)
+            .unwrap()
+            .unwrap();
+        assert_eq!(&*text, "\"text\"");
     }
 
     #[test]

@@ -1,9 +1,17 @@
 //! What is known of the cluster's objects, and what of it is told.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::{
+    cluster,
+    followed::{Followed, Needs},
+};
 use crate::{
     model::Kind,
     source::{Snapshot, SourceFile, Text},
@@ -14,18 +22,54 @@ const QUIET: Duration = Duration::from_millis(10);
 /// However long a burst goes on, it is told after this long.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Without them nothing is enforced, and endpoints without policies deny.
-const NEEDED: [Kind; 2] = [Kind::HostEndpoint, Kind::GlobalNetworkPolicy];
+const NEEDED: [Followed; 2] = [
+    Followed::Kind(Kind::HostEndpoint),
+    Followed::Kind(Kind::GlobalNetworkPolicy),
+];
 
 /// An object's text, or why there is none.
 pub(super) type Content = Result<Text, String>;
 
+/// What is held of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    content: Content,
+    /// What it refers to.
+    needs: Needs,
+}
+
+impl Held {
+    pub(super) fn new(content: Content, needs: Needs) -> Self {
+        Self { content, needs }
+    }
+
+    /// What was in force. It says itself what it refers to.
+    fn remembered(kind: Followed, content: Content) -> Self {
+        let read = content.as_ref().ok();
+        let read = read.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let needs = read.map(|value| kind.needs_of(&value));
+        Self::new(content, needs.unwrap_or_default())
+    }
+
+    /// Whether the version before is not valid is not known here, and then it
+    /// stays in force: so what it referred to is referred to still.
+    fn behind(mut self, before: Option<&Self>) -> Self {
+        if let Some(before) = before {
+            self.needs.extend(&before.needs);
+        }
+        self
+    }
+}
+
 /// The objects of a kind, by what stands for their files.
-pub(super) type Objects = BTreeMap<String, Content>;
+pub(super) type Objects = BTreeMap<String, Held>;
 
 /// What is known of all kinds.
 #[derive(Debug)]
 pub(super) struct State {
-    kinds: BTreeMap<Kind, KindState>,
+    kinds: BTreeMap<Followed, KindState>,
+    /// What something refers to.
+    wanted: Needs,
     /// Whether something is in force already, so that a kind which cannot be
     /// listed is known as it was.
     remembers: bool,
@@ -63,22 +107,29 @@ struct Changes {
 impl State {
     /// Begins with what an earlier agent had in force.
     pub(super) fn new(remembered: Vec<SourceFile>) -> Self {
-        let mut kinds: BTreeMap<Kind, KindState> = Kind::ALL
-            .into_iter()
+        let mut kinds: BTreeMap<Followed, KindState> = Followed::all()
             .map(|kind| (kind, KindState::default()))
             .collect();
-        kinds.entry(Kind::Node).or_default().phase = Phase::Unwanted;
+        for (kind, state) in &mut kinds {
+            if kind.on_demand().is_some() {
+                state.phase = Phase::Unwanted;
+            }
+        }
         let mut remembers = false;
         for file in remembered {
             let kind = file.path.split('/').next().unwrap_or_default();
-            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
-            if let Some(state) = kind.and_then(|kind| kinds.get_mut(&kind)) {
-                state.objects.insert(file.path, file.content);
+            let kind = Followed::all().find(|known| known.name() == kind);
+            if let Some(kind) = kind
+                && let Some(state) = kinds.get_mut(&kind)
+            {
+                let held = Held::remembered(kind, file.content);
+                state.objects.insert(file.path, held);
                 remembers = true;
             }
         }
         let mut state = Self {
             kinds,
+            wanted: Needs::default(),
             remembers,
             changes: Changes::default(),
         };
@@ -86,13 +137,20 @@ impl State {
         state
     }
 
-    /// These are all objects of the kind.
-    pub(super) fn listed(&mut self, kind: Kind, objects: Objects) {
+    /// These are all objects of the kind. Returns whether that could not be
+    /// told before.
+    pub(super) fn listed(&mut self, kind: Followed, objects: Objects) -> bool {
+        let mut mended = false;
         self.change(kind, |state| {
+            mended = state.failure.is_some();
+            let objects = objects.into_iter().map(|(path, held)| {
+                let held = held.behind(state.objects.get(&path));
+                (path, held)
+            });
             let new = KindState {
                 phase: Phase::Listed,
                 failure: None,
-                objects,
+                objects: objects.collect(),
             };
             let changed = state.phase != new.phase
                 || state.failure != new.failure
@@ -100,25 +158,28 @@ impl State {
             *state = new;
             changed
         });
+        mended
     }
 
     /// An object is there, or has changed.
-    pub(super) fn applied(&mut self, kind: Kind, path: String, content: Content) {
+    pub(super) fn applied(&mut self, kind: Followed, path: String, held: Held) {
         self.change(kind, |state| {
-            let same = state.objects.get(&path) == Some(&content);
-            state.objects.insert(path, content);
+            let before = state.objects.get(&path);
+            let held = held.behind(before);
+            let same = before == Some(&held);
+            state.objects.insert(path, held);
             !same
         });
     }
 
     /// An object is gone.
-    pub(super) fn deleted(&mut self, kind: Kind, path: &str) {
+    pub(super) fn deleted(&mut self, kind: Followed, path: &str) {
         self.change(kind, |state| state.objects.remove(path).is_some());
     }
 
     /// The cluster does not serve the kind. What it held stays: nobody has
     /// told that it was deleted.
-    pub(super) fn absent(&mut self, kind: Kind) {
+    pub(super) fn absent(&mut self, kind: Followed) {
         self.change(kind, |state| {
             let changed = state.phase != Phase::Absent || state.failure.is_some();
             state.phase = Phase::Absent;
@@ -127,50 +188,65 @@ impl State {
         });
     }
 
-    /// The kind cannot be followed now.
-    pub(super) fn failed(&mut self, kind: Kind, reason: String) {
+    /// The kind cannot be followed now. Returns whether that is news.
+    pub(super) fn failed(&mut self, kind: Followed, reason: String) -> bool {
+        let mut news = false;
         self.change(kind, |state| {
-            let changed = state.failure.as_ref() != Some(&reason);
+            news = state.failure.as_ref() != Some(&reason);
             state.failure = Some(reason);
-            changed
+            news
         });
+        news
     }
 
-    fn change(&mut self, kind: Kind, change: impl FnOnce(&mut KindState) -> bool) {
+    fn change(&mut self, kind: Followed, change: impl FnOnce(&mut KindState) -> bool) {
         let state = self.kinds.entry(kind).or_default();
         // What was asked for before it was known that nothing refers to it.
         if state.phase == Phase::Unwanted {
             return;
         }
         if change(state) {
-            self.refer();
+            // What is followed on demand refers to nothing.
+            if kind.on_demand().is_none() {
+                self.refer();
+            }
             let now = Instant::now();
             let first = self.changes.burst.map_or(now, |(first, _)| first);
             self.changes.burst = Some((first, now));
         }
     }
 
-    /// Whether an object refers to nodes.
-    pub(super) fn wants_nodes(&self) -> bool {
-        let templates = self.kinds.get(&Kind::HostEndpointTemplate);
-        templates.is_some_and(|templates| !templates.objects.is_empty())
+    /// What something refers to.
+    pub(super) const fn wanted(&self) -> &Needs {
+        &self.wanted
     }
 
     /// What nothing refers to is forgotten, and what something refers to is
     /// waited for.
     fn refer(&mut self) {
-        let wanted = self.wants_nodes();
-        let nodes = self.kinds.entry(Kind::Node).or_default();
-        match (wanted, nodes.phase) {
-            (true, Phase::Unwanted) => nodes.phase = Phase::Unknown,
-            (false, Phase::Unknown | Phase::Listed | Phase::Absent) => {
-                *nodes = KindState {
-                    phase: Phase::Unwanted,
-                    ..KindState::default()
-                };
+        let mut wanted = Needs::default();
+        for kind in self.kinds.values() {
+            for held in kind.objects.values() {
+                wanted.extend(&held.needs);
             }
-            (true, Phase::Unknown | Phase::Listed | Phase::Absent) | (false, Phase::Unwanted) => {}
         }
+        for (kind, state) in &mut self.kinds {
+            if kind.on_demand().is_none() {
+                continue;
+            }
+            match (wanted.contain(*kind), state.phase) {
+                (true, Phase::Unwanted) => state.phase = Phase::Unknown,
+                (false, Phase::Unknown | Phase::Listed | Phase::Absent) => {
+                    *state = KindState {
+                        phase: Phase::Unwanted,
+                        ..KindState::default()
+                    };
+                }
+                (true, Phase::Unknown | Phase::Listed | Phase::Absent)
+                | (false, Phase::Unwanted) => {}
+            }
+        }
+        self.wanted = wanted;
     }
 
     /// When what has changed is to be told; `None` if nothing has.
@@ -184,6 +260,25 @@ impl State {
         self.changes.burst.take().is_some()
     }
 
+    /// The kinds that are to be followed, and whether they are: what nothing
+    /// refers to, or the cluster does not serve and never has, is left out.
+    pub(super) fn followed(&self) -> Vec<(&'static str, bool)> {
+        self.kinds
+            .iter()
+            .filter(|(_, it)| match it.phase {
+                Phase::Unwanted => false,
+                Phase::Absent => !it.objects.is_empty(),
+                Phase::Unknown | Phase::Listed => true,
+            })
+            .map(|(kind, it)| {
+                (
+                    kind.name(),
+                    it.phase == Phase::Listed && it.failure.is_none(),
+                )
+            })
+            .collect()
+    }
+
     /// All that is known, once it is enough to be enforced.
     ///
     /// # Errors
@@ -195,6 +290,14 @@ impl State {
         // force.
         self.remembers = true;
         let mut files = Vec::new();
+        // Calico's API server says in profiles what namespaces and service accounts
+        // say, too.
+        let said: HashSet<String> = [Followed::Namespace, Followed::ServiceAccount]
+            .iter()
+            .filter_map(|kind| self.kinds.get(kind))
+            .flat_map(|state| state.objects.keys())
+            .filter_map(|path| cluster::profile_path(path))
+            .collect();
         for (kind, state) in &self.kinds {
             if let Some(problem) = state.problem(*kind) {
                 files.push(SourceFile {
@@ -202,12 +305,24 @@ impl State {
                     content: Err(problem),
                 });
             }
-            files.extend(state.objects.iter().map(|(path, content)| SourceFile {
+            let told = state
+                .objects
+                .iter()
+                .filter(|(path, _)| !said.contains(*path));
+            files.extend(told.map(|(path, held)| SourceFile {
                 path: path.clone(),
-                content: content.clone(),
+                content: held.content.clone(),
             }));
         }
         Ok(Snapshot::of(files))
+    }
+
+    /// What stands for this file.
+    pub(super) fn text(&self, path: &str) -> Option<Text> {
+        let kind = path.split('/').next().unwrap_or_default();
+        let kind = Followed::all().find(|known| known.name() == kind)?;
+        let held = self.kinds.get(&kind)?.objects.get(path)?;
+        held.content.as_ref().ok().cloned()
     }
 
     fn is_enough(&self) -> Result<(), String> {
@@ -251,7 +366,7 @@ impl State {
 }
 
 impl KindState {
-    fn problem(&self, kind: Kind) -> Option<String> {
+    fn problem(&self, kind: Followed) -> Option<String> {
         if let Some(reason) = &self.failure {
             return Some(format!(
                 "{reason}: what the cluster last held stays in force"
@@ -267,22 +382,28 @@ impl KindState {
 mod tests {
     use super::*;
 
+    const HOST_ENDPOINT: Followed = Followed::Kind(Kind::HostEndpoint);
+    const POLICY: Followed = Followed::Kind(Kind::GlobalNetworkPolicy);
+
+    fn held(text: &str) -> Held {
+        Held::new(Ok(Text::from(text)), Needs::default())
+    }
+
     fn objects(names: &[&str]) -> Objects {
-        let content = |name: &str| Ok(Text::from(name));
         names
             .iter()
-            .map(|name| ((*name).to_owned(), content(name)))
+            .map(|name| ((*name).to_owned(), held(name)))
             .collect()
     }
 
     /// All kinds listed, with one endpoint.
     fn listed() -> State {
         let mut state = State::new(Vec::new());
-        for kind in Kind::ALL {
+        for kind in Followed::all().filter(|kind| kind.on_demand().is_none()) {
             assert!(state.snapshot().is_err());
             state.listed(kind, Objects::new());
         }
-        state.listed(Kind::HostEndpoint, objects(&["HostEndpoint/a"]));
+        state.listed(HOST_ENDPOINT, objects(&["HostEndpoint/a"]));
         assert!(state.tell());
         state
     }
@@ -290,27 +411,25 @@ mod tests {
     #[test]
     fn only_what_changes_is_told() {
         let mut state = listed();
-        let kind = Kind::HostEndpoint;
+        let kind = HOST_ENDPOINT;
         state.listed(kind, objects(&["HostEndpoint/a"]));
-        state.applied(
-            kind,
-            "HostEndpoint/a".to_owned(),
-            Ok("HostEndpoint/a".into()),
-        );
+        state.applied(kind, "HostEndpoint/a".to_owned(), held("HostEndpoint/a"));
         state.deleted(kind, "HostEndpoint/b");
         assert_eq!(state.due(), None);
         assert!(!state.tell());
 
-        state.applied(kind, "HostEndpoint/a".to_owned(), Ok("other".into()));
+        state.applied(kind, "HostEndpoint/a".to_owned(), held("other"));
         assert!(state.due().is_some() && state.tell());
         state.deleted(kind, "HostEndpoint/a");
         assert!(state.tell());
-        state.failed(kind, "away".to_owned());
+        assert!(state.failed(kind, "away".to_owned()));
         assert!(state.tell());
-        state.failed(kind, "away".to_owned());
+        assert!(!state.failed(kind, "away".to_owned()));
         assert!(!state.tell());
-        state.listed(kind, Objects::new());
+        assert!(state.listed(kind, Objects::new()));
         assert!(state.tell());
+        assert!(!state.listed(kind, Objects::new()));
+        assert!(!state.tell());
         state.absent(kind);
         assert!(state.tell());
         state.absent(kind);
@@ -320,7 +439,7 @@ mod tests {
     #[test]
     fn a_burst_is_told_in_time() {
         let mut state = listed();
-        state.applied(Kind::Tier, "Tier/a".to_owned(), Ok("1".into()));
+        state.applied(Followed::Kind(Kind::Tier), "Tier/a".to_owned(), held("1"));
         let first = state.due().unwrap();
         let (begin, _) = state.changes.burst.unwrap();
         assert_eq!(first, begin + QUIET);
@@ -329,20 +448,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_followed_is_told() {
+        let mut state = listed();
+        let of = |state: &State, kind: Followed| {
+            let kinds = state.followed();
+            let found = kinds.iter().find(|(one, _)| *one == kind.name());
+            found.map(|one| one.1)
+        };
+        let tier = Followed::Kind(Kind::Tier);
+        assert_eq!(of(&state, tier), Some(true));
+        // Nothing refers to nodes.
+        assert_eq!(of(&state, Followed::Kind(Kind::Node)), None);
+        state.failed(tier, "forbidden".to_owned());
+        assert_eq!(of(&state, tier), Some(false));
+        state.absent(tier);
+        assert_eq!(of(&state, tier), None);
+        state.absent(HOST_ENDPOINT);
+        assert_eq!(of(&state, HOST_ENDPOINT), Some(false));
+    }
+
+    #[test]
     fn endpoints_without_policies_are_not_enforced() {
         let mut state = listed();
-        state.absent(Kind::GlobalNetworkPolicy);
+        state.absent(POLICY);
         let error = state.snapshot().unwrap_err();
         assert!(
             error.contains("does not serve GlobalNetworkPolicy"),
             "{error}"
         );
         // Unless they were there: then they stay.
-        state.applied(
-            Kind::GlobalNetworkPolicy,
-            "GlobalNetworkPolicy/a".to_owned(),
-            Ok("a".into()),
-        );
+        state.applied(POLICY, "GlobalNetworkPolicy/a".to_owned(), held("a"));
         let files = state.snapshot().unwrap().files;
         assert_eq!(files.len(), 3);
         assert_eq!(files[0].path, "GlobalNetworkPolicy");

@@ -13,14 +13,15 @@ use kube::{
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
     Shared, Times,
     discovery::{Discovery, Served},
+    followed::{Followed, Needs},
     object::{Form, RawObject},
     say,
-    state::Objects,
+    state::{Held, Objects},
 };
 use crate::model::Kind;
 
@@ -68,55 +69,61 @@ enum End {
     Failed(String),
 }
 
-/// Follows the node of this name for as long as something refers to nodes.
-pub(super) async fn follow_node(name: String, client: Client, shared: Arc<Shared>, times: Times) {
-    let mut wanted = shared.nodes_wanted.subscribe();
+/// Follows what is not always followed, for as long as something refers to it.
+/// Of nodes, only the one of this name.
+pub(super) async fn follow_wanted(
+    kind: Followed,
+    resource: ApiResource,
+    node: String,
+    client: Client,
+    shared: Arc<Shared>,
+    times: Times,
+) {
+    let mut wanted = shared.wanted.subscribe();
+    let plural = resource.plural.clone();
     let served = Served {
-        resource: ApiResource {
-            group: String::new(),
-            version: "v1".to_owned(),
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            plural: "nodes".to_owned(),
-        },
+        resource,
         form: Form::Written,
     };
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let all = watcher::Config::default();
+    let which = match kind {
+        Followed::Kind(Kind::Node) => all.fields(&format!("metadata.name={node}")),
+        // What has ended has no address any more, and never will.
+        Followed::Pod => all.fields("status.phase!=Succeeded,status.phase!=Failed"),
+        Followed::Kind(_) | Followed::Namespace | Followed::ServiceAccount => all,
+    };
     let follow = async || {
         let mut backoff = Backoff::new(times.retry);
         loop {
-            let (kind, only) = (Kind::Node, only.clone());
-            let reason = match follow_served::<true>(
-                kind,
-                only,
-                &client,
-                &served,
-                &shared,
-                times,
-                &mut backoff,
-            )
-            .await
-            {
-                End::NotFound => "the API server does not know nodes".to_owned(),
+            let which = which.clone();
+            let (client, served, shared) = (&client, &served, &*shared);
+            let end = if kind.is_bare() {
+                follow_served::<true>(kind, which, client, served, shared, times, &mut backoff)
+                    .await
+            } else {
+                follow_served::<false>(kind, which, client, served, shared, times, &mut backoff)
+                    .await
+            };
+            let reason = match end {
+                End::NotFound => format!("the API server does not know {plural}"),
                 End::Failed(reason) => reason,
             };
-            info!(%kind, reason, "cannot be followed; tried again");
-            shared.change(|state| state.failed(kind, reason));
+            fail(&shared, kind, reason);
             tokio::time::sleep(backoff.next()).await;
         }
     };
     // The sender is never dropped before this task.
-    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+    while wanted.wait_for(|all| all.contain(kind)).await.is_ok() {
         tokio::select! {
             () = follow() => {}
-            _ = wanted.wait_for(|wanted| !*wanted) => {}
+            _ = wanted.wait_for(|all| !all.contain(kind)) => {}
         }
     }
 }
 
 /// Follows the kind for ever.
 pub(super) async fn follow(
-    kind: Kind,
+    kind: Followed,
     client: Client,
     discovery: Arc<Discovery>,
     shared: Arc<Shared>,
@@ -155,17 +162,24 @@ pub(super) async fn follow(
             Err(reason) => Some(reason),
         };
         if let Some(reason) = failure {
-            info!(%kind, reason, "cannot be followed; tried again");
-            shared.change(|state| state.failed(kind, reason));
+            fail(&shared, kind, reason);
         }
         tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// Tells that the kind cannot be followed: once, for each reason in a row.
+fn fail(shared: &Shared, kind: Followed, reason: String) {
+    let text = reason.clone();
+    if shared.change(|state| state.failed(kind, reason)) {
+        warn!(%kind, reason = text, "cannot be followed; tried again");
     }
 }
 
 /// Lists and watches the kind until something is wrong that only listing it
 /// anew can mend.
 async fn follow_served<const BARE: bool>(
-    kind: Kind,
+    kind: Followed,
     which: watcher::Config,
     client: &Client,
     served: &Served,
@@ -177,7 +191,12 @@ async fn follow_served<const BARE: bool>(
     let mut events = pin!(watcher(api, which));
     let read = |object: RawObject<BARE>| {
         let path = object.path(kind);
-        (path, object.into_text(kind, served.form))
+        let held = match object.into_text(kind, served.form) {
+            Ok(Some((text, needs))) => Some(Held::new(Ok(text), needs)),
+            Ok(None) => None,
+            Err(reason) => Some(Held::new(Err(reason), Needs::default())),
+        };
+        (path, held)
     };
     // Those of a list that is not complete yet.
     let mut listing = Some(Objects::new());
@@ -198,17 +217,23 @@ async fn follow_served<const BARE: bool>(
         match event {
             Ok(Event::Init) => listing = Some(Objects::new()),
             Ok(Event::InitApply(object)) => {
-                listing.get_or_insert_default().extend([read(object)]);
+                if let (path, Some(held)) = read(object) {
+                    listing.get_or_insert_default().insert(path, held);
+                }
             }
             Ok(Event::InitDone) => {
                 let objects = listing.take().unwrap_or_default();
-                shared.change(|state| state.listed(kind, objects));
+                if shared.change(|state| state.listed(kind, objects)) {
+                    info!(%kind, "is followed again");
+                }
                 backoff.reset();
                 breaks = 0;
             }
             Ok(Event::Apply(object)) => {
-                let (path, content) = read(object);
-                shared.change(|state| state.applied(kind, path, content));
+                match read(object) {
+                    (path, Some(held)) => shared.change(|state| state.applied(kind, path, held)),
+                    (path, None) => shared.change(|state| state.deleted(kind, &path)),
+                }
                 backoff.reset();
                 breaks = 0;
             }

@@ -1,0 +1,479 @@
+//! What a large cluster costs an agent: 5,000 nodes, 100,000 pods and 10,000
+//! policies, from an API server in a process of its own, through the source to the
+//! image that would be written into the kernel. No kernel is needed.
+//!
+//! `cargo bench -p hostfw-bench --bench kube [-- --pods N --policies N --nodes N
+//! --rounds N --out FOLDER]`
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails ends the measurement"
+)]
+
+#[path = "../../hostfw-agent/tests/kube/server.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "of a script, a part is needed here"
+)]
+mod server;
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use hostfw_agent::{
+    accept::{self, Accepted, Acceptor},
+    compile::{self, compile_with},
+    model::Interface,
+    select::{self, select_with},
+    source::{
+        Source as _, Trust,
+        kubernetes::{KubernetesSource, Times, client_at},
+    },
+};
+use serde_json::{Value, json};
+
+use self::server::{Server, WRITTEN};
+
+/// The node whose agent is measured.
+const NODE: &str = "node-00000";
+/// Groups of nodes; each policy is for one.
+const ROLES: usize = 500;
+/// Pods of a deployment.
+const REPLICAS: usize = 50;
+const NAMESPACES: usize = 200;
+
+#[derive(Clone, Debug, Parser)]
+struct Cli {
+    #[arg(long, default_value_t = 5_000)]
+    nodes: usize,
+    #[arg(long, default_value_t = 100_000)]
+    pods: usize,
+    #[arg(long, default_value_t = 10_000)]
+    policies: usize,
+    /// Changes of each sort
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// Folder for the raw data
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Be the API server
+    #[arg(long, hide = true)]
+    serve: bool,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    if cli.serve {
+        runtime.block_on(serve(&cli));
+    } else {
+        runtime.block_on(measure(&cli));
+    }
+}
+
+/// Deployments; of ten, one is a set whose pods have labels of their own.
+fn pod(number: usize, address: u32, seen: usize) -> Value {
+    let app = number / REPLICAS;
+    let namespace = app % NAMESPACES;
+    let octets = address.to_be_bytes();
+    let address = format!("10.{}.{}.{}", octets[1], octets[2], octets[3]);
+    let mut labels = json!({
+        "app": format!("app-{app}"), "app.kubernetes.io/part-of": format!("team-{}", app % 40),
+        "pod-template-hash": format!("{:08x}", app * 7919), "tier": ["front", "back", "data"][app % 3],
+    });
+    if app % 10 == 0 {
+        labels["statefulset.kubernetes.io/pod-name"] = json!(format!("app-{app}-{number}"));
+    }
+    // As much besides as is usual.
+    let env: Vec<Value> = (0..12)
+        .map(|it| json!({"name": format!("SETTING_{it}"), "value": "x".repeat(40)}))
+        .collect();
+    let volumes: Vec<Value> = (0..3)
+        .map(|it| json!({"name": format!("v{it}"), "configMap": {"name": format!("c{it}")}}))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("pod-{number:06}"), "namespace": format!("ns-{namespace}"),
+            "uid": format!("00000000-0000-0000-0000-{number:012}"), "labels": labels,
+            "annotations": {"checksum/config": "0".repeat(64)},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": format!("app-{app}"), "controller": true}],
+        },
+        "spec": {
+            "nodeName": format!("node-{:05}", number % 5000), "serviceAccountName": "default",
+            "containers": [{"name": "main", "image": "registry.example/app:1.2.3", "env": env,
+                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+                "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}],
+            "volumes": volumes, "tolerations": [{"operator": "Exists"}],
+        },
+        "status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "conditions": (0..4).map(|it| json!({"type": format!("C{it}"), "status": "True",
+                "lastProbeTime": seen})).collect::<Vec<_>>(),
+            "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0}],
+        },
+    })
+}
+
+fn policy(number: usize, apps: usize) -> Value {
+    let app = |salt: usize| (number * 31 + salt * 17) % apps.max(1);
+    let mut ingress = vec![
+        json!({"action": "Allow", "protocol": "TCP",
+            "source": {"selector": format!("app == 'app-{}'", app(1))},
+            "destination": {"ports": [443, 8443]}}),
+        json!({"action": "Allow", "protocol": "TCP",
+            "source": {
+                "selector": format!("tier == 'front' && app in {{'app-{}', 'app-{}'}}", app(2), app(3)),
+                "namespaceSelector": format!("team == 'team-{}'", number % 40)},
+            "destination": {"ports": [9100]}}),
+        json!({"action": "Deny", "protocol": "UDP",
+            "source": {"nets": [format!("172.{}.{}.0/24", 16 + number % 16, number / 16 % 256)]}}),
+    ];
+    if number % 20 == 0 {
+        let service = json!({"name": format!("app-{}", app(4)), "namespace":
+            format!("ns-{}", app(4) % NAMESPACES)});
+        ingress.push(json!({"action": "Allow", "source": {"services": service}}));
+    }
+    json!({"apiVersion": WRITTEN, "kind": "GlobalNetworkPolicy",
+        "metadata": {"name": format!("p-{number:05}")},
+        "spec": {"order": number, "selector": format!("role == 'role-{}'", number % ROLES),
+            "applyOnForward": true, "ingress": ingress}})
+}
+
+/// An API server that holds the cluster, and changes it as it is told.
+async fn serve(cli: &Cli) {
+    let server = Server::serving(WRITTEN).await;
+    for kind in ["Namespace", "Pod", "ServiceAccount"] {
+        server.serve("v1", kind);
+    }
+    server.serve("discovery.k8s.io/v1", "EndpointSlice");
+    for number in 0..cli.nodes {
+        let [_, a, b, c] = u32::try_from(number).expect("few").to_be_bytes();
+        server.put(
+            "HostEndpoint",
+            json!({"apiVersion": WRITTEN, "kind": "HostEndpoint",
+                "metadata": {"name": format!("node-{number:05}-eth0"),
+                    "labels": {"role": format!("role-{}", number % ROLES), "host-endpoint": ""}},
+                "spec": {"node": format!("node-{number:05}"), "interfaceName": "eth0",
+                    "expectedIPs": [format!("192.{}.{b}.{c}", 168 + a)]}}),
+        );
+    }
+    for number in 0..NAMESPACES {
+        server.put(
+            "Namespace",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": format!("ns-{number}"), "labels": {"team": format!("team-{}", number % 40)}}}),
+        );
+    }
+    let apps = cli.pods.div_ceil(REPLICAS);
+    for number in 0..apps {
+        let addresses: Vec<Value> = (0..REPLICAS)
+            .map(|it| {
+                let address = u32::try_from(number * REPLICAS + it).expect("few") + 256;
+                let [_, b, c, d] = address.to_be_bytes();
+                json!({"addresses": [format!("10.{b}.{c}.{d}")], "conditions": {"ready": true}})
+            })
+            .collect();
+        server.put(
+            "EndpointSlice",
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"name": format!("app-{number}-x"),
+                    "namespace": format!("ns-{}", number % NAMESPACES),
+                    "labels": {"kubernetes.io/service-name": format!("app-{number}")}},
+                "addressType": "IPv4", "endpoints": addresses,
+                "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]}),
+        );
+    }
+    for number in 0..cli.pods {
+        let address = u32::try_from(number).expect("few") + 256;
+        server.put("Pod", pod(number, address, 0));
+    }
+    for number in 0..cli.policies {
+        server.put("GlobalNetworkPolicy", policy(number, apps));
+    }
+    println!("{}", server.address);
+    // NUMBER ADDRESS SEEN: what becomes of a pod.
+    tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lock().lines() {
+            let line = line.expect("a line");
+            let mut words = line
+                .split(' ')
+                .map(|word| word.parse::<usize>().expect("a number"));
+            let mut next = || words.next().expect("three numbers");
+            let (number, address, seen) = (next(), next(), next());
+            let address = u32::try_from(address).expect("an address");
+            server.put("Pod", pod(number, address, seen));
+        }
+    })
+    .await
+    .expect("it ends");
+}
+
+/// The server, ended with this.
+struct Served {
+    child: Child,
+    orders: ChildStdin,
+    address: String,
+}
+
+impl Served {
+    fn start(cli: &Cli) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a path"))
+            .arg("--serve")
+            .args(["--nodes", &cli.nodes.to_string()])
+            .args(["--pods", &cli.pods.to_string()])
+            .args(["--policies", &cli.policies.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("itself");
+        let orders = child.stdin.take().expect("a pipe");
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut address)
+            .expect("an address");
+        Self {
+            child,
+            orders,
+            address: address.trim().to_owned(),
+        }
+    }
+
+    fn pod(&mut self, number: usize, address: usize, seen: usize) {
+        writeln!(self.orders, "{number} {address} {seen}").expect("it listens");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What an agent does with what it is told.
+struct Agent {
+    source: KubernetesSource,
+    acceptor: Acceptor,
+    accepted: Accepted,
+    caches: (select::Cache, compile::Cache),
+    interfaces: Vec<Interface>,
+}
+
+/// How long each step took, and whether the image is another.
+struct Pass<I> {
+    read: Duration,
+    accept: Duration,
+    model: Duration,
+    report: Duration,
+    select: Duration,
+    compile: Duration,
+    image: I,
+}
+
+impl Agent {
+    fn new(address: &str) -> Self {
+        let times = Times {
+            patience: Duration::from_secs(300),
+            ..Times::default()
+        };
+        let client = client_at(address).expect("an address");
+        Self {
+            source: KubernetesSource::start(&client, NODE, Vec::new(), times),
+            acceptor: Acceptor::default(),
+            accepted: Accepted::default(),
+            caches: Default::default(),
+            interfaces: vec![Interface {
+                index: 2,
+                name: "eth0".to_owned(),
+                addresses: vec!["192.168.0.0".parse().expect("an address")],
+                link_header: true,
+                loopback: false,
+                up: true,
+                master: None,
+            }],
+        }
+    }
+
+    /// `None`: not everything was listed yet.
+    fn pass(&mut self) -> Option<Pass<impl PartialEq + use<>>> {
+        fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+            let begin = Instant::now();
+            let done = work();
+            (begin.elapsed(), done)
+        }
+        let (read, snapshot) = timed(|| self.source.read(Trust::Stamps, None));
+        let snapshot = snapshot.ok()?;
+        let (accept, accepted) = timed(|| self.acceptor.accept(&snapshot, &self.accepted));
+        self.accepted = accepted;
+        assert!(
+            self.accepted.problems.is_empty(),
+            "{:?}",
+            self.accepted.problems.first()
+        );
+        let (model, made) = timed(|| self.accepted.model());
+        let (report, _) = timed(|| (self.accepted.warnings(&made), self.accepted.unenforced()));
+        let (select, selection) =
+            timed(|| select_with(&made, NODE, &self.interfaces, &mut self.caches.0));
+        let (compile, image) = timed(|| compile_with(&selection, &mut self.caches.1));
+        let image = image.expect("it fits");
+        Some(Pass {
+            read,
+            accept,
+            model,
+            report,
+            select,
+            compile,
+            image,
+        })
+    }
+}
+
+/// Seconds of CPU that this process has had.
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("proc");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // utime and stime, fields 14 and 15, in hundredths (proc(5); USER_HZ is 100).
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// MiB of a line of /proc/self/status.
+fn memory(what: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("proc");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(what))
+        .expect("a line");
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<f64>()
+        .unwrap()
+        / 1024.0
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// What was measured, one value a line.
+#[derive(Default)]
+struct Raw(String);
+
+impl Raw {
+    fn add(&mut self, measure: &str, unit: &str, round: usize, value: f64) {
+        writeln!(self.0, "\"{measure}\",{unit},{round},{value:.3}").expect("a text");
+        println!("{measure}: {value:.1} {unit}");
+    }
+}
+
+async fn measure(cli: &Cli) {
+    let mut served = Served::start(cli);
+    let mut raw = Raw(String::from("measure,unit,round,value\n"));
+    raw.add("memory before", "MiB", 0, memory("VmRSS"));
+    let begin = Instant::now();
+    let mut agent = Agent::new(&served.address);
+    let first = loop {
+        agent.source.changed().await;
+        if let Some(pass) = agent.pass() {
+            break pass;
+        }
+    };
+    raw.add("start to image, first", "ms", 0, ms(begin.elapsed()));
+    steps(&mut raw, "first", 0, &first);
+    raw.add("CPU, first", "s", 0, cpu());
+    raw.add("memory, first", "MiB", 0, memory("VmRSS"));
+    raw.add("memory, most", "MiB", 0, memory("VmHWM"));
+    raw.add("objects", "1", 0, agent.accepted.objects.len() as f64);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accepted.json");
+    let begin = Instant::now();
+    accept::save(&file, &agent.accepted).expect("space");
+    raw.add("save what is in force", "ms", 0, ms(begin.elapsed()));
+    let size = fs::metadata(&file).expect("a file").len();
+    raw.add("saved", "MiB", 0, size as f64 / f64::from(1 << 20));
+
+    // Policies of the node's own role are those whose number is 0 modulo ROLES:
+    // the first names this app.
+    let apps = cli.pods.div_ceil(REPLICAS);
+    let meant = 17 % apps * REPLICAS;
+    let mut before = first.image;
+    for (sort, number) in [("a pod that a rule here means", meant), ("another pod", 5)] {
+        for round in 0..cli.rounds {
+            let used = cpu();
+            let begin = Instant::now();
+            served.pod(number, 0x00c8_0000 + number * 64 + round, 0);
+            agent.source.changed().await;
+            let pass = agent.pass().expect("all is listed");
+            raw.add(
+                &format!("{sort}: change to image"),
+                "ms",
+                round,
+                ms(begin.elapsed()),
+            );
+            raw.add(&format!("{sort}: CPU"), "s", round, cpu() - used);
+            steps(&mut raw, sort, round, &pass);
+            assert_eq!(
+                pass.image != before,
+                number == meant,
+                "{sort}, round {round}"
+            );
+            before = pass.image;
+        }
+    }
+    // What kubelets write all the time, and what comes behind it to be told.
+    let used = cpu();
+    let updates = cli.rounds * 50;
+    for update in 0..updates {
+        let number = 1000 + update % 50;
+        served.pod(number, number + 256, update + 1);
+    }
+    let begin = Instant::now();
+    served.pod(6, 0x00c9_0000, 0);
+    agent.source.changed().await;
+    raw.add("status updates, then told", "ms", 0, ms(begin.elapsed()));
+    let each = (cpu() - used) * 1000.0 / updates as f64;
+    raw.add("a status update: CPU", "ms", 0, each);
+    raw.add("memory, at the end", "MiB", 0, memory("VmRSS"));
+    raw.add("memory, most", "MiB", 1, memory("VmHWM"));
+    if let Some(out) = &cli.out {
+        fs::create_dir_all(out).expect("a folder");
+        fs::write(out.join("kube.csv"), raw.0).expect("space");
+    }
+}
+
+fn steps<I>(raw: &mut Raw, sort: &str, round: usize, pass: &Pass<I>) {
+    for (step, time) in [
+        ("read", pass.read),
+        ("accept", pass.accept),
+        ("model", pass.model),
+        ("report", pass.report),
+        ("select", pass.select),
+        ("compile", pass.compile),
+    ] {
+        raw.add(&format!("{sort}: {step}"), "ms", round, ms(time));
+    }
+}
