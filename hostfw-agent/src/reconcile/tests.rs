@@ -143,7 +143,7 @@ fn every_metric_is_fed() {
     let staged = "apiVersion: projectcalico.org/v3\nkind: StagedGlobalNetworkPolicy\n\
                   metadata: {name: staged}\n\
                   spec: {selector: has(host-endpoint), ingress: [{action: Deny}]}\n";
-    let stored = snapshot(&[
+    let stored = Snapshot::of_texts(&[
         ("hep", ENDPOINT),
         ("deny", &policy("deny", 2)),
         ("s", staged),
@@ -210,7 +210,7 @@ fn a_node_is_not_ready_while_something_is_not_enforced() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
     let eth0 = [interface(2, "eth0")];
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep", ENDPOINT)])));
     it.enforcer.dataplane_mut().cannot_attach.insert(2);
     assert!(!it.reconcile(&eth0));
     let why = it.not_ready().unwrap();
