@@ -130,8 +130,8 @@ impl<'a> Aim<'a> {
                     }));
                 }
             }
-            Resource::GlobalNetworkSet(set) => self.add_nets(&set.spec.nets),
-            Resource::NetworkSet(set) => self.add_nets(&set.spec.nets),
+            Resource::GlobalNetworkSet(set) => self.add_nets(set.spec.nets.iter()),
+            Resource::NetworkSet(set) => self.add_nets(set.spec.nets.iter()),
             Resource::HostEndpoint(endpoint) => {
                 let spec = &endpoint.spec;
                 let mut addresses: Vec<IpAddr> = spec
@@ -232,7 +232,7 @@ impl<'a> Aim<'a> {
         }
     }
 
-    fn add_nets(&mut self, nets: &[String]) {
+    fn add_nets<'n>(&mut self, nets: impl IntoIterator<Item = &'n String>) {
         for text in nets {
             let net = text
                 .parse::<IpNet>()

@@ -307,7 +307,6 @@ impl ParsedPiece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::SourceFile;
 
     fn tier(name: &str) -> String {
         format!(
@@ -316,10 +315,7 @@ mod tests {
     }
 
     fn snapshot(text: &str) -> Snapshot {
-        Snapshot::of(vec![SourceFile {
-            path: "a.yaml".to_owned(),
-            content: Ok(text.into()),
-        }])
+        Snapshot::of_texts(&[("a.yaml", text)])
     }
 
     /// What is told of the only file, and its pieces.

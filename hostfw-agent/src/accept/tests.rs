@@ -15,19 +15,6 @@ fn invalid(name: &str) -> String {
 
 const SYNTAX_ERROR: &str = "apiVersion: projectcalico.org/v3\nkind: [\n";
 
-fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-    Snapshot {
-        files: files
-            .iter()
-            .map(|(path, text)| SourceFile {
-                path: (*path).to_owned(),
-                content: Ok((*text).into()),
-            })
-            .collect(),
-        revision: String::new(),
-    }
-}
-
 /// What is in force: name, order, whether it is the stored version.
 fn in_force(accepted: &Accepted) -> Vec<(String, u64, Stored)> {
     let one = |object: &AcceptedObject| {
@@ -55,7 +42,7 @@ fn last_good(name: &str, order: u64) -> (String, u64, Stored) {
 
 /// Accepts, and checks that to accept the same again changes nothing.
 fn accept_twice(files: &[(&str, &str)], last: &Accepted) -> Accepted {
-    let snapshot = snapshot(files);
+    let snapshot = Snapshot::of_texts(files);
     let accepted = accept(&snapshot, last);
     assert_eq!(accept(&snapshot, &accepted), accepted);
     accepted
@@ -250,7 +237,7 @@ fn saved_state_is_loaded_as_it_was() {
     let mut accepted = accept_twice(&files, &before);
     save(&path, &accepted).unwrap();
     let loaded = load(&path).unwrap();
-    assert_eq!(accept(&snapshot(&files), &loaded), accepted);
+    assert_eq!(accept(&Snapshot::of_texts(&files), &loaded), accepted);
     accepted.problems.clear();
     assert_eq!(loaded, accepted);
 }

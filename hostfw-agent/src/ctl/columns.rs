@@ -37,7 +37,8 @@ const NAMESPACE: Column = column("NAMESPACE", |resource| {
 });
 const NETS: Column = column("NETS", |resource| {
     if let Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) = resource {
-        set.spec.nets.join(",")
+        let nets: Vec<&str> = set.spec.nets.iter().map(String::as_str).collect();
+        nets.join(",")
     } else {
         String::new()
     }

@@ -52,18 +52,6 @@ fn interface(index: u32, name: &str) -> Interface {
     }
 }
 
-fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-    Snapshot::of(
-        files
-            .iter()
-            .map(|&(path, text)| SourceFile {
-                path: path.to_owned(),
-                content: Ok(text.into()),
-            })
-            .collect(),
-    )
-}
-
 /// A reconciler with folders of its own, which go with the value.
 fn reconciler(folder: &TempDir, dataplane: Fake) -> Reconciler<Fake> {
     Reconciler::new(
@@ -98,7 +86,7 @@ fn programmed(status: &Status) -> Vec<(String, bool, String)> {
 fn what_the_store_says_comes_into_force_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
-    let stored = snapshot(&[("hep.yaml", ENDPOINT), ("deny.yaml", &policy("deny", 1))]);
+    let stored = Snapshot::of_texts(&[("hep.yaml", ENDPOINT), ("deny.yaml", &policy("deny", 1))]);
     it.take_read(Ok(stored.clone()));
     assert!(it.reconcile(&[interface(1, "lo"), interface(2, "eth0")]));
 
@@ -155,7 +143,7 @@ fn every_metric_is_fed() {
     let staged = "apiVersion: projectcalico.org/v3\nkind: StagedGlobalNetworkPolicy\n\
                   metadata: {name: staged}\n\
                   spec: {selector: has(host-endpoint), ingress: [{action: Deny}]}\n";
-    let stored = snapshot(&[
+    let stored = Snapshot::of_texts(&[
         ("hep", ENDPOINT),
         ("deny", &policy("deny", 2)),
         ("s", staged),
@@ -222,7 +210,7 @@ fn a_node_is_not_ready_while_something_is_not_enforced() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
     let eth0 = [interface(2, "eth0")];
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep", ENDPOINT)])));
     it.enforcer.dataplane_mut().cannot_attach.insert(2);
     assert!(!it.reconcile(&eth0));
     let why = it.not_ready().unwrap();
@@ -276,19 +264,25 @@ fn what_staged_policies_would_do_is_counted_over_generations() {
     };
     let one = |policy: &str, packets| (policy.to_owned(), "deny".to_owned(), packets);
 
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT), ("a", &staged("b"))])));
+    it.take_read(Ok(Snapshot::of_texts(&[
+        ("hep", ENDPOINT),
+        ("a", &staged("b")),
+    ])));
     assert!(it.reconcile(&eth0));
     count(&mut it, 3);
     assert_eq!(counted(&it), [one("b", 3)]);
     // In the next generation another policy has its number.
-    let both = snapshot(&[("hep", ENDPOINT), ("a", &staged("b")), ("b", &staged("a"))]);
+    let both = Snapshot::of_texts(&[("hep", ENDPOINT), ("a", &staged("b")), ("b", &staged("a"))]);
     it.take_read(Ok(both));
     assert!(it.reconcile(&eth0));
     assert_eq!(counted(&it), [one("b", 3)]);
     count(&mut it, 4);
     assert_eq!(counted(&it), [one("a", 4), one("b", 3)]);
     // What was collected is not counted twice.
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT), ("b", &staged("a"))])));
+    it.take_read(Ok(Snapshot::of_texts(&[
+        ("hep", ENDPOINT),
+        ("b", &staged("a")),
+    ])));
     assert!(it.reconcile(&eth0));
     assert_eq!(counted(&it), [one("a", 4), one("b", 3)]);
     let generation = it.enforcer.dataplane().generation as u32;
@@ -302,7 +296,7 @@ fn where_nothing_is_enforced_the_status_says_so() {
     let mut settings = reconciler(&folder, Fake::default()).settings;
     settings.observe_only = true;
     let mut it = Reconciler::new(settings, Fake::default(), NameBook::default());
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep", ENDPOINT)])));
     assert!(it.reconcile(&[interface(2, "eth0")]));
     let observed = |status: &Status| {
         let conditions = status.endpoints[0].conditions.iter();
@@ -316,7 +310,7 @@ fn where_nothing_is_enforced_the_status_says_so() {
     assert_eq!(observed(&it.status()), expected);
 
     let mut it = reconciler(&folder, Fake::default());
-    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep", ENDPOINT)])));
     assert!(it.reconcile(&[interface(2, "eth0")]));
     assert_eq!(observed(&it.status()), (false, vec![]));
 }
@@ -325,7 +319,7 @@ fn where_nothing_is_enforced_the_status_says_so() {
 fn policies_without_endpoints_are_in_force_without_any_interface() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
-    let stored = snapshot(&[("deny.yaml", &policy("deny", 1))]);
+    let stored = Snapshot::of_texts(&[("deny.yaml", &policy("deny", 1))]);
     it.take_read(Ok(stored.clone()));
     assert!(it.reconcile(&[interface(2, "eth0")]));
     let status = it.status();
@@ -338,7 +332,7 @@ fn policies_without_endpoints_are_in_force_without_any_interface() {
 fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
-    let good = snapshot(&[("hep.yaml", ENDPOINT)]);
+    let good = Snapshot::of_texts(&[("hep.yaml", ENDPOINT)]);
     it.take_read(Ok(good.clone()));
     let interfaces = [interface(2, "eth0")];
     assert!(it.reconcile(&interfaces));
@@ -348,7 +342,7 @@ fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
     let mut files = vec![("hep.yaml", ENDPOINT)];
     let names: Vec<_> = (0..17).map(|n| format!("p{n}.yaml")).collect();
     files.extend(names.iter().zip(&policies).map(|(n, p)| (&**n, &**p)));
-    it.take_read(Ok(snapshot(&files)));
+    it.take_read(Ok(Snapshot::of_texts(&files)));
     assert!(!it.reconcile(&interfaces));
 
     let status = it.status();
@@ -382,10 +376,10 @@ fn a_set_that_does_not_compile_leaves_everything_as_it_was() {
 fn a_broken_file_leaves_its_last_good_objects_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
-    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep.yaml", ENDPOINT)])));
     let interfaces = [interface(2, "eth0")];
     it.reconcile(&interfaces);
-    let broken = snapshot(&[("hep.yaml", "kind: [")]);
+    let broken = Snapshot::of_texts(&[("hep.yaml", "kind: [")]);
     it.take_read(Ok(broken.clone()));
     assert!(it.reconcile(&interfaces));
     let status = it.status();
@@ -422,7 +416,7 @@ fn an_unreadable_store_at_start_leaves_the_kernel_alone() {
 fn with_an_unreadable_store_what_was_accepted_is_still_enforced() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = reconciler(&folder, Fake::default());
-    first.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    first.take_read(Ok(Snapshot::of_texts(&[("hep.yaml", ENDPOINT)])));
     first.reconcile(&[interface(2, "eth0")]);
     first.saver.wait();
 
@@ -447,7 +441,7 @@ fn a_failed_attachment_is_told_and_holds_the_revision_back() {
             ..Fake::default()
         },
     );
-    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep.yaml", ENDPOINT)])));
     assert!(!it.reconcile(&[interface(2, "eth0")]));
     let status = it.status();
     assert!(status.error.as_deref().unwrap().contains("eth0"));
@@ -465,7 +459,7 @@ fn only_the_interfaces_that_were_asked_for_are_governed() {
     let folder = tempfile::tempdir().unwrap();
     let mut it = reconciler(&folder, Fake::default());
     it.settings.only = BTreeSet::from(["eth9".to_owned()]);
-    it.take_read(Ok(snapshot(&[("hep.yaml", ENDPOINT)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("hep.yaml", ENDPOINT)])));
     assert!(it.reconcile(&[interface(2, "eth0")]));
     assert!(!it.enforcer.dataplane().calls.contains(&Call::Attach(2)));
     assert_eq!(programmed(&it.status())[0].2, "LeftAlone");
@@ -565,13 +559,13 @@ fn what_is_probably_not_meant_is_told_as_long_as_it_is_there() {
     let mut it = reconciler(&folder, Fake::default());
     let ignored = policy("deny", 1).replace("spec:", "spec:\n  types: [Egress]");
     let ignored = ignored.replace("  preDNAT: true\n  applyOnForward: true\n", "");
-    it.take_read(Ok(snapshot(&[("a.yaml", &ignored)])));
+    it.take_read(Ok(Snapshot::of_texts(&[("a.yaml", &ignored)])));
     assert!(it.reconcile(&[]));
     let warnings = it.status().warnings;
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].object, "GlobalNetworkPolicy(deny)");
     assert!(warnings[0].message.contains("no effect"), "{warnings:?}");
-    it.take_read(Ok(snapshot(&[])));
+    it.take_read(Ok(Snapshot::of_texts(&[])));
     assert!(it.reconcile(&[]));
     assert_eq!(it.status().warnings, []);
 }

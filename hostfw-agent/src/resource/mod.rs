@@ -15,6 +15,7 @@ mod felix;
 mod host_endpoint;
 mod host_endpoint_template;
 mod metadata;
+mod nets;
 mod network_set;
 mod node;
 mod plain;
@@ -46,6 +47,7 @@ pub use felix::{FelixConfigurationSpec, ProtoPort};
 pub use host_endpoint::{EndpointPort, HostEndpointSpec};
 pub use host_endpoint_template::HostEndpointTemplateSpec;
 pub use metadata::Metadata;
+pub use nets::Nets;
 pub use network_set::NetworkSetSpec;
 pub use node::NodeSpec;
 pub(crate) use plain::{Items, item};
@@ -172,15 +174,11 @@ impl Resource {
     /// if it is no set, or has no such positions.
     pub(crate) fn with_nets(&self, replaced: Range<usize>, by: Vec<String>) -> Option<Self> {
         let with = |set: &Object<NetworkSetSpec>| {
-            let before = set.spec.nets.get(..replaced.start)?;
-            let behind = set.spec.nets.get(replaced.end..)?;
-            let mut nets = Vec::with_capacity(before.len() + by.len() + behind.len());
-            nets.extend_from_slice(before);
-            nets.extend(by);
-            nets.extend_from_slice(behind);
             Some(Object {
                 metadata: set.metadata.clone(),
-                spec: NetworkSetSpec { nets },
+                spec: NetworkSetSpec {
+                    nets: set.spec.nets.with(replaced, by)?,
+                },
             })
         };
         if let Self::GlobalNetworkSet(set) = self {

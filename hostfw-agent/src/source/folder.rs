@@ -37,6 +37,16 @@ impl Snapshot {
             files,
         }
     }
+
+    /// A snapshot of files with these paths and texts.
+    #[cfg(test)]
+    pub(crate) fn of_texts(files: &[(&str, &str)]) -> Self {
+        let file = |&(path, text): &(&str, &str)| SourceFile {
+            path: path.to_owned(),
+            content: Ok(text.into()),
+        };
+        Self::of(files.iter().map(file).collect())
+    }
 }
 
 /// A file of a folder.

@@ -56,36 +56,24 @@ pub(super) fn keep_last(
 mod tests {
     use super::*;
 
-    fn snapshot(files: &[(&str, &str)]) -> Snapshot {
-        Snapshot::of(
-            files
-                .iter()
-                .map(|&(path, text)| SourceFile {
-                    path: path.to_owned(),
-                    content: Ok(text.into()),
-                })
-                .collect(),
-        )
-    }
-
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
     #[test]
     fn a_file_being_written_is_as_it_was() {
-        let last = snapshot(&[("a.yaml", "old"), ("b.yaml", "b")]);
-        let read = snapshot(&[("a.yaml", "ne"), ("b.yaml", "b2")]);
+        let last = Snapshot::of_texts(&[("a.yaml", "old"), ("b.yaml", "b")]);
+        let read = Snapshot::of_texts(&[("a.yaml", "ne"), ("b.yaml", "b2")]);
         assert_eq!(
             keep_last(read, Some(&last), &names(&["a.yaml"])),
-            snapshot(&[("a.yaml", "old"), ("b.yaml", "b2")])
+            Snapshot::of_texts(&[("a.yaml", "old"), ("b.yaml", "b2")])
         );
     }
 
     #[test]
     fn the_revision_is_of_what_is_kept() {
-        let last = snapshot(&[("a.yaml", "old")]);
-        let read = snapshot(&[("a.yaml", "ne")]);
+        let last = Snapshot::of_texts(&[("a.yaml", "old")]);
+        let read = Snapshot::of_texts(&[("a.yaml", "ne")]);
         let kept = keep_last(read.clone(), Some(&last), &names(&["a.yaml"]));
         assert_eq!(kept.revision, last.revision);
         assert_eq!(keep_last(read.clone(), Some(&last), &names(&[])), read);
@@ -94,16 +82,16 @@ mod tests {
 
     #[test]
     fn a_file_that_vanished_while_it_was_read_is_still_there() {
-        let last = snapshot(&[("a.yaml", "old")]);
+        let last = Snapshot::of_texts(&[("a.yaml", "old")]);
         assert_eq!(
-            keep_last(snapshot(&[]), Some(&last), &names(&["a.yaml"])),
+            keep_last(Snapshot::of_texts(&[]), Some(&last), &names(&["a.yaml"])),
             last
         );
     }
 
     #[test]
     fn a_new_file_is_not_read_by_halves() {
-        let read = snapshot(&[("a.yaml", "ha")]);
+        let read = Snapshot::of_texts(&[("a.yaml", "ha")]);
         let kept = keep_last(read, None, &names(&["a.yaml"]));
         assert_eq!(kept.files.len(), 1);
         let error = kept.files[0].content.clone().unwrap_err();

@@ -132,7 +132,7 @@ pub(super) fn sets(random: &mut Random) -> Vec<Resource> {
         };
         sets.push(Resource::GlobalNetworkSet(Object {
             metadata: metadata(name, labels(random, 40)),
-            spec: NetworkSetSpec { nets },
+            spec: NetworkSetSpec { nets: nets.into() },
         }));
     }
     for name in random.subset(25, &["a", "partners"]) {
@@ -140,7 +140,9 @@ pub(super) fn sets(random: &mut Random) -> Vec<Resource> {
         metadata.namespace = Some((*random.one_of(&NAMESPACES)).to_owned());
         sets.push(Resource::NetworkSet(Object {
             metadata,
-            spec: NetworkSetSpec { nets: nets(random) },
+            spec: NetworkSetSpec {
+                nets: nets(random).into(),
+            },
         }));
     }
     sets

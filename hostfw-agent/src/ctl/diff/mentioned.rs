@@ -60,7 +60,7 @@ impl Mentioned {
                 }
             }
             Resource::GlobalNetworkSet(set) | Resource::NetworkSet(set) => {
-                self.nets(&set.spec.nets);
+                self.nets(set.spec.nets.iter());
             }
             Resource::FelixConfiguration(felix) => self.failsafes(&felix.spec),
             Resource::WorkloadEndpoint(workload) => {
@@ -135,8 +135,8 @@ impl Mentioned {
         }
     }
 
-    fn nets(&mut self, texts: &[String]) {
-        self.nets.extend(texts.iter().filter_map(|text| {
+    fn nets<'a>(&mut self, texts: impl IntoIterator<Item = &'a String>) {
+        self.nets.extend(texts.into_iter().filter_map(|text| {
             let net = text.parse::<IpNet>();
             net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
                 .ok()
