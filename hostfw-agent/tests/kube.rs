@@ -4,6 +4,7 @@ mod kube {
     mod answers;
     pub(crate) mod cluster;
     mod publish;
+    mod rules;
     pub(crate) mod server;
 }
 
