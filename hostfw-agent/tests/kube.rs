@@ -5,6 +5,7 @@ mod kube {
     pub(crate) mod cluster;
     mod ctl;
     mod publish;
+    mod rules;
     pub(crate) mod server;
     mod workloads;
 }
