@@ -45,6 +45,8 @@ pub mod judge;
 
 pub mod observe;
 
+pub mod publish;
+
 pub mod ctl;
 
 pub mod reconcile;

@@ -1,7 +1,9 @@
 //! The cluster as a source of resources, against an API server by script.
 
 mod kube {
+    mod answers;
     pub(crate) mod cluster;
+    mod publish;
     pub(crate) mod server;
     mod workloads;
 }

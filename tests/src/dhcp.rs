@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
+    expectations::Expectation,
+    insist::ROUNDS,
     packet::{Packet, checksum},
     probe::{Outcome, PATIENCE},
     topology::{Host, Topology},
@@ -32,12 +34,29 @@ pub struct Exchange {
     pub answer: Outcome,
 }
 
-/// Has a node be the client and the router the server.
+/// Has a node be the client and the router the server. What is expected to
+/// come and does not is sent again.
 ///
 /// # Errors
 ///
 /// If a socket cannot be had, or sending fails.
-pub fn exchange(topology: &Topology, node: Host) -> Result<Exchange> {
+pub fn exchange(topology: &Topology, node: Host, expected: Expectation) -> Result<Exchange> {
+    let mut patience = PATIENCE;
+    for _ in 1..ROUNDS {
+        let found = exchange_within(topology, node, patience)?;
+        if ![&found.request, &found.answer]
+            .iter()
+            .any(|one| expected.lacks_an_answer(one))
+        {
+            return Ok(found);
+        }
+        println!("DHCP: {found:?}, sent again");
+        patience *= 2;
+    }
+    exchange_within(topology, node, patience)
+}
+
+fn exchange_within(topology: &Topology, node: Host, patience: Duration) -> Result<Exchange> {
     let (router, node) = (topology.router(), topology.namespace(node));
     let server = router
         .run(|| socket(SERVER, "br0"))?
@@ -50,12 +69,16 @@ pub fn exchange(topology: &Topology, node: Host) -> Result<Exchange> {
     server
         .send_to(b"an offer", &everybody.into())
         .context("DHCP answer")?;
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + patience;
     let (mut requested, mut answered) = (false, false);
-    while !(requested && answered) && Instant::now() < give_up {
+    loop {
+        let over = Instant::now() >= give_up;
         let mut buffer = [MaybeUninit::uninit(); 64];
         requested |= server.recv(&mut buffer).is_ok();
         answered |= client.recv(&mut buffer).is_ok();
+        if over || (requested && answered) {
+            break;
+        }
         thread::sleep(Duration::from_millis(5));
     }
     let outcome = |came| {

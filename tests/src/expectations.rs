@@ -130,6 +130,15 @@ impl Expectation {
             Self::Only(host) => *outcome == Outcome::Only([host.name().to_owned()].into()),
         }
     }
+
+    /// Whether it would be this with the answers that are missing.
+    pub(crate) fn lacks_an_answer(self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Open => matches!(outcome, Outcome::Closed | Outcome::Only(_)),
+            Self::Refused | Self::Only(_) => *outcome == Outcome::Closed,
+            Self::Closed => false,
+        }
+    }
 }
 
 impl fmt::Display for Expectation {

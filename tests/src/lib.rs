@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod dhcp;
 pub mod echo;
 pub mod expectations;
+pub mod insist;
 pub mod netns;
 pub mod packet;
 pub mod policed;

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     cluster::{self, Binaries, Cluster},
     expectations::Expectation,
-    probe::{self, Action, Held, Outcome, Probe},
-    raw::{self, Message},
+    insist::Insistence,
+    probe::{Action, Held, Outcome, Probe},
+    raw::Message,
     topology::{Family, Host, Topology},
 };
 
@@ -42,6 +43,7 @@ pub struct Policed<'a> {
     tried: BTreeSet<Probe>,
     sent: Vec<Message>,
     differences: Vec<String>,
+    insistence: Insistence,
 }
 
 impl<'a> Policed<'a> {
@@ -86,6 +88,7 @@ impl<'a> Policed<'a> {
             tried: BTreeSet::new(),
             sent: Vec::new(),
             differences: Vec::new(),
+            insistence: Insistence::default(),
         })
     }
 
@@ -154,7 +157,9 @@ impl<'a> Policed<'a> {
                 expectations.push(*expectation);
             }
         }
-        let outcomes = probe::try_all(self.topology, &probes)?;
+        let outcomes = self
+            .insistence
+            .try_all(self.topology, &probes, &expectations)?;
         for ((probe, expectation), outcome) in probes.iter().zip(expectations).zip(&outcomes) {
             self.check(&probe.to_string(), expectation, outcome);
         }
@@ -168,8 +173,10 @@ impl<'a> Policed<'a> {
     ///
     /// If one cannot be sent.
     pub fn expect_arrival(&mut self, expected: &[(Message, Expectation)]) -> Result<()> {
-        let messages: Vec<_> = expected.iter().map(|(one, _)| one.clone()).collect();
-        let outcomes = raw::send_all(self.topology, &messages)?;
+        let (messages, expectations): (Vec<_>, Vec<_>) = expected.iter().cloned().unzip();
+        let outcomes = self
+            .insistence
+            .send_all(self.topology, &messages, &expectations)?;
         for ((message, expectation), outcome) in expected.iter().zip(&outcomes) {
             self.check(&message.to_string(), *expectation, outcome);
         }
@@ -198,7 +205,8 @@ impl<'a> Policed<'a> {
 
     /// Uses the connections again and notes what is not as expected.
     pub fn expect_held(&mut self, held: &mut [Held], expectation: Expectation) {
-        let outcomes = Held::exchange(held);
+        let expectations = vec![expectation; held.len()];
+        let outcomes = self.insistence.exchange(held, &expectations);
         for (one, outcome) in held.iter().zip(&outcomes) {
             self.check(&format!("held {}", one.probe), expectation, outcome);
         }
@@ -223,13 +231,18 @@ impl<'a> Policed<'a> {
     pub fn finish(mut self) -> Result<()> {
         self.enforce("nothing", &[])?;
         let probes: Vec<_> = self.tried.iter().copied().collect();
-        let outcomes = probe::try_all(self.topology, &probes)?;
+        let open = vec![Expectation::Open; probes.len().max(self.sent.len())];
+        let outcomes = self
+            .insistence
+            .try_all(self.topology, &probes, &open[..probes.len()])?;
         for (probe, outcome) in probes.iter().zip(&outcomes) {
             if !matches!(outcome, Outcome::Open | Outcome::Refused) {
                 self.check(&probe.to_string(), Expectation::Open, outcome);
             }
         }
-        let outcomes = raw::send_all(self.topology, &self.sent)?;
+        let outcomes =
+            self.insistence
+                .send_all(self.topology, &self.sent, &open[..self.sent.len()])?;
         for (message, outcome) in std::mem::take(&mut self.sent).iter().zip(&outcomes) {
             self.check(&message.to_string(), Expectation::Open, outcome);
         }

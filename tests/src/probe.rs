@@ -18,11 +18,14 @@ mod target;
 use attempt::Attempt;
 pub use target::{Action, Target};
 
-use crate::topology::{Family, Host, Topology};
+use crate::{
+    insist::ROUNDS,
+    topology::{Family, Host, Topology},
+};
 
-/// How long a probe waits for its answer. The same for all: how long one
-/// waits must not depend on what one hopes for. More than one second, after
-/// which TCP repeats a lost SYN.
+/// How long a probe waits for its answer at first. The same for all that are
+/// tried together: how long one waits must not depend on what one hopes for.
+/// More than one second, after which TCP repeats a lost SYN.
 pub const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// How many connections a probe makes to a service with two backends: that
@@ -103,6 +106,15 @@ enum End {
 ///
 /// If a namespace cannot be entered.
 pub fn try_all(topology: &Topology, probes: &[Probe]) -> Result<Vec<Outcome>> {
+    try_within(topology, probes, PATIENCE)
+}
+
+/// As [`try_all`], with this patience.
+pub(crate) fn try_within(
+    topology: &Topology,
+    probes: &[Probe],
+    patience: Duration,
+) -> Result<Vec<Outcome>> {
     let mut by_host: BTreeMap<Host, Vec<usize>> = BTreeMap::new();
     for (index, probe) in probes.iter().enumerate() {
         by_host.entry(probe.from).or_default().push(index);
@@ -115,7 +127,7 @@ pub fn try_all(topology: &Topology, probes: &[Probe]) -> Result<Vec<Outcome>> {
                 scope.spawn(move || {
                     let namespace = topology.namespace(host);
                     namespace
-                        .run(|| try_from_here(probes, indices))
+                        .run(|| try_from_here(probes, indices, patience))
                         .with_context(|| format!("probes from {host}"))
                 })
             })
@@ -131,7 +143,11 @@ pub fn try_all(topology: &Topology, probes: &[Probe]) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-fn try_from_here(probes: &[Probe], indices: Vec<usize>) -> Vec<(usize, Outcome)> {
+fn try_from_here(
+    probes: &[Probe],
+    indices: Vec<usize>,
+    patience: Duration,
+) -> Vec<(usize, Outcome)> {
     let mut attempts = Vec::new();
     for index in &indices {
         let probe = probes[*index];
@@ -141,7 +157,7 @@ fn try_from_here(probes: &[Probe], indices: Vec<usize>) -> Vec<(usize, Outcome)>
     }
     attempt::drive(
         attempts.iter_mut().map(|(_, attempt)| attempt),
-        Instant::now() + PATIENCE,
+        Instant::now() + patience,
     );
     indices
         .into_iter()
@@ -214,7 +230,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Opens them all, and exchanges data on each.
+    /// Opens them all, and exchanges data on each. What is not answered is
+    /// opened again.
     ///
     /// # Errors
     ///
@@ -230,8 +247,21 @@ impl Held {
                 attempt,
             });
         }
-        let patience = Instant::now() + PATIENCE;
-        attempt::drive(held.iter_mut().map(|one| &mut one.attempt), patience);
+        for round in 0..ROUNDS {
+            let until = Instant::now() + PATIENCE * 2_u32.pow(round);
+            attempt::drive(held.iter_mut().map(|one| &mut one.attempt), until);
+            if round + 1 == ROUNDS {
+                break;
+            }
+            for one in &mut held {
+                if one.attempt.end() == End::Silence {
+                    println!("{}: not answered, opened again", one.probe);
+                    one.attempt = topology
+                        .namespace(one.probe.from)
+                        .run(|| Attempt::start(one.probe))?;
+                }
+            }
+        }
         for one in &held {
             match one.attempt.end() {
                 End::Answered(_) => {}
@@ -243,15 +273,21 @@ impl Held {
         Ok(held)
     }
 
-    /// Sends something new over each and waits for the answer.
-    #[must_use]
-    pub fn exchange(all: &mut [Self]) -> Vec<Outcome> {
-        for one in &mut *all {
+    /// Sends something new over those of these indices and waits for the
+    /// answer.
+    pub(crate) fn exchange_within(
+        all: &mut [Self],
+        which: &[usize],
+        patience: Duration,
+    ) -> Vec<Outcome> {
+        let chosen = |(index, one)| which.contains(&index).then_some(one);
+        let mut some: Vec<&mut Self> = all.iter_mut().enumerate().filter_map(chosen).collect();
+        for one in &mut some {
             one.attempt.again();
         }
-        let patience = Instant::now() + PATIENCE;
-        attempt::drive(all.iter_mut().map(|one| &mut one.attempt), patience);
-        all.iter()
+        let until = Instant::now() + patience;
+        attempt::drive(some.iter_mut().map(|one| &mut one.attempt), until);
+        some.iter()
             .map(|one| match one.attempt.end() {
                 // Which backend it was opened to is the past's random choice.
                 End::Answered(_) => Outcome::Open,

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::{
     packet::Packet,
-    probe::{Outcome, PATIENCE},
+    probe::Outcome,
     topology::{Family, Host, Topology},
 };
 
@@ -93,11 +93,11 @@ pub fn tcp(from: Host, to: Host, source: u16, destination: u16, flags: u8) -> [M
 }
 
 /// Sends all of them, and says of each whether it arrived: open or closed.
-///
-/// # Errors
-///
-/// If a socket cannot be had, or sending fails.
-pub fn send_all(topology: &Topology, messages: &[Message]) -> Result<Vec<Outcome>> {
+pub(crate) fn send_within(
+    topology: &Topology,
+    messages: &[&Message],
+    patience: Duration,
+) -> Result<Vec<Outcome>> {
     let mut waiting = Vec::new();
     for message in messages {
         let receiver = topology
@@ -112,10 +112,15 @@ pub fn send_all(topology: &Topology, messages: &[Message]) -> Result<Vec<Outcome
             .run(|| send(&message.packet))?
             .with_context(|| format!("sending {message}"))?;
     }
-    let give_up = Instant::now() + PATIENCE;
-    while waiting.iter().any(|(_, _, arrived)| !arrived) && Instant::now() < give_up {
+    let give_up = Instant::now() + patience;
+    loop {
+        // What has come by then counts, however late this thread looks.
+        let over = Instant::now() >= give_up;
         for (message, receiver, arrived) in &mut waiting {
             *arrived = *arrived || received(receiver, &message.packet);
+        }
+        if over || waiting.iter().all(|(_, _, arrived)| *arrived) {
+            break;
         }
         thread::sleep(Duration::from_millis(5));
     }

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cluster::{Binaries, Cluster},
-    expectations::{Expected, Step, held_connections, new_connections},
+    expectations::{Expectation, Expected, Step, held_connections, new_connections},
+    insist::Insistence,
     probe::{self, Held, Outcome, Probe},
     report::{Check, Report, Round},
     topology::{
@@ -100,6 +101,7 @@ pub struct Probing<'a> {
     new: Vec<Expected>,
     held: Vec<Expected>,
     connections: Vec<Held>,
+    insistence: Insistence,
 }
 
 impl<'a> Probing<'a> {
@@ -116,29 +118,42 @@ impl<'a> Probing<'a> {
             new: new_connections(),
             connections: Held::open(topology, &probes).context("before anything is configured")?,
             held,
+            insistence: Insistence::default(),
         })
     }
 
-    /// Tries everything once: outcomes of new and of held connections, in the
-    /// order of their tables.
+    /// Tries everything: outcomes of new and of held connections, in the order
+    /// of their tables. What should be answered after the step, and is not, is
+    /// tried again, but for what the fault changes.
     ///
     /// # Errors
     ///
     /// If a namespace cannot be entered.
-    pub fn round(&mut self) -> Result<(Vec<Outcome>, Vec<Outcome>)> {
+    fn round(&mut self, step: Step, fault: Option<Fault>) -> Result<(Vec<Outcome>, Vec<Outcome>)> {
+        let changed = fault.map(Fault::changes).unwrap_or_default();
         let probes: Vec<Probe> = self.new.iter().map(|one| one.probe).collect();
-        let new = probe::try_all(self.topology, &probes)?;
-        Ok((new, Held::exchange(&mut self.connections)))
+        let expected: Vec<Expectation> = self
+            .new
+            .iter()
+            .map(|one| match changed.contains(&one.probe.to_string()) {
+                true => Expectation::Closed,
+                false => one.after(step),
+            })
+            .collect();
+        let new = self.insistence.try_all(self.topology, &probes, &expected)?;
+        let expected: Vec<Expectation> = self.held.iter().map(|one| one.after(step)).collect();
+        let held = self.insistence.exchange(&mut self.connections, &expected);
+        Ok((new, held))
     }
 
-    /// Tries everything once and returns what is not as it should be after
+    /// Tries everything and returns what is not as it should be after
     /// the step, one line each.
     ///
     /// # Errors
     ///
     /// If a namespace cannot be entered.
     pub fn differences(&mut self, step: Step) -> Result<Vec<String>> {
-        let (new, held) = self.round()?;
+        let (new, held) = self.round(step, None)?;
         let new = self.new.iter().zip(&new).map(|pair| ("", pair));
         let held = self.held.iter().zip(&held).map(|pair| ("held ", pair));
         Ok(new
@@ -212,7 +227,7 @@ fn observe(
     step: Step,
     label: &'static str,
 ) -> Result<()> {
-    let (new, held) = probing.round()?;
+    let (new, held) = probing.round(step, report.fault)?;
     report.add(Round { step, label }, new, held);
     Ok(())
 }

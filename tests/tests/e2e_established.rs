@@ -3,7 +3,8 @@
 use anyhow::Result;
 use hostfw_tests::{
     cluster::{Binaries, Cluster},
-    expectations::Step,
+    expectations::{Expectation, Step},
+    insist::Insistence,
     probe::{Action, Held, Outcome, Probe, Target, try_all},
     scenario::Probing,
     topology::{FAILSAFE_PORT, Family, Host, Topology, kube_proxy::NODE_PORT},
@@ -54,7 +55,7 @@ fn flows_that_a_policy_let_in_survive_its_end() -> Result<()> {
         "new connections"
     );
     assert_eq!(
-        Held::exchange(&mut held),
+        Insistence::default().exchange(&mut held, &[Expectation::Open; 4]),
         vec![Outcome::Open; 4],
         "established connections"
     );

@@ -90,7 +90,7 @@ fn a_dhcp_client_made_by_hand_works_by_failsafes() -> Result<()> {
         policed: &mut Policed<'_>,
         expectation: Expectation,
     ) -> Result<()> {
-        let found = dhcp::exchange(topology, Node1)?;
+        let found = dhcp::exchange(topology, Node1, expectation)?;
         policed.check("DHCP request", expectation, &found.request);
         policed.check("DHCP answer", expectation, &found.answer);
         Ok(())

@@ -26,7 +26,7 @@ use hostfw_tests::{
 use serde_json::Value;
 
 /// Events are written as they come, behind the packets.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The pods' addresses.
 const PODS: [&str; 2] = ["192.168.0.0/16", "fd00:192:168::/48"];

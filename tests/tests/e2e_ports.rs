@@ -4,6 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -22,6 +23,9 @@ use hostfw_tests::{
         TCP_PORT, Topology,
     },
 };
+
+/// How long to wait for what should be answered.
+const SLOWEST: Duration = Duration::from_secs(30);
 
 /// Makes eth0 of node1 a port of a bridge that takes its addresses.
 fn bridge(topology: &Topology) -> Result<()> {
@@ -57,11 +61,17 @@ fn what_comes_in_through_a_bridges_port_is_answered() -> Result<()> {
     })
 }
 
-/// Whether the services of a guest answer this host in both IP versions.
-fn reaches(topology: &Topology, from: Host, guest: [IpAddr; 2]) -> Result<[bool; 2]> {
+/// Whether the services of a guest answer this host in both IP versions, within
+/// this time.
+fn reaches(
+    topology: &Topology,
+    from: Host,
+    guest: [IpAddr; 2],
+    patience: Duration,
+) -> Result<[bool; 2]> {
     let answers = |address| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, TCP_PORT), PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, TCP_PORT), patience)?;
+        stream.set_read_timeout(Some(patience))?;
         stream.write_all(b"hello\n")?;
         stream.read_exact(&mut [0; 5])
     };
@@ -108,7 +118,8 @@ fn frames_that_a_bridge_shows_to_netfilter_meet_its_forward_policy() -> Result<(
             let mut resources = vec![governed.clone()];
             resources.extend(rules.map(|rules| forward("bridged", rules)));
             policed.enforce(situation, &resources)?;
-            let found = reaches(topology, Node2, addresses)?;
+            let patience = if expected { SLOWEST } else { PATIENCE };
+            let found = reaches(topology, Node2, addresses, patience)?;
             assert_eq!(found, [expected; 2], "{situation}");
         }
         Ok(())

@@ -20,7 +20,7 @@ use hostfw_tests::{
 use serde_json::{Value, json};
 
 /// Events are written as they come, behind the packets.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The entry of an interface.
 fn of<'a>(status: &'a Value, interface: &str) -> Result<&'a Value> {

@@ -94,6 +94,24 @@ impl FlowReader {
         }
         Ok(found)
     }
+
+    /// How many flows are alive in [`HALF_OPEN`] and in [`CONFIRMED`], with the
+    /// same reservation.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read.
+    pub fn count(&self) -> Result<[u64; 2], DataplaneError> {
+        let mut counts = [0; 2];
+        let maps = [
+            (&self.half_open, HALF_OPEN, false),
+            (&self.confirmed, CONFIRMED, true),
+        ];
+        for (count, (map, name, confirmed)) in counts.iter_mut().zip(maps) {
+            each(map, name, confirmed, &self.timeouts, |_| *count += 1)?;
+        }
+        Ok(counts)
+    }
 }
 
 fn read(
@@ -102,6 +120,17 @@ fn read(
     confirmed: bool,
     timeouts: &Timeouts,
     found: &mut Vec<KnownFlow>,
+) -> Result<(), MapsError> {
+    each(map, name, confirmed, timeouts, |flow| found.push(flow))
+}
+
+/// Calls back with every flow that is alive.
+fn each(
+    map: &HashMap<MapData, FlowKey, Flow>,
+    name: &'static str,
+    confirmed: bool,
+    timeouts: &Timeouts,
+    mut found: impl FnMut(KnownFlow),
 ) -> Result<(), MapsError> {
     let now = now();
     for entry in map.iter().take(MOST_READ) {
@@ -112,7 +141,7 @@ fn read(
         };
         let timeout = timeouts.of(flow.idle(key.protocol, confirmed));
         if flow.is_alive(timeout, now) {
-            found.push(KnownFlow {
+            found(KnownFlow {
                 key,
                 flow,
                 confirmed: confirmed || flow.state & FLOW_ANSWERED != 0,

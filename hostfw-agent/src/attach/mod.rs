@@ -32,7 +32,7 @@ use aya::{
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
     counter::{Checkpoint, Counter, Outcome, StagedKey, slot},
-    names::{COUNTERS, EVENTS, LASTING, STAGED},
+    names::{CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, STAGED},
     verdict::{Direction, Reason},
 };
 
@@ -287,6 +287,19 @@ impl Dataplane {
             sizes.push(MapSize { name, bytes });
         }
         Ok(sizes)
+    }
+
+    /// How many half-open and how many confirmed flows there is room for.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn flow_capacity(&self) -> Result<[u32; 2], DataplaneError> {
+        let room = |name: &'static str| -> Result<u32, MapsError> {
+            let map = bpf::open_pin(&self.map_pin(name)).and_then(bpf::map_info);
+            Ok(map.map_err(MapsError::bpf(name))?.max_entries)
+        };
+        Ok([room(HALF_OPEN)?, room(CONFIRMED)?])
     }
 
     /// The ring buffer of [`Event`](hostfw_common::event::Event)s; `None` when

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{self, IsTerminal},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -20,9 +21,10 @@ use hostfw_agent::{
     interfaces,
     observe::{
         events::{self, NameBook},
-        program_log,
+        http, program_log,
         socket::ControlSocket,
     },
+    publish::{self, Pace},
     reconcile::{self, Reconciler, Settings},
     source::{
         FolderSource,
@@ -36,6 +38,10 @@ use tokio::{
 };
 use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_subscriber::EnvFilter;
+
+/// Not a port of Calico (9091 to 9099), Cilium (9878 to 9965), node-exporter
+/// (9100), kube-proxy (10249, 10256) or the kubelet (10248 to 10255).
+const METRICS_PORT: u16 = 9739;
 
 /// Enforces Calico host endpoint policy on this node with eBPF.
 ///
@@ -154,6 +160,24 @@ struct Arguments {
         value_delimiter = ','
     )]
     flow_timeout: Vec<FlowTimeout>,
+
+    /// Address to serve metrics and probes on, over HTTP
+    #[arg(
+        long,
+        env = "HOSTFW_METRICS_ADDRESS",
+        value_name = "ADDRESS",
+        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST)
+    )]
+    metrics_address: IpAddr,
+
+    /// Port for that; 0 serves neither
+    #[arg(
+        long,
+        env = "HOSTFW_METRICS_PORT",
+        value_name = "PORT",
+        default_value_t = METRICS_PORT
+    )]
+    metrics_port: u16,
 
     /// Form of the log, which goes to standard error
     #[arg(long, env = "HOSTFW_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -312,7 +336,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     // One request waits while another is answered.
     let (requests, answers) = mpsc::channel(1);
-    tokio::spawn(socket.serve(requests));
+    if arguments.metrics_port != 0 {
+        let address = SocketAddr::new(arguments.metrics_address, arguments.metrics_port);
+        tokio::spawn(http::serve_at(address, requests.clone()));
+    }
+    tokio::spawn(socket.serve(requests.clone()));
 
     info!(
         node,
@@ -353,6 +381,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let cluster =
                 KubernetesSource::start(&client, &node, reconciler.held(), Times::default());
             info!("follows the cluster");
+            let agent = publish::Agent {
+                node,
+                passes: reconciler.passes(),
+                questions: requests,
+                known: cluster.known(),
+                notes: reconciler.notes(),
+            };
+            tokio::spawn(publish::run(client, agent, Pace::default()));
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;
         }
     }
@@ -444,6 +480,8 @@ mod tests {
         assert_eq!(arguments.bpf_log, BpfLog::Off);
         assert!(!arguments.detach && arguments.interface.is_empty());
         assert!(!arguments.observe_only);
+        assert_eq!(arguments.metrics_address, Ipv4Addr::LOCALHOST);
+        assert_eq!(arguments.metrics_port, 9739);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod reports;
 mod rules;
 mod shape;
 
@@ -15,12 +16,14 @@ use serde_json::{Value, json};
 
 use crate::model::Kind;
 
+pub use reports::{ReportCrd, reports};
+
 /// A definition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crd {
     /// The kind that it defines.
     pub kind: Kind,
-    /// What its file is called: `projectcalico.org_hostendpoints.yaml`.
+    /// Its file in `deploy/crds`: `projectcalico.org/hostendpoints.yaml`.
     pub file: String,
     /// The object.
     pub value: Value,
@@ -83,7 +86,7 @@ fn of(kind: Kind) -> Option<Crd> {
     });
     Some(Crd {
         kind,
-        file: format!("{group}_{}.yaml", names.plural),
+        file: format!("{group}/{}.yaml", names.plural),
         value,
     })
 }

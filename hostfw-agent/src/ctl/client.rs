@@ -76,7 +76,7 @@ fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(match request {
         Request::Flows => PATIENCE_FOR_FLOWS,
-        Request::Status | Request::Enforced => PATIENCE,
+        Request::Status | Request::Enforced | Request::Metrics | Request::Health => PATIENCE,
     }))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(&request)?;

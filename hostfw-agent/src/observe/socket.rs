@@ -41,6 +41,10 @@ pub enum Request {
     Enforced,
     /// Answered with [`Flows`].
     Flows,
+    /// Answered with a string: the metrics in the text format of Prometheus.
+    Metrics,
+    /// Answered with [`Health`].
+    Health,
 }
 
 /// An answer.
@@ -53,8 +57,21 @@ pub enum Reply {
     Enforced(Enforced),
     /// To [`Request::Flows`].
     Flows(Flows),
+    /// To [`Request::Metrics`].
+    Metrics(String),
+    /// To [`Request::Health`].
+    Health(Health),
     /// To what cannot be answered.
     Refusal(Refusal),
+}
+
+/// Whether the node is as the source wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// Why what the source wants is not enforced on every governed interface;
+    /// `None` if it is.
+    pub not_ready: Option<String>,
 }
 
 /// The answer to a request that is not understood, or cannot be answered.
@@ -211,7 +228,9 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Question>) -> io::Re
             answer
         }
         Err(error) => Reply::Refusal(Refusal {
-            error: format!("expected {{\"request\":\"status\"}}, enforced or flows: {error}"),
+            error: format!(
+                "expected {{\"request\":\"status\"}}, enforced, flows, metrics or health: {error}"
+            ),
         }),
     };
     let mut answer = serde_json::to_vec(&reply).map_err(io::Error::other)?;

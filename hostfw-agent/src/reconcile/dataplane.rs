@@ -11,7 +11,7 @@ use crate::{
     compile::image::Image,
     maps::MapSize,
     model::Interface,
-    observe::{live::Flows, status::HookStatus},
+    observe::{live::Flows, metrics::FlowFill, status::HookStatus},
 };
 
 /// The programs and maps in the kernel. A trait so that what is done in which
@@ -147,7 +147,17 @@ pub trait Dataplane {
     ///
     /// If the kernel does not tell.
     fn flows(&self) -> Result<ReadFlows, Self::Error>;
+
+    /// What counts the flows; not the loop does it, either.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn flow_counter(&self) -> Result<CountFlows, Self::Error>;
 }
+
+/// Counts flows, which takes a while; or tells why it cannot.
+pub type CountFlows = Box<dyn FnOnce() -> Result<FlowFill, String> + Send>;
 
 /// Reads flows, which takes a while; or tells why it cannot.
 pub type ReadFlows = Box<dyn FnOnce() -> Result<Flows, String> + Send>;

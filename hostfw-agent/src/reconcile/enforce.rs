@@ -1,6 +1,9 @@
 //! Carries out a plan, and keeps count of what the kernel holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use hostfw_common::endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_OBSERVE, FLAG_WORKLOAD};
 use tracing::{info, warn};
@@ -23,6 +26,8 @@ pub(super) struct Enforcer<D> {
     held: BTreeMap<u32, Hooks>,
     /// What was last wrong with the netfilter hooks, so that it is logged once.
     netfilter_missing: Option<String>,
+    /// How long each switch took, since that was asked.
+    switches: Vec<Duration>,
 }
 
 /// Interfaces before anything was done.
@@ -69,6 +74,7 @@ impl<D: Dataplane> Enforcer<D> {
             in_force: None,
             held: BTreeMap::new(),
             netfilter_missing: None,
+            switches: Vec::new(),
         }
     }
 
@@ -86,6 +92,11 @@ impl<D: Dataplane> Enforcer<D> {
 
     pub(super) fn dataplane_mut(&mut self) -> &mut D {
         &mut self.dataplane
+    }
+
+    /// How long each switch took, since that was asked last.
+    pub(super) fn take_switches(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.switches)
     }
 
     /// Where the programs of an interface are, if this agent attached them.
@@ -263,7 +274,9 @@ impl<D: Dataplane> Enforcer<D> {
         learning: usize,
         told: &mut impl FnMut(u64),
     ) -> Result<(), D::Error> {
+        let begin = Instant::now();
         let generation = self.dataplane.switch(&image)?;
+        self.switches.push(begin.elapsed());
         info!(
             generation,
             endpoints = image.endpoints.len(),

@@ -9,12 +9,12 @@ use hostfw_common::{
     verdict::Reason,
 };
 
-use super::dataplane::{Dataplane, Hooks, ReadFlows};
+use super::dataplane::{CountFlows, Dataplane, Hooks, ReadFlows};
 use crate::{
     compile::image::Image,
     maps::MapSize,
     model::Interface,
-    observe::{live::Flows, status::HookStatus},
+    observe::{live::Flows, metrics::FlowFill, status::HookStatus},
 };
 
 /// What was asked of the kernel side.
@@ -197,6 +197,16 @@ impl Dataplane for Fake {
 
     fn flows(&self) -> Result<ReadFlows, Refused> {
         Ok(Box::new(|| Ok(Flows::default())))
+    }
+
+    fn flow_counter(&self) -> Result<CountFlows, Refused> {
+        Ok(Box::new(|| {
+            Ok(FlowFill {
+                alive: [2, 7],
+                capacity: [16, 64],
+                filter: 0.125,
+            })
+        }))
     }
 
     fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Refused> {

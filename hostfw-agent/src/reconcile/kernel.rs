@@ -8,7 +8,7 @@ use hostfw_common::{
     verdict::{Direction, Reason},
 };
 
-use super::{Dataplane, Hooks, ReadFlows};
+use super::{CountFlows, Dataplane, Hooks, ReadFlows};
 use crate::{
     adopt::{Kernel, KnownFlow, Surroundings, ip},
     attach::{self, DataplaneError, Hook},
@@ -17,6 +17,7 @@ use crate::{
     model::Interface,
     observe::{
         live::{FlowStatus, Flows, Inside, MOST_FLOWS},
+        metrics::FlowFill,
         status::HookStatus,
     },
 };
@@ -114,6 +115,19 @@ impl Dataplane for attach::Dataplane {
                     .map(|known| flow_status(*known, kernel.surroundings(&known.key)))
                     .collect(),
                 left_out: known.len().saturating_sub(MOST_FLOWS),
+            })
+        }))
+    }
+
+    fn flow_counter(&self) -> Result<CountFlows, DataplaneError> {
+        let reader = self.flow_reader()?;
+        let capacity = self.flow_capacity()?;
+        let filter = self.filter_keeper();
+        Ok(Box::new(move || {
+            Ok(FlowFill {
+                alive: reader.count().map_err(|error| error.to_string())?,
+                capacity,
+                filter: filter.fill(),
             })
         }))
     }

@@ -15,6 +15,7 @@ mod fake;
 mod filter;
 mod flows;
 mod kernel;
+mod metrics;
 mod plan;
 mod run;
 mod save;
@@ -25,14 +26,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use hostfw_common::counter::Outcome as Counted;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
+    metrics::Meter,
     save::Saver,
     staged::StagedCounts,
     steps::Steps,
@@ -42,14 +46,15 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Model},
+    model::{Interface, Kind, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
         events::NameBook,
         live::Enforced,
+        notes::Notes,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
-        socket::{Question, Reply, Request},
+        socket::{Health, Question, Reply, Request},
         status::{EndpointStatus, MapStatus, Status},
     },
     select::{self, Selection, select_with},
@@ -60,7 +65,7 @@ use crate::{
     },
 };
 
-pub use dataplane::{Dataplane, Hooks, ReadFlows};
+pub use dataplane::{CountFlows, Dataplane, Hooks, ReadFlows};
 pub use filter::keep_filter;
 pub use run::run;
 
@@ -96,6 +101,8 @@ pub struct Reconciler<D> {
     read_error: Option<String>,
     /// Its files that someone is writing, which count as they were before.
     being_written: BTreeSet<String>,
+    /// The kinds of objects that it follows one by one, and whether it can.
+    kinds: Vec<(Kind, bool)>,
     /// What is valid in it, and probably not meant.
     warnings: Vec<Warning>,
     /// What the store asks for.
@@ -111,6 +118,11 @@ pub struct Reconciler<D> {
     not_adopted: BTreeMap<u32, String>,
     staged: StagedCounts,
     flow_clients: FlowClients,
+    meter: Meter,
+    /// What goes wrong beside enforcing.
+    notes: Notes,
+    /// How often it was reconciled.
+    passes: watch::Sender<u64>,
 }
 
 /// What follows from objects and interfaces.
@@ -159,6 +171,7 @@ impl<D: Dataplane> Reconciler<D> {
             snapshot: None,
             read_error: None,
             being_written: BTreeSet::new(),
+            kinds: Vec::new(),
             warnings: Vec::new(),
             latest: enforced.clone(),
             enforced,
@@ -170,6 +183,9 @@ impl<D: Dataplane> Reconciler<D> {
             not_adopted: BTreeMap::new(),
             staged: StagedCounts::default(),
             flow_clients: FlowClients::default(),
+            meter: Meter::new(),
+            notes: Notes::default(),
+            passes: watch::Sender::new(0),
         }
     }
 
@@ -206,6 +222,18 @@ impl<D: Dataplane> Reconciler<D> {
         held.collect()
     }
 
+    /// Where to note what goes wrong beside enforcing, for the status.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
+    /// Changes whenever something may have changed that the status tells.
+    #[must_use]
+    pub fn passes(&self) -> watch::Receiver<u64> {
+        self.passes.subscribe()
+    }
+
     /// Takes in what reading the store gave. If it could not be read, what it
     /// last held counts.
     fn take_read(&mut self, read: Result<Snapshot, String>) {
@@ -228,6 +256,17 @@ impl<D: Dataplane> Reconciler<D> {
     /// Brings the kernel to what the store says, for these interfaces, and
     /// says whether nothing is left to be done.
     fn reconcile(&mut self, interfaces: &[Interface]) -> bool {
+        let begin = Instant::now();
+        let done = self.bring_about(interfaces);
+        self.meter.passed(done, begin.elapsed());
+        for took in self.enforcer.take_switches() {
+            self.meter.switched(took);
+        }
+        done && self.read_error.is_none()
+    }
+
+    /// The same, as far as it depends on what was read.
+    fn bring_about(&mut self, interfaces: &[Interface]) -> bool {
         let mut steps = Steps::begin();
         let candidate = match &self.snapshot {
             Some(snapshot) => self.acceptor.accept(snapshot, &self.enforced),
@@ -303,7 +342,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.endpoints = endpoint_statuses(&model, all, &facts);
         self.derived = Some(derived);
         steps.done("status");
-        outcome.complete() && self.read_error.is_none()
+        outcome.complete()
     }
 
     /// What is to be enforced, and whether it is not simply that of the last
@@ -326,7 +365,7 @@ impl<D: Dataplane> Reconciler<D> {
         let left_alone = leave_alone(&mut selection, &self.settings.only);
         steps.done("select");
         let image = compile_with(&selection, compiled);
-        steps.done("compile");
+        self.meter.compiled(steps.done("compile"));
         let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),
@@ -467,6 +506,10 @@ impl<D: Dataplane> Reconciler<D> {
                 Ok(read) => return self.flow_clients.serve(read, question.reply),
                 Err(error) => flows::refusal(&error),
             },
+            Request::Metrics => self.metrics(),
+            Request::Health => Reply::Health(Health {
+                not_ready: self.not_ready(),
+            }),
         };
         // Fails if the client went away meanwhile.
         let _ = question.reply.send(reply);
@@ -498,7 +541,10 @@ impl<D: Dataplane> Reconciler<D> {
             objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
             endpoints: self.endpoints.clone(),
             problems: problem_statuses(&self.problems()),
-            warnings: warning_statuses(&self.warnings),
+            warnings: warning_statuses(&self.warnings)
+                .into_iter()
+                .chain(self.notes.warnings())
+                .collect(),
             counters: counter_statuses(counters, Counted::Enforced)
                 .into_iter()
                 .chain(counter_statuses(

@@ -51,6 +51,7 @@ pub async fn run<D: Dataplane, S: Source>(
             &mut failures,
         );
         trust = Trust::Stamps;
+        reconciler.passes.send_modify(|passes| *passes += 1);
         if let Some(question) = waiting.take() {
             answer(&mut reconciler, &store, question);
         }
@@ -88,6 +89,7 @@ pub async fn run<D: Dataplane, S: Source>(
 /// Answers a question, by what was read last.
 fn answer<D: Dataplane>(reconciler: &mut Reconciler<D>, store: &impl Source, question: Question) {
     reconciler.being_written = store.being_written();
+    reconciler.kinds = store.kinds();
     reconciler.answer(question);
 }
 

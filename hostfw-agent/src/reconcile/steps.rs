@@ -1,6 +1,6 @@
 //! How long the steps of a pass take.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -17,8 +17,10 @@ impl Steps {
     }
 
     /// A step that began when the one before was done.
-    pub(super) fn done(&mut self, step: &str) {
-        debug!(step, took = ?self.since.elapsed());
+    pub(super) fn done(&mut self, step: &str) -> Duration {
+        let took = self.since.elapsed();
+        debug!(step, ?took);
         self.since = Instant::now();
+        took
     }
 }

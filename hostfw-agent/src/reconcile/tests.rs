@@ -1,4 +1,7 @@
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use hostfw_common::{counter::StagedKey, policy::Action, stage::List};
 use tempfile::TempDir;
@@ -10,6 +13,7 @@ use super::{
 };
 use crate::{
     observe::{
+        metrics::families::{FAMILIES, Type},
         socket::{Question, Reply, Request},
         status::{ObjectState, StagedStatus},
     },
@@ -127,6 +131,120 @@ fn what_the_store_says_comes_into_force_and_is_told() {
         (Some(3), Some(2))
     );
     assert_eq!(status.counters[0].packets, 3);
+}
+
+/// The metrics, once the flows were counted.
+fn metrics(it: &Reconciler<Fake>) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let Reply::Metrics(text) = it.metrics() else {
+            panic!("no metrics");
+        };
+        if text.contains("hostfw_flows{") {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "flows are not counted:\n{text}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_metric_is_fed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let staged = "apiVersion: projectcalico.org/v3\nkind: StagedGlobalNetworkPolicy\n\
+                  metadata: {name: staged}\n\
+                  spec: {selector: has(host-endpoint), ingress: [{action: Deny}]}\n";
+    let stored = snapshot(&[
+        ("hep", ENDPOINT),
+        ("deny", &policy("deny", 2)),
+        ("s", staged),
+    ]);
+    it.take_read(Ok(stored));
+    assert_eq!(
+        it.not_ready().as_deref(),
+        Some("not everything was read and enforced yet")
+    );
+    assert!(it.reconcile(&[interface(2, "eth0")]));
+    assert_eq!(it.not_ready(), None);
+    it.kinds = vec![(Kind::HostEndpoint, true), (Kind::Tier, false)];
+    let generation = it.enforcer.dataplane().generation;
+    let deny = StagedKey {
+        generation: generation as u32,
+        list: List::NormalIn as u8,
+        action: Action::StagedDeny as u8,
+        ..StagedKey::default()
+    };
+    // The policies' numbers are in the order in which they are met.
+    for number in 0..2 {
+        let policy = hostfw_common::policy::PolicyId { number };
+        let key = StagedKey { policy, ..deny };
+        it.enforcer.dataplane_mut().staged.insert(key, 5);
+    }
+    let text = metrics(&it);
+    for family in FAMILIES {
+        let name = family.name;
+        let series = match family.kind {
+            Type::Histogram => format!("{name}_count "),
+            Type::Counter | Type::Gauge if family.labels.is_empty() => format!("{name} "),
+            Type::Counter | Type::Gauge => format!("{name}{{"),
+        };
+        let line = text.lines().find(|line| line.starts_with(&series));
+        let line = line.unwrap_or_else(|| panic!("nothing of {name} in:\n{text}"));
+        for label in family.labels {
+            assert!(line.contains(&format!("{label}=\"")), "{line}");
+        }
+    }
+    for line in [
+        "hostfw_compile_duration_seconds_count 1",
+        // Learning, then enforcing.
+        "hostfw_switch_duration_seconds_count 2",
+        "hostfw_pass_duration_seconds_count 1",
+        "hostfw_passes_total{result=\"complete\"} 1",
+        "hostfw_generation_enforced 2",
+        "hostfw_generation_wanted 2",
+        "hostfw_ready 1",
+        "hostfw_objects{kind=\"GlobalNetworkPolicy\",state=\"enforced\"} 1",
+        "hostfw_map_entries{map=\"ENDPOINTS\"} 1",
+        "hostfw_source_readable 1",
+        "hostfw_source_kind_followed{kind=\"Tier\"} 0",
+        // A kernel without netfilter programs.
+        "hostfw_endpoint_enforced{endpoint=\"node1-eth0\",hook=\"wire-in\",interface=\"eth0\"} 1",
+        "hostfw_endpoint_enforced{endpoint=\"node1-eth0\",hook=\"local-in\",interface=\"eth0\"} 0",
+        "hostfw_packets_total{checkpoint=\"wire-in\",reason=\"rule-deny\",verdict=\"drop\"} 3",
+    ] {
+        assert!(text.lines().any(|one| one == line), "no {line} in:\n{text}");
+    }
+}
+
+#[test]
+fn a_node_is_not_ready_while_something_is_not_enforced() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = reconciler(&folder, Fake::default());
+    let eth0 = [interface(2, "eth0")];
+    it.take_read(Ok(snapshot(&[("hep", ENDPOINT)])));
+    it.enforcer.dataplane_mut().cannot_attach.insert(2);
+    assert!(!it.reconcile(&eth0));
+    let why = it.not_ready().unwrap();
+    assert!(why.contains("cannot attach to eth0"), "{why}");
+    let text = metrics(&it);
+    assert!(text.contains("hostfw_ready 0\n"), "{text}");
+    assert!(
+        text.contains("hostfw_passes_total{result=\"incomplete\"} 1\n"),
+        "{text}"
+    );
+
+    it.enforcer.dataplane_mut().cannot_attach.clear();
+    assert!(it.reconcile(&eth0));
+    assert_eq!(it.not_ready(), None);
+
+    // What is wanted is not known.
+    it.take_read(Err("no such folder".to_owned()));
+    assert!(!it.reconcile(&eth0));
+    assert_eq!(it.not_ready().as_deref(), Some("no such folder"));
+    let text = metrics(&it);
+    assert!(text.contains("hostfw_source_readable 0\n"), "{text}");
+    assert!(text.contains("hostfw_ready 0\n"), "{text}");
 }
 
 #[test]

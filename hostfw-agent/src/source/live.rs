@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::Kind;
+
 use super::{
     FolderReader, Snapshot, Trust,
     follow::{FollowError, Follower},
@@ -34,6 +36,12 @@ pub trait Source {
     /// Names of the files that someone is writing, which count as they were
     /// before.
     fn being_written(&self) -> BTreeSet<String>;
+
+    /// The kinds of objects that it follows one by one, and whether it can now;
+    /// nothing if it does not tell kinds apart.
+    fn kinds(&self) -> Vec<(Kind, bool)> {
+        Vec::new()
+    }
 }
 
 /// A folder of files.

@@ -1,5 +1,9 @@
-//! An API server by script: discovery, lists in pages, watches, and whatever
-//! can go wrong with them. Plain HTTP on the loopback interface.
+//! An API server by script: discovery, lists in pages, watches, single objects,
+//! and whatever can go wrong with them. Plain HTTP on the loopback interface.
+
+// From here in every program that takes this file in.
+#[path = "write.rs"]
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{broadcast, mpsc},
 };
+use write::{Request, Target};
 
 /// The form that users write.
 pub(crate) const WRITTEN: &str = "projectcalico.org/v3";
@@ -31,10 +36,13 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
 ];
 
 /// The others, with their plurals.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 9] = [
     ("EndpointSlice", "endpointslices"),
+    ("Event", "events"),
     ("HostEndpointTemplate", "hostendpointtemplates"),
     ("Namespace", "namespaces"),
+    ("NodeAddresses", "nodeaddresses"),
+    ("NodeEnforcement", "nodeenforcements"),
     ("Node", "nodes"),
     ("Pod", "pods"),
     ("ServiceAccount", "serviceaccounts"),
@@ -59,6 +67,10 @@ struct World {
     /// What discovery of a version is refused with.
     undiscoverable: BTreeMap<&'static str, u16>,
     requests: Vec<String>,
+    /// What was asked to be changed: `PATCH /apis/...`.
+    writes: Vec<String>,
+    /// What each manager has applied, by kind and name.
+    applied: BTreeMap<(&'static str, String), BTreeMap<String, Value>>,
 }
 
 #[derive(Default)]
@@ -71,6 +83,8 @@ struct Collection {
     watchers: Vec<Watcher>,
     /// What lists and watches are refused with.
     refused: Option<u16>,
+    /// What changes are refused with.
+    refuses_writes: Option<u16>,
     /// Lists are not answered.
     stalled: bool,
 }
@@ -153,30 +167,34 @@ impl Server {
     }
 
     /// Creates or changes an object.
-    pub(crate) fn put(&self, kind: &'static str, mut object: Value) {
-        let mut world = self.world();
-        world.version += 1;
-        let version = world.version;
-        let collection = world.collections.entry(plural(kind)).or_default();
-        let name = object["metadata"]["name"]
-            .as_str()
-            .expect("a name")
-            .to_owned();
-        object["metadata"]["resourceVersion"] = json!(version.to_string());
-        object["metadata"]["managedFields"] = json!([{"manager": "script"}]);
-        let known = collection.objects.insert(name, object.clone()).is_some();
-        let event = if known { "MODIFIED" } else { "ADDED" };
-        collection.tell(version, json!({"type": event, "object": object}));
+    pub(crate) fn put(&self, kind: &'static str, object: Value) {
+        self.world().put(kind, object);
     }
 
     pub(crate) fn delete(&self, kind: &'static str, name: &str) {
-        let mut world = self.world();
-        world.version += 1;
-        let version = world.version;
-        let collection = world.collections.entry(plural(kind)).or_default();
-        let mut object = collection.objects.remove(name).expect("it is there");
-        object["metadata"]["resourceVersion"] = json!(version.to_string());
-        collection.tell(version, json!({"type": "DELETED", "object": object}));
+        self.world().remove(kind, name);
+    }
+
+    /// An object, as it is now.
+    pub(crate) fn object(&self, kind: &'static str, name: &str) -> Option<Value> {
+        self.collection(kind).objects.get(name).cloned()
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn all(&self, kind: &'static str) -> Vec<Value> {
+        self.collection(kind).objects.values().cloned().collect()
+    }
+
+    /// Refuses changes of a kind from now on.
+    pub(crate) fn refuse_writes(&self, kind: &'static str, code: Option<u16>) {
+        self.collection(kind).refuses_writes = code;
+    }
+
+    /// How often a change was asked for with this in its method, path and
+    /// query: `PATCH /apis/...`.
+    pub(crate) fn wrote(&self, text: &str) -> usize {
+        let world = self.world();
+        world.writes.iter().filter(|it| it.contains(text)).count()
     }
 
     /// Changes an object, and sends those who watch something else instead.
@@ -295,10 +313,10 @@ impl Server {
     async fn connection(&self, mut stream: TcpStream) {
         let mut unread = Vec::new();
         loop {
-            let Some(target) = read_request(&mut stream, &mut unread).await else {
+            let Some(sent) = read_request(&mut stream, &mut unread).await else {
                 return;
             };
-            match self.answer(&target) {
+            match self.answer(&sent) {
                 Answer::Whole(code, body) => {
                     let body = body
                         .as_str()
@@ -322,30 +340,90 @@ impl Server {
         }
     }
 
-    fn answer(&self, target: &str) -> Answer {
+    fn answer(&self, sent: &Sent) -> Answer {
         let mut world = self.world();
         if world.down {
             return Answer::Hangup;
         }
+        let target = &*sent.target;
         world.requests.push(target.to_owned());
+        if sent.method != "GET" {
+            world.writes.push(format!("{} {target}", sent.method));
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query: BTreeMap<&str, &str> = query
             .split('&')
             .filter_map(|pair| pair.split_once('='))
             .collect();
+        let request = Request {
+            method: &sent.method,
+            query: &query,
+            content_type: &sent.content_type,
+            body: &sent.body,
+        };
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        match parts[..] {
-            ["api", "v1", plural] => world.objects("v1", plural, &query),
-            ["apis", group, version] => world.discovery(&format!("{group}/{version}")),
-            ["apis", group, version, plural] => {
-                world.objects(&format!("{group}/{version}"), plural, &query)
-            }
-            _ => not_found(),
-        }
+        let (version, rest) = match &parts[..] {
+            ["api", "v1", rest @ ..] => ("v1".to_owned(), rest),
+            ["apis", group, version, rest @ ..] => (format!("{group}/{version}"), rest),
+            _ => return not_found(),
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
+            rest => (None, rest),
+        };
+        let (plural, name) = match rest {
+            [] => return world.discovery(&version),
+            [plural] if sent.method == "GET" => return world.objects(&version, plural, &query),
+            [plural] => (*plural, None),
+            [plural, name] => (*plural, Some(*name)),
+            _ => return not_found(),
+        };
+        let target = Target {
+            version: &version,
+            namespace,
+            plural,
+            name,
+        };
+        world.single(&target, &request)
     }
 }
 
 impl World {
+    fn put(&mut self, kind: &'static str, mut object: Value) -> Value {
+        self.version += 1;
+        let version = self.version;
+        let collection = self.collections.entry(plural(kind)).or_default();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        object["metadata"]["managedFields"] = json!([{"manager": "script"}]);
+        let known = collection.objects.insert(name, object.clone()).is_some();
+        let event = if known { "MODIFIED" } else { "ADDED" };
+        collection.tell(version, json!({"type": event, "object": object}));
+        object
+    }
+
+    fn remove(&mut self, kind: &'static str, name: &str) {
+        self.version += 1;
+        let version = self.version;
+        let collection = self.collections.entry(plural(kind)).or_default();
+        let mut object = collection.objects.remove(name).expect("it is there");
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        collection.tell(version, json!({"type": "DELETED", "object": object}));
+    }
+
+    /// The kind of a plural that is served in this version.
+    fn served_as(&self, version: &str, plural: &str) -> Option<(&'static str, &'static str)> {
+        let kind = KINDS
+            .iter()
+            .chain(&OTHERS)
+            .find(|(_, known)| *known == plural);
+        let kinds = self.served.get(version)?;
+        kind.filter(|(kind, _)| kinds.contains(kind)).copied()
+    }
+
     fn discovery(&self, version: &str) -> Answer {
         if let Some(code) = self.undiscoverable.get(version) {
             return Answer::Whole(*code, status(*code, "the server is unable to answer"));
@@ -359,7 +437,9 @@ impl World {
             .flat_map(|kind| {
                 let name = plural(kind);
                 let namespaced = *kind == "NetworkSet";
-                let verbs = ["get", "list", "watch", "create", "delete"];
+                let verbs = [
+                    "get", "list", "watch", "create", "update", "patch", "delete",
+                ];
                 [
                     json!({"name": name, "singularName": "", "namespaced": namespaced,
                         "kind": kind, "verbs": verbs}),
@@ -374,16 +454,7 @@ impl World {
     }
 
     fn objects(&mut self, version: &str, plural: &str, query: &BTreeMap<&str, &str>) -> Answer {
-        let kind = KINDS
-            .iter()
-            .chain(&OTHERS)
-            .find(|(_, known)| *known == plural);
-        let served = kind.filter(|(kind, _)| {
-            self.served
-                .get(version)
-                .is_some_and(|kinds| kinds.contains(kind))
-        });
-        let Some((kind, plural)) = served else {
+        let Some((kind, plural)) = self.served_as(version, plural) else {
             return not_found();
         };
         let now = self.version;
@@ -467,22 +538,54 @@ fn status(code: u16, message: &str) -> Value {
         "message": message, "reason": "Script", "code": code})
 }
 
-/// The target of the next request, which has no body.
-async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<String> {
-    loop {
-        if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head: Vec<u8> = unread.drain(..end + 4).collect();
-            let head = String::from_utf8(head).expect("ASCII");
-            return Some(head.split(' ').nth(1).expect("a target").to_owned());
+/// A request as it was sent.
+struct Sent {
+    method: String,
+    target: String,
+    content_type: String,
+    body: String,
+}
+
+/// The next request.
+async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Sent> {
+    let head_end = |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = loop {
+        match head_end(unread) {
+            Some(end) => break end + 4,
+            None => read_more(stream, unread).await?,
         }
-        let mut buffer = [0; 4096];
-        let read = stream
-            .read(&mut buffer)
-            .await
-            .ok()
-            .filter(|read| *read > 0)?;
-        unread.extend(&buffer[..read]);
+    };
+    let head: Vec<u8> = unread.drain(..end).collect();
+    let head = String::from_utf8(head).expect("ASCII");
+    let mut words = head.split(' ').map(str::to_owned);
+    let header = |name: &str| {
+        let fields = head.lines().filter_map(|line| line.split_once(':'));
+        let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| value.trim().to_owned())
+    };
+    let length = header("content-length").map_or(0, |text| text.parse().expect("a length"));
+    while unread.len() < length {
+        read_more(stream, unread).await?;
     }
+    let body = unread.drain(..length).collect();
+    Some(Sent {
+        method: words.next().expect("a method"),
+        target: words.next().expect("a target"),
+        content_type: header("content-type").unwrap_or_default(),
+        body: String::from_utf8(body).expect("UTF-8"),
+    })
+}
+
+/// `None` if nothing comes any more.
+async fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<()> {
+    let mut buffer = [0; 4096];
+    let read = stream
+        .read(&mut buffer)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
+    unread.extend(&buffer[..read]);
+    Some(())
 }
 
 async fn send_watch(

@@ -41,6 +41,7 @@ pub struct Cluster<'a> {
     topology: &'a Topology,
     binaries: Binaries,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     agents: Vec<Agent>,
     notes: Vec<String>,
 }
@@ -61,6 +62,7 @@ impl<'a> Cluster<'a> {
             topology,
             binaries: binaries.clone(),
             arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
+            environment: Vec::new(),
             agents: [Host::Node1, Host::Node2]
                 .map(|node| Agent {
                     node,
@@ -82,6 +84,14 @@ impl<'a> Cluster<'a> {
     /// What agents are given that are started from now on.
     pub fn set_arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+    }
+
+    /// What agents find in their environment that are started from now on.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        self.environment = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
     }
 
     /// What else happened, since this was last asked.
@@ -113,6 +123,7 @@ impl<'a> Cluster<'a> {
         self.agent_command(node)
             .args(["--log-format", "text"])
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -3,6 +3,7 @@
 
 mod promises;
 mod render;
+mod rights;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,15 @@ const KUBERNETES: [&str; 2] = ["1.25", "1.37"];
 /// chart's `profile`.
 const PROFILES: [&str; 2] = ["privileged", "capabilities"];
 
+/// Folders of definitions, and the values with which the chart has those alone.
+const DEFINITIONS: [(&str, &[&str]); 2] = [
+    ("hostfw.io", &[]),
+    (
+        "projectcalico.org",
+        &["crds.hostfw=false", "crds.calico=true"],
+    ),
+];
+
 /// Values that together reach every line of the chart.
 const VALUES: &[&[&str]] = &[
     &["observeOnly=true", "logFormat=text"],
@@ -34,6 +44,7 @@ const VALUES: &[&[&str]] = &[
         "maxUnavailable=1",
     ],
     &["resources=null", "nodeSelector=null", "tolerations=null"],
+    &["crds.hostfw=false", "source=folder"],
 ];
 
 /// What the chart's schema is there to refuse.
@@ -41,7 +52,9 @@ const REFUSED: &[&str] = &[
     "profile=banana",
     "extraArgs={--detach}",
     "logFormat=xml",
+    "source=etcd",
     "observeonly=true",
+    "crds.install=true",
 ];
 
 /// Runs every check; one that finds something does not hide the others.
@@ -75,8 +88,21 @@ pub(crate) fn run(
         checks.push((
             format!("kustomize and helm are the same, {profile}"),
             Box::new(move |on| {
-                let chart = on.renderer.helm(&[&format!("profile={profile}")])?;
+                let profile_value = format!("profile={profile}");
+                let chart = on.renderer.helm(&[&profile_value, "crds.hostfw=false"])?;
                 promises::same(&on.renderer.kustomize(profile)?, &chart)
+            }),
+        ));
+    }
+    for (group, values) in DEFINITIONS {
+        checks.push((
+            format!("definitions of {group}: schemas, kustomize and helm are the same"),
+            Box::new(move |on| {
+                let ours = on.renderer.definitions(group)?;
+                on.validate(&ours)?;
+                let chart = on.renderer.helm(values)?;
+                promises::kept(&chart)?;
+                promises::same(&ours, &promises::definitions(chart))
             }),
         ));
     }
@@ -94,6 +120,15 @@ pub(crate) fn run(
             }),
         ));
     }
+    checks.push((
+        "helm with metrics.podMonitor=true: Prometheus reaches the metrics".to_owned(),
+        Box::new(|on| {
+            let values = ["metrics.podMonitor=true", "metrics.port=9740"];
+            let objects = on.renderer.helm(&values)?;
+            on.hold(&objects)?;
+            promises::of_monitor(&objects)
+        }),
+    ));
     for value in REFUSED {
         checks.push((
             format!("helm refuses {value}"),
@@ -146,6 +181,9 @@ impl On<'_> {
     /// Holds objects to the schemas, unknown fields included.
     fn validate(&self, objects: &[Value]) -> Result<()> {
         let folder = tempfile::tempdir().context("a folder for manifests")?;
+        // Those of an operator are not among them.
+        let known = |object: &&Value| object["kind"] != "PodMonitor";
+        let objects: Vec<&Value> = objects.iter().filter(known).collect();
         for (index, object) in objects.iter().enumerate() {
             let file = folder.path().join(format!("{index}.yaml"));
             // JSON is YAML.
@@ -171,19 +209,18 @@ impl On<'_> {
     }
 
     /// Has the programs themselves say whether they take the arguments that
-    /// containers and probes give them.
+    /// containers give them.
     fn flags(&self, objects: &[Value]) -> Result<()> {
         let mut calls = 0;
         for container in promises::containers(objects) {
-            for call in promises::calls(container) {
-                let (program, arguments) = call.split_first().context("an empty command")?;
-                let file = self.program(program)?;
-                let mut command = self.renderer.workspace.command(&file.to_string_lossy());
-                // What stands before it is checked before it is answered.
-                command.args(arguments).arg("--help");
-                output(&mut command, program).with_context(|| call.join(" "))?;
-                calls += 1;
-            }
+            let call = promises::call(container);
+            let (program, arguments) = call.split_first().context("an empty command")?;
+            let file = self.program(program)?;
+            let mut command = self.renderer.workspace.command(&file.to_string_lossy());
+            // What stands before it is checked before it is answered.
+            command.args(arguments).arg("--help");
+            output(&mut command, program).with_context(|| call.join(" "))?;
+            calls += 1;
             let mut help = self
                 .renderer
                 .workspace

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::rights;
+
+/// Where the agent serves metrics and probes unless told otherwise.
+const METRICS_PORT: u16 = 9739;
+
 /// The rights of the profile `capabilities`.
 const CAPABILITIES: [&str; 3] = ["BPF", "NET_ADMIN", "PERFMON"];
 
@@ -21,8 +26,8 @@ pub(super) fn containers(objects: &[Value]) -> impl Iterator<Item = &Value> {
     })
 }
 
-/// The commands that a container runs: its own, and those of its probes.
-pub(super) fn calls(container: &Value) -> Vec<Vec<String>> {
+/// The command that a container runs.
+pub(super) fn call(container: &Value) -> Vec<String> {
     let words = |value: &Value| -> Vec<String> {
         let words = value.as_array().into_iter().flatten();
         words.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -33,14 +38,7 @@ pub(super) fn calls(container: &Value) -> Vec<Vec<String>> {
         own.push("hostfw-agent".to_owned());
     }
     own.extend(words(&container["args"]));
-    let mut calls = vec![own];
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        let command = words(&container[probe]["exec"]["command"]);
-        if !command.is_empty() {
-            calls.push(command);
-        }
-    }
-    calls
+    own
 }
 
 /// The environment that a container is given.
@@ -74,12 +72,6 @@ pub(super) fn of_all(objects: &[Value]) -> Result<()> {
             &pod["tolerations"],
             json!([{"operator": "Exists"}]),
         ),
-        // The agent follows files.
-        (
-            "automountServiceAccountToken",
-            &pod["automountServiceAccountToken"],
-            json!(false),
-        ),
         (
             "updateStrategy.type",
             &set["spec"]["updateStrategy"]["type"],
@@ -104,13 +96,7 @@ pub(super) fn of_all(objects: &[Value]) -> Result<()> {
         of_volumes(pod, container)?;
     }
     ensure!(count == 1, "expected one container, found {count}");
-    let roles = ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
-    let role = objects.iter().find(|object| {
-        let kind = object["kind"].as_str();
-        kind.is_some_and(|kind| roles.contains(&kind))
-    });
-    ensure!(role.is_none(), "rights that nothing uses: {role:?}");
-    Ok(())
+    rights::of_agent(objects, pod)
 }
 
 fn of_container(container: &Value) -> Result<()> {
@@ -137,23 +123,86 @@ fn of_container(container: &Value) -> Result<()> {
         container["resources"]["limits"]["cpu"].is_null(),
         "a limit on processors puts off what is to be enforced"
     );
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        let found = &container[probe];
-        ensure!(found.is_object(), "{probe}: found {found}");
-    }
+    of_probes(container)?;
     // Nothing opens the node when a pod goes.
     let hooks = &container["lifecycle"];
     ensure!(hooks.is_null(), "lifecycle: found {hooks}");
-    for call in calls(container) {
-        ensure!(
-            !call.iter().any(|word| word.starts_with("--detach")),
-            "{call:?} opens the node"
-        );
-    }
+    let call = call(container);
+    ensure!(
+        !call.iter().any(|word| word.starts_with("--detach")),
+        "{call:?} opens the node"
+    );
     ensure!(
         variables(container).all(|name| name != "HOSTFW_DETACH"),
         "HOSTFW_DETACH opens the node"
     );
+    // The name that a node has in the cluster, whatever its host name is.
+    let field = json!({"fieldRef": {"fieldPath": "spec.nodeName"}});
+    let mut variables = container["env"].as_array().into_iter().flatten();
+    ensure!(
+        variables.any(|one| one["name"] == "HOSTFW_NODE" && one["valueFrom"] == field),
+        "HOSTFW_NODE is not the node's name"
+    );
+    let mut variables = container["env"].as_array().into_iter().flatten();
+    ensure!(
+        variables.any(|one| one["name"] == "HOSTFW_SOURCE" && one["value"] == "kubernetes"),
+        "the agent does not follow the cluster"
+    );
+    Ok(())
+}
+
+/// Probes go where the agent answers: to the loopback interface of the node, or
+/// to the address that it was told.
+fn of_probes(container: &Value) -> Result<()> {
+    let variable = |name: &str| {
+        let mut variables = container["env"].as_array().into_iter().flatten();
+        variables.find(|variable| variable["name"] == name)
+    };
+    let host = match variable("HOSTFW_METRICS_ADDRESS") {
+        None => json!("127.0.0.1"),
+        // The pod's, which is the node's.
+        Some(address) if address["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP" => {
+            Value::Null
+        }
+        Some(address) => bail!("metrics and probes on {address}"),
+    };
+    let port = match variable("HOSTFW_METRICS_PORT") {
+        None => METRICS_PORT,
+        Some(port) => port["value"].as_str().unwrap_or_default().parse()?,
+    };
+    for (probe, path) in [
+        ("startupProbe", "/livez"),
+        ("livenessProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+    ] {
+        let found = &container[probe]["httpGet"];
+        ensure!(
+            found["host"] == host && found["port"] == port && found["path"] == path,
+            "{probe}: expected {path} of {host}, port {port}, found {found}"
+        );
+    }
+    Ok(())
+}
+
+/// That the Prometheus operator finds the port.
+pub(super) fn of_monitor(objects: &[Value]) -> Result<()> {
+    let monitor = objects.iter().find(|object| object["kind"] == "PodMonitor");
+    let monitor = &monitor.context("no PodMonitor")?["spec"];
+    let template = &daemon_set(objects)?["spec"]["template"];
+    let labels = monitor["selector"]["matchLabels"].as_object();
+    for (name, value) in labels.context("a PodMonitor of all pods")? {
+        let found = &template["metadata"]["labels"][name];
+        ensure!(found == value, "{name}: pods have {found}, not {value}");
+    }
+    let endpoint = &monitor["podMetricsEndpoints"][0];
+    ensure!(endpoint["path"] == "/metrics", "found {endpoint}");
+    for container in containers(objects) {
+        let ports = container["ports"].as_array().context("no ports")?;
+        let port = ports.iter().find(|port| port["name"] == endpoint["port"]);
+        let port = &port.context("no port of the PodMonitor's name")?["containerPort"];
+        let probed = &container["readinessProbe"]["httpGet"]["port"];
+        ensure!(port == probed, "the port is {port}, probes go to {probed}");
+    }
     Ok(())
 }
 
@@ -211,6 +260,32 @@ pub(super) fn of_profile(objects: &[Value], profile: &str) -> Result<()> {
             }
             other => bail!("no profile {other}"),
         }
+    }
+    Ok(())
+}
+
+/// Of what both ways to install have, the definitions of kinds.
+pub(super) fn definitions(objects: Vec<Value>) -> Vec<Value> {
+    let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
+    let mut definitions: Vec<Value> = objects.into_iter().filter(is_definition).collect();
+    for definition in &mut definitions {
+        // Helm's own, which is held to by `kept`.
+        if let Some(metadata) = definition["metadata"].as_object_mut() {
+            metadata.remove("annotations");
+        }
+    }
+    definitions
+}
+
+/// That no definition goes with a release, for its objects would, too.
+pub(super) fn kept(objects: &[Value]) -> Result<()> {
+    for object in objects {
+        let policy = &object["metadata"]["annotations"]["helm.sh/resource-policy"];
+        ensure!(
+            object["kind"] != "CustomResourceDefinition" || policy == "keep",
+            "{} is removed with the release",
+            object["metadata"]["name"]
+        );
     }
     Ok(())
 }

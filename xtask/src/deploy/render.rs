@@ -35,8 +35,17 @@ impl Renderer<'_> {
 
     /// The objects of an overlay.
     pub(super) fn kustomize(&self, overlay: &str) -> Result<Vec<Value>> {
+        self.build(&format!("deploy/kustomize/overlays/{overlay}"))
+    }
+
+    /// The definitions of a group of kinds.
+    pub(super) fn definitions(&self, group: &str) -> Result<Vec<Value>> {
+        self.build(&format!("deploy/crds/{group}"))
+    }
+
+    fn build(&self, folder: &str) -> Result<Vec<Value>> {
         let mut kubectl = self.tool("kubectl");
-        kubectl.args(["kustomize", &format!("deploy/kustomize/overlays/{overlay}")]);
+        kubectl.args(["kustomize", folder]);
         self.objects(&output(&mut kubectl, "kubectl kustomize")?)
     }
 

@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "adopt",
     "judge",
     "observe",
+    "publish",
     "ctl",
     "reconcile",
 ];

@@ -114,14 +114,51 @@ impl Subject for Tiny<'_> {
         Ok(report.broken.is_empty())
     }
 
-    fn test(&self, _: Suite, tests: &[&str], fault: usize) -> Result<Report> {
+    fn test(&self, _: Suite, tests: &[&str], fault: usize, aloud: bool) -> Result<Report> {
         let mut command = self.cargo();
         command
             .env(weave::NUMBER, fault.to_string())
             .args(["--", "--show-output", "--exact"])
             .args(tests);
-        suite::execute(&mut command, true, None)
+        suite::execute(&mut command, !aloud, None)
     }
+}
+
+/// Each test fails at its first run, and the fault breaks it.
+struct Nervous(Mutex<BTreeMap<String, usize>>);
+
+impl Subject for Nervous {
+    fn build(&mut self, _: &Woven, _: &[Suite]) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn test(&self, _: Suite, tests: &[&str], fault: usize, _: bool) -> Result<Report> {
+        let mut runs = self.0.lock().unwrap();
+        let mut report = Report::default();
+        for test in tests {
+            let run = runs.entry((*test).to_owned()).or_default();
+            *run += 1;
+            let failed = fault > 0 || *run == 1 || *test == "always";
+            let outcome = if failed {
+                Outcome::Failed
+            } else {
+                Outcome::Passed
+            };
+            report.tests.insert((*test).to_owned(), outcome);
+        }
+        Ok(report)
+    }
+}
+
+#[test]
+fn what_fails_without_a_fault_has_a_second_chance_alone() {
+    let subject = Nervous(Mutex::default());
+    let wanted = BTreeMap::from([(Suite::Netns, vec!["always", "once"])]);
+    let sound = baseline(&wanted, &subject).unwrap();
+    let report = &sound[&Suite::Netns];
+    assert_eq!(outcome(report, "once"), Some(&Outcome::Passed));
+    assert_eq!(outcome(report, "always"), Some(&Outcome::Failed));
+    assert_eq!(subject.0.lock().unwrap()["once"], 2);
 }
 
 /// A crate to plant faults in, and what it is copied from.

@@ -24,6 +24,10 @@ pub(crate) struct Report {
     /// The binaries that ended without saying how, or said that something
     /// failed without saying what.
     pub(crate) broken: Vec<String>,
+    /// What the failed tests said, by name.
+    pub(crate) said: BTreeMap<String, String>,
+    /// Those that failed once and then passed alone.
+    pub(crate) flaky: Vec<String>,
 }
 
 impl Report {
@@ -42,9 +46,22 @@ impl Report {
         count
     }
 
+    /// The names of those that failed, as they are in this report.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &str> {
+        self.tests
+            .iter()
+            .filter(|(_, outcome)| **outcome == Outcome::Failed)
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// The test's own name, without the number that tells it apart.
+    pub(crate) fn name(key: &str) -> &str {
+        key.split_once('#').map_or(key, |(name, _)| name)
+    }
+
     /// Adds the tests of another binary; the same name in both keeps the worse
     /// outcome and is told apart by a number.
-    pub(crate) fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, mut other: Self) {
         for (name, outcome) in other.tests {
             let mut key = name.clone();
             let mut number = 2;
@@ -52,8 +69,12 @@ impl Report {
                 key = format!("{name}#{number}");
                 number += 1;
             }
+            if let Some(said) = other.said.remove(&name) {
+                self.said.insert(key.clone(), said);
+            }
             self.tests.insert(key, outcome);
         }
+        self.flaky.extend(other.flaky);
         self.broken.extend(other.broken);
     }
 }
@@ -67,7 +88,7 @@ enum Section {
     /// The output of passed tests.
     Successes { test: Option<String> },
     /// The output of failed tests, and their list.
-    Failures,
+    Failures { test: Option<String> },
 }
 
 /// Reads line by line. Binaries may follow one another.
@@ -111,7 +132,7 @@ impl Parser {
                 return false;
             }
             "failures:" if self.begun => {
-                self.section = Section::Failures;
+                self.section = Section::Failures { test: None };
                 return true;
             }
             _ => {}
@@ -119,10 +140,7 @@ impl Parser {
         match &mut self.section {
             Section::Progress => self.progress(line),
             Section::Successes { test } => {
-                if let Some(name) = line
-                    .strip_prefix("---- ")
-                    .and_then(|rest| rest.strip_suffix(" stdout ----"))
-                {
+                if let Some(name) = header(line) {
                     *test = Some(name.to_owned());
                 } else if let Some(reason) = skipped(line)
                     && let Some(name) = test.clone()
@@ -134,7 +152,16 @@ impl Parser {
                 }
                 false
             }
-            Section::Failures => true,
+            Section::Failures { test } => {
+                if let Some(name) = header(line) {
+                    *test = Some(name.to_owned());
+                } else if let Some(name) = test {
+                    let said = self.current.said.entry(name.clone()).or_default();
+                    said.push_str(line);
+                    said.push('\n');
+                }
+                true
+            }
         }
     }
 
@@ -182,6 +209,11 @@ impl Parser {
         }
         self.whole
     }
+}
+
+/// The name of the test whose output follows.
+fn header(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
 }
 
 /// The reason behind `skipped: `, which may stand behind the test's name.
@@ -258,6 +290,11 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(report.tests.len(), 2, "output of a test is not a result");
         assert_eq!(report.tests["x"], Outcome::Failed);
         assert!(report.broken.is_empty());
+        assert_eq!(report.said["x"], "test z ... ok\n\n");
+        let twice = parse(&text.repeat(2), false);
+        assert_eq!(twice.failed().collect::<Vec<_>>(), ["x", "x#2"]);
+        assert_eq!(twice.said["x#2"], report.said["x"]);
+        assert_eq!(Report::name("x#2"), "x");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check there is, part by part.
 
+pub(crate) mod again;
 pub(crate) mod binaries;
 pub(crate) mod count;
 pub(crate) mod libtest;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use count::Count;
+use libtest::Report;
 use suite::{Filter, Runner, Suite};
 
 use crate::{
@@ -119,20 +121,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut binaries = None;
     let mut total = Count::default();
     let mut lines = Vec::new();
+    let mut failures = Vec::new();
     for part in parts {
         println!("== {} ==", part.name());
         let begin = Instant::now();
-        let count = match run_part(part, args, &workspace, &mut binaries) {
-            Ok(count) => count,
-            Err(error) => {
-                println!("{}: {error:#}", part.name());
-                Count::FAILED
-            }
-        };
+        let mut flaky = Vec::new();
+        let count =
+            match run_part(part, args, &workspace, &mut binaries) {
+                Ok(Findings::Count(count)) => count,
+                Ok(Findings::Report(report)) => {
+                    failures.extend(report.said.iter().map(|(test, said)| {
+                        format!("== {} failed: {test} ==\n{said}", part.name())
+                    }));
+                    let count = report.count();
+                    flaky = report.flaky;
+                    count
+                }
+                Err(error) => {
+                    println!("{}: {error:#}", part.name());
+                    failures.push(format!("== {} failed ==\n{error:#}\n", part.name()));
+                    Count::FAILED
+                }
+            };
         let line = format!("{}: {count}", part.name());
         println!("{line}");
         lines.push(format!("{line} ({} s)", begin.elapsed().as_secs()));
+        let of_part = |test| format!("    flaky: {test} failed once, then passed alone");
+        lines.extend(flaky.into_iter().map(of_part));
         total += count;
+    }
+    // Once more, where the end of a log shows it.
+    for failure in failures {
+        print!("{failure}");
     }
     println!("== summary ==");
     for line in lines {
@@ -148,18 +168,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// What became of a part.
+enum Findings {
+    /// What is no test of a binary.
+    Count(Count),
+    Report(Report),
+}
+
 fn run_part(
     part: Part,
     args: &Args,
     workspace: &Workspace,
     binaries: &mut Option<Binaries>,
-) -> Result<Count> {
+) -> Result<Findings> {
     let filter = args.filter.as_deref();
     let suite = match part {
-        Part::Layers => return layers::run(&workspace.root),
-        Part::Lint => return lint::run(workspace),
-        Part::Mutants => return mutants::run(workspace, filter),
-        Part::Deploy => return deploy::run(workspace, built(workspace, binaries)?, filter),
+        Part::Layers => return layers::run(&workspace.root).map(Findings::Count),
+        Part::Lint => return lint::run(workspace).map(Findings::Count),
+        Part::Mutants => return mutants::run(workspace, filter).map(Findings::Count),
+        Part::Deploy => {
+            let binaries = built(workspace, binaries)?;
+            return deploy::run(workspace, binaries, filter).map(Findings::Count);
+        }
         Part::Unit => Suite::Unit,
         Part::Golden => Suite::Golden,
         Part::Kube => Suite::Kube,
@@ -192,11 +222,14 @@ fn run_part(
         environment: &environment,
     };
     let filter = filter.map_or(Filter::All, Filter::Containing);
-    let report = runner.run(suite, filter)?;
+    let mut report = runner.run(suite, filter)?;
+    if suite.again() {
+        again::run_again(&mut report, |test| runner.run(suite, Filter::Exactly(test)))?;
+    }
     for why in &report.broken {
         println!("{}: {why}", suite.name());
     }
-    Ok(report.count())
+    Ok(Findings::Report(report))
 }
 
 /// The agent and hostfwctl, built once.

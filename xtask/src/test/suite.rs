@@ -74,6 +74,15 @@ impl Suite {
         }
     }
 
+    /// Whether a test that fails is run once more, alone: those with real
+    /// packets share the machine's queues and processors with all that runs.
+    pub(crate) const fn again(self) -> bool {
+        match self {
+            Self::Unit | Self::Golden | Self::Kube | Self::Verdict | Self::Judges => false,
+            Self::Kernel | Self::Netns | Self::Image => true,
+        }
+    }
+
     /// Whether an integration test of `hostfw-tests` belongs to it.
     fn owns(self, test: &str) -> bool {
         match self {
@@ -146,6 +155,8 @@ pub(crate) enum Filter<'a> {
     All,
     /// Names that hold the text.
     Containing(&'a str),
+    /// The test of this name.
+    Exactly(&'a str),
 }
 
 /// Runs a suite's tests, showing what fails.
@@ -180,6 +191,9 @@ impl Runner<'_> {
                 Filter::All => {}
                 Filter::Containing(text) => {
                     command.arg(text);
+                }
+                Filter::Exactly(name) => {
+                    command.args(["--exact", name]);
                 }
             }
             report.absorb(execute(&mut command, self.quiet, self.limit)?);

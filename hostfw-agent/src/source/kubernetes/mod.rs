@@ -43,7 +43,8 @@ use self::{
     followed::{Followed, Needs},
     state::State,
 };
-use super::{Snapshot, Source, SourceFile, Trust};
+use super::{Snapshot, Source, SourceFile, Text, Trust};
+use crate::model::Kind;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +190,27 @@ impl KubernetesSource {
     }
 }
 
+/// The objects that the cluster has given, for whoever is told of one by what
+/// stands for its file.
+#[derive(Clone, Debug)]
+pub struct Known(Arc<Shared>);
+
+impl Known {
+    /// The object, as it was given last.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<Text> {
+        self.0.read(|state| state.text(path))
+    }
+}
+
+impl KubernetesSource {
+    /// What is known of the cluster's objects, now and later.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known(Arc::clone(&self.shared))
+    }
+}
+
 impl Source for KubernetesSource {
     async fn changed(&mut self) {
         loop {
@@ -215,10 +237,14 @@ impl Source for KubernetesSource {
     fn being_written(&self) -> BTreeSet<String> {
         BTreeSet::new()
     }
+
+    fn kinds(&self) -> Vec<(Kind, bool)> {
+        self.shared.read(|state| state.followed())
+    }
 }
 
 /// An error in one line, as short as it can be.
-fn say(error: &kube::Error) -> String {
+pub(crate) fn say(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return say_status(status);
     }

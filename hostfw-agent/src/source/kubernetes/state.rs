@@ -254,6 +254,20 @@ impl State {
         self.changes.burst.take().is_some()
     }
 
+    /// The kinds that are to be followed, and whether they are: what nothing
+    /// refers to, or the cluster does not serve and never has, is left out.
+    pub(super) fn followed(&self) -> Vec<(Kind, bool)> {
+        self.kinds
+            .iter()
+            .filter(|(_, it)| match it.phase {
+                Phase::Unwanted => false,
+                Phase::Absent => !it.objects.is_empty(),
+                Phase::Unknown | Phase::Listed => true,
+            })
+            .map(|(kind, it)| (*kind, it.phase == Phase::Listed && it.failure.is_none()))
+            .collect()
+    }
+
     /// All that is known, once it is enough to be enforced.
     ///
     /// # Errors
@@ -290,6 +304,14 @@ impl State {
             }));
         }
         Ok(Snapshot::of(files))
+    }
+
+    /// What stands for this file.
+    pub(super) fn text(&self, path: &str) -> Option<Text> {
+        let kind = path.split('/').next().unwrap_or_default();
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+        let content = self.kinds.get(&kind)?.objects.get(path)?;
+        content.as_ref().ok().cloned()
     }
 
     fn is_enough(&self) -> Result<(), String> {
@@ -410,6 +432,24 @@ mod tests {
         assert_eq!(first, begin + QUIET);
         state.changes.burst = Some((begin, begin + PATIENCE));
         assert_eq!(state.due(), Some(begin + PATIENCE));
+    }
+
+    #[test]
+    fn what_is_not_followed_is_told() {
+        let mut state = listed();
+        let of = |state: &State, kind| {
+            let kinds = state.followed();
+            kinds.iter().find(|(one, _)| *one == kind).map(|one| one.1)
+        };
+        assert_eq!(of(&state, Kind::Tier), Some(true));
+        // Nothing refers to nodes.
+        assert_eq!(of(&state, Kind::Node), None);
+        state.failed(Kind::Tier, "forbidden".to_owned());
+        assert_eq!(of(&state, Kind::Tier), Some(false));
+        state.absent(Kind::Tier);
+        assert_eq!(of(&state, Kind::Tier), None);
+        state.absent(Kind::HostEndpoint);
+        assert_eq!(of(&state, Kind::HostEndpoint), Some(false));
     }
 
     #[test]

@@ -3,22 +3,31 @@
 use super::*;
 
 fn objects() -> Vec<Value> {
-    let exec = json!({"exec": {"command": ["hostfwctl", "status"]}});
-    vec![json!({
+    let probe =
+        |path| json!({"httpGet": {"host": "127.0.0.1", "port": METRICS_PORT, "path": path}});
+    let mut objects = vec![json!({
         "kind": "DaemonSet",
         "metadata": {"name": "hostfw-agent", "labels": {"a": "b"}},
         "spec": {
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}},
             "template": {"spec": {
                 "hostNetwork": true,
-                "automountServiceAccountToken": false,
+                "serviceAccountName": "hostfw-agent",
+                "automountServiceAccountToken": true,
                 "priorityClassName": "system-node-critical",
                 "tolerations": [{"operator": "Exists"}],
                 "containers": [{
                     "image": concat!("hostfw:", env!("CARGO_PKG_VERSION")),
                     "args": ["--log-format=json"],
-                    "env": [{"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"}],
-                    "startupProbe": exec, "livenessProbe": exec, "readinessProbe": exec,
+                    "env": [
+                        {"name": "HOSTFW_PIN_ROOT", "value": "/bpf/hostfw"},
+                        {"name": "HOSTFW_NODE",
+                            "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        {"name": "HOSTFW_SOURCE", "value": "kubernetes"},
+                    ],
+                    "startupProbe": probe("/livez"),
+                    "livenessProbe": probe("/livez"),
+                    "readinessProbe": probe("/readyz"),
                     "resources": {
                         "requests": {"cpu": "1", "memory": "1Gi"},
                         "limits": {"memory": "1Gi"},
@@ -43,7 +52,9 @@ fn objects() -> Vec<Value> {
                 ],
             }},
         },
-    })]
+    })];
+    objects.extend(rights::granting());
+    objects
 }
 
 #[test]
@@ -59,7 +70,7 @@ fn every_broken_promise_is_found() {
     let container = format!("{pod}/containers/0");
     for (at, value) in [
         (format!("{pod}/hostNetwork"), json!(false)),
-        (format!("{pod}/automountServiceAccountToken"), json!(true)),
+        (format!("{pod}/automountServiceAccountToken"), json!(false)),
         (format!("{pod}/tolerations"), json!([])),
         (format!("{pod}/volumes"), json!([])),
         (
@@ -68,8 +79,22 @@ fn every_broken_promise_is_found() {
         ),
         (format!("{container}/image"), json!("hostfw:latest")),
         (format!("{container}/args"), json!(["--detach"])),
+        (format!("{container}/env/2/value"), json!("folder")),
+        (format!("{container}/env/1/valueFrom"), json!(null)),
         (format!("{container}/env"), json!([])),
         (format!("{container}/livenessProbe"), json!(null)),
+        (
+            format!("{container}/readinessProbe/httpGet/path"),
+            json!("/livez"),
+        ),
+        (
+            format!("{container}/startupProbe/httpGet/port"),
+            json!(9740),
+        ),
+        (
+            format!("{container}/livenessProbe/httpGet/host"),
+            json!("::1"),
+        ),
         (
             format!("{container}/resources/limits"),
             json!({"memory": "1Gi", "cpu": "1"}),
@@ -117,19 +142,25 @@ fn rights_beyond_the_profile_are_found() {
 }
 
 #[test]
-fn commands_of_container_and_probes_are_told() {
+fn the_command_of_a_container_and_its_variables_are_told() {
     let all = objects();
     let container = containers(&all).next().unwrap();
-    let status = ["hostfwctl", "status"].map(str::to_owned).to_vec();
-    let agent = ["hostfw-agent", "--log-format=json"]
-        .map(str::to_owned)
-        .to_vec();
-    assert_eq!(
-        calls(container),
-        [agent, status.clone(), status.clone(), status]
-    );
+    assert_eq!(call(container), ["hostfw-agent", "--log-format=json"]);
     assert_eq!(
         variables(container).collect::<Vec<_>>(),
-        ["HOSTFW_PIN_ROOT"]
+        ["HOSTFW_PIN_ROOT", "HOSTFW_NODE", "HOSTFW_SOURCE"]
     );
+}
+
+#[test]
+fn definitions_that_go_with_a_release_are_found() {
+    let mut definition = json!({"kind": "CustomResourceDefinition", "metadata": {
+        "name": "a", "annotations": {"helm.sh/resource-policy": "keep"}}});
+    kept(&[definition.clone()]).unwrap();
+    assert_eq!(
+        definitions(vec![definition.clone(), json!({"kind": "DaemonSet"})]),
+        [json!({"kind": "CustomResourceDefinition", "metadata": {"name": "a"}})]
+    );
+    definition["metadata"] = json!({"name": "a"});
+    assert!(kept(&[definition]).is_err());
 }
