@@ -133,7 +133,11 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Option<Status> {
     questions.send(Question { request, reply }).await.ok()?;
     match answer.await.ok()? {
         Reply::Status(status) => Some(*status),
-        Reply::Enforced(_) | Reply::Flows(_) | Reply::Refusal(_) => None,
+        Reply::Enforced(_)
+        | Reply::Flows(_)
+        | Reply::Health(_)
+        | Reply::Metrics(_)
+        | Reply::Refusal(_) => None,
     }
 }
 

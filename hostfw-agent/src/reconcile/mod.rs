@@ -46,7 +46,7 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Kind, Model},
+    model::{Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
@@ -102,7 +102,7 @@ pub struct Reconciler<D> {
     /// Its files that someone is writing, which count as they were before.
     being_written: BTreeSet<String>,
     /// The kinds of objects that it follows one by one, and whether it can.
-    kinds: Vec<(Kind, bool)>,
+    kinds: Vec<(&'static str, bool)>,
     /// What is valid in it, and probably not meant.
     warnings: Vec<Warning>,
     /// What the store asks for.

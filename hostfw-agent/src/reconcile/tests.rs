@@ -167,7 +167,7 @@ fn every_metric_is_fed() {
     );
     assert!(it.reconcile(&[interface(2, "eth0")]));
     assert_eq!(it.not_ready(), None);
-    it.kinds = vec![(Kind::HostEndpoint, true), (Kind::Tier, false)];
+    it.kinds = vec![("HostEndpoint", true), ("Tier", false)];
     let generation = it.enforcer.dataplane().generation;
     let deny = StagedKey {
         generation: generation as u32,

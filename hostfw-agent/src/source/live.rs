@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::Kind;
-
 use super::{
     FolderReader, Snapshot, Trust,
     follow::{FollowError, Follower},
@@ -39,7 +37,7 @@ pub trait Source {
 
     /// The kinds of objects that it follows one by one, and whether it can now;
     /// nothing if it does not tell kinds apart.
-    fn kinds(&self) -> Vec<(Kind, bool)> {
+    fn kinds(&self) -> Vec<(&'static str, bool)> {
         Vec::new()
     }
 }

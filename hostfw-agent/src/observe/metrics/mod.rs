@@ -69,7 +69,7 @@ pub struct Readings {
     /// What the tables of flows hold, if that was counted yet.
     pub flows: Option<FlowFill>,
     /// Kinds of objects that the source follows one by one, and whether it can.
-    pub kinds: Vec<(Kind, bool)>,
+    pub kinds: Vec<(&'static str, bool)>,
 }
 
 /// The metrics of an agent.
@@ -323,7 +323,7 @@ impl Metrics {
         }
         for (kind, followed) in &readings.kinds {
             self.followed
-                .with_label_values(&[kind.name()])
+                .with_label_values(&[*kind])
                 .set((*followed).into());
         }
     }

@@ -159,7 +159,7 @@ fn what_is_gone_is_told_no_longer() {
         ..Status::default()
     };
     let readings = Readings {
-        kinds: vec![(Kind::Tier, false)],
+        kinds: vec![("Tier", false)],
         ..Readings::default()
     };
     let text = metrics.render(&full, &readings).unwrap();

@@ -44,7 +44,6 @@ use self::{
     state::State,
 };
 use super::{Snapshot, Source, SourceFile, Text, Trust};
-use crate::model::Kind;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -238,7 +237,7 @@ impl Source for KubernetesSource {
         BTreeSet::new()
     }
 
-    fn kinds(&self) -> Vec<(Kind, bool)> {
+    fn kinds(&self) -> Vec<(&'static str, bool)> {
         self.shared.read(|state| state.followed())
     }
 }

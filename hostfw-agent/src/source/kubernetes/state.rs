@@ -256,7 +256,7 @@ impl State {
 
     /// The kinds that are to be followed, and whether they are: what nothing
     /// refers to, or the cluster does not serve and never has, is left out.
-    pub(super) fn followed(&self) -> Vec<(Kind, bool)> {
+    pub(super) fn followed(&self) -> Vec<(&'static str, bool)> {
         self.kinds
             .iter()
             .filter(|(_, it)| match it.phase {
@@ -264,7 +264,12 @@ impl State {
                 Phase::Absent => !it.objects.is_empty(),
                 Phase::Unknown | Phase::Listed => true,
             })
-            .map(|(kind, it)| (*kind, it.phase == Phase::Listed && it.failure.is_none()))
+            .map(|(kind, it)| {
+                (
+                    kind.name(),
+                    it.phase == Phase::Listed && it.failure.is_none(),
+                )
+            })
             .collect()
     }
 
@@ -309,9 +314,9 @@ impl State {
     /// What stands for this file.
     pub(super) fn text(&self, path: &str) -> Option<Text> {
         let kind = path.split('/').next().unwrap_or_default();
-        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
-        let content = self.kinds.get(&kind)?.objects.get(path)?;
-        content.as_ref().ok().cloned()
+        let kind = Followed::all().find(|known| known.name() == kind)?;
+        let held = self.kinds.get(&kind)?.objects.get(path)?;
+        held.content.as_ref().ok().cloned()
     }
 
     fn is_enough(&self) -> Result<(), String> {
@@ -437,19 +442,23 @@ mod tests {
     #[test]
     fn what_is_not_followed_is_told() {
         let mut state = listed();
-        let of = |state: &State, kind| {
+        const TIER: Followed = Followed::Kind(Kind::Tier);
+        let of = |state: &State, kind: Followed| {
             let kinds = state.followed();
-            kinds.iter().find(|(one, _)| *one == kind).map(|one| one.1)
+            kinds
+                .iter()
+                .find(|(one, _)| *one == kind.name())
+                .map(|one| one.1)
         };
-        assert_eq!(of(&state, Kind::Tier), Some(true));
+        assert_eq!(of(&state, TIER), Some(true));
         // Nothing refers to nodes.
-        assert_eq!(of(&state, Kind::Node), None);
-        state.failed(Kind::Tier, "forbidden".to_owned());
-        assert_eq!(of(&state, Kind::Tier), Some(false));
-        state.absent(Kind::Tier);
-        assert_eq!(of(&state, Kind::Tier), None);
-        state.absent(Kind::HostEndpoint);
-        assert_eq!(of(&state, Kind::HostEndpoint), Some(false));
+        assert_eq!(of(&state, Followed::Kind(Kind::Node)), None);
+        state.failed(TIER, "forbidden".to_owned());
+        assert_eq!(of(&state, TIER), Some(false));
+        state.absent(TIER);
+        assert_eq!(of(&state, TIER), None);
+        state.absent(HOST_ENDPOINT);
+        assert_eq!(of(&state, HOST_ENDPOINT), Some(false));
     }
 
     #[test]
