@@ -44,17 +44,15 @@ const NETS: Column = column("NETS", |resource| {
     }
 });
 
-const ADDRESSES: Column = column("ADDRESSES", |resource| match resource {
-    Resource::WorkloadEndpoint(workload) => workload.spec.ip_networks.join(","),
-    Resource::EndpointSlice(slice) => {
-        let all = slice.spec.endpoints.iter();
-        let all: Vec<&str> = all
-            .flat_map(|it| &it.addresses)
-            .map(String::as_str)
-            .collect();
-        all.join(",")
+const ADDRESSES: Column = column("ADDRESSES", |resource| {
+    if let Resource::WorkloadEndpoint(workload) = resource {
+        workload.spec.ip_networks.join(",")
+    } else if let Resource::EndpointSlice(slice) = resource {
+        let all = slice.spec.endpoints.iter().flat_map(|it| &it.addresses);
+        all.map(String::as_str).collect::<Vec<_>>().join(",")
+    } else {
+        String::new()
     }
-    _ => String::new(),
 });
 
 const HOST_ENDPOINT: &[Column] = &[

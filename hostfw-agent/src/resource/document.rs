@@ -261,14 +261,13 @@ pub(super) fn object(value: &Value) -> Result<Resource, Failure> {
     if version != expected {
         return Err(Failure::new(known, "apiVersion", expected, quote(version)));
     }
-    let resource = match kind {
-        Kind::EndpointSlice => {
-            super::read_kind(kind, &with_spec(fields)).map_err(|mut field| {
-                field.path = without_spec(&field.path).to_owned();
-                failed(field)
-            })?
-        }
-        _ => super::read_kind(kind, value).map_err(failed)?,
+    let resource = if kind == Kind::EndpointSlice {
+        super::read_kind(kind, &with_spec(fields)).map_err(|mut field| {
+            field.path = without_spec(&field.path).to_owned();
+            failed(field)
+        })?
+    } else {
+        super::read_kind(kind, value).map_err(failed)?
     };
     if name.is_empty() {
         return Err(Failure::new(
