@@ -380,9 +380,10 @@ impl Refused {
 
 impl From<kube::Error> for Refused {
     fn from(error: kube::Error) -> Self {
-        let code = match &error {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
+        let code = if let kube::Error::Api(status) = &error {
+            Some(status.code)
+        } else {
+            None
         };
         Self {
             code,
@@ -412,9 +413,11 @@ fn merged(found: &Value, resource: &Resource) -> Value {
         return body;
     };
     for field in ["labels", "annotations"] {
-        match given["metadata"][field].take() {
-            Value::Null => drop(metadata.remove(field)),
-            value => drop(metadata.insert(field.to_owned(), value)),
+        let value = given["metadata"][field].take();
+        if value.is_null() {
+            metadata.remove(field);
+        } else {
+            metadata.insert(field.to_owned(), value);
         }
     }
     // Given, they say which version is meant: another one is a conflict.

@@ -108,7 +108,7 @@ pub(super) async fn follow_wanted(
                 End::NotFound => format!("the API server does not know {plural}"),
                 End::Failed(reason) => reason,
             };
-            fail(&shared, kind, reason);
+            fail(shared, kind, reason);
             tokio::time::sleep(backoff.next()).await;
         }
     };
