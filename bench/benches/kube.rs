@@ -92,11 +92,12 @@ fn pod(number: usize, address: u32, seen: usize) -> Value {
     let namespace = app % NAMESPACES;
     let octets = address.to_be_bytes();
     let address = format!("10.{}.{}.{}", octets[1], octets[2], octets[3]);
+    let tier = ["front", "back", "data"][app % 3];
     let mut labels = json!({
         "app": format!("app-{app}"), "app.kubernetes.io/part-of": format!("team-{}", app % 40),
-        "pod-template-hash": format!("{:08x}", app * 7919), "tier": ["front", "back", "data"][app % 3],
+        "pod-template-hash": format!("{:08x}", app * 7919), "tier": tier,
     });
-    if app % 10 == 0 {
+    if app.is_multiple_of(10) {
         labels["statefulset.kubernetes.io/pod-name"] = json!(format!("app-{app}-{number}"));
     }
     // As much besides as is usual.
@@ -145,7 +146,7 @@ fn policy(number: usize, apps: usize) -> Value {
         json!({"action": "Deny", "protocol": "UDP",
             "source": {"nets": [format!("172.{}.{}.0/24", 16 + number % 16, number / 16 % 256)]}}),
     ];
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         let service = json!({"name": format!("app-{}", app(4)), "namespace":
             format!("ns-{}", app(4) % NAMESPACES)});
         ingress.push(json!({"action": "Allow", "source": {"services": service}}));
