@@ -65,6 +65,11 @@ impl Front {
                 let listener = TcpListener::from_std(listener).expect("it does not block");
                 let server = Server::serving(WRITTEN).await;
                 server.serve("hostfw.io/v1alpha1", "HostEndpointTemplate");
+                // Which rules may refer to.
+                for kind in ["Namespace", "Node", "Pod", "ServiceAccount"] {
+                    server.serve("v1", kind);
+                }
+                server.serve("discovery.k8s.io/v1", "EndpointSlice");
                 let backend = server.address.replace("http://", "");
                 let _ = started.send(server);
                 tokio::select! {
