@@ -89,11 +89,8 @@ impl Subject for Copy<'_> {
         Ok(true)
     }
 
-    fn test(&self, suite: Suite, tests: &[&str], fault: usize, aloud: bool) -> Result<Report> {
-        let runner = Runner {
-            quiet: !aloud,
-            ..self.runner()
-        };
+    fn test(&self, suite: Suite, tests: &[&str], fault: usize) -> Result<Report> {
+        let runner = self.runner();
         let number = fault.to_string();
         let mut report = Report::default();
         for binary in self.tests.get(&suite).into_iter().flatten() {

@@ -31,6 +31,7 @@ use weave::{Woven, weave};
 
 use crate::{
     test::{
+        again,
         count::Count,
         libtest::{Outcome, Report},
         suite::{Suite, processors},
@@ -57,9 +58,8 @@ trait Subject: Sync {
     /// Builds what a run of the suites needs, with other contents for some
     /// files. Returns whether it builds.
     fn build(&mut self, woven: &Woven, suites: &[Suite]) -> Result<bool>;
-    /// Runs these tests of a suite while the fault of that number shows;
-    /// aloud, with the output of what fails.
-    fn test(&self, suite: Suite, tests: &[&str], fault: usize, aloud: bool) -> Result<Report>;
+    /// Runs these tests of a suite while the fault of that number shows.
+    fn test(&self, suite: Suite, tests: &[&str], fault: usize) -> Result<Report>;
 }
 
 /// Plants one fault after another and counts those that are found.
@@ -153,8 +153,8 @@ fn wanted<'a>(faults: &[&'a Mutant]) -> BTreeMap<Suite, Vec<&'a str>> {
 
 /// Runs it without any fault.
 ///
-/// What fails is run once more, alone and aloud: the suites of the product
-/// have judged it before, here it is only to tell what a fault changes.
+/// What fails is run once more, alone: the suites themselves have judged it
+/// before, here it is only to tell what a fault changes.
 fn baseline(
     wanted: &BTreeMap<Suite, Vec<&str>>,
     subject: &dyn Subject,
@@ -162,7 +162,7 @@ fn baseline(
     let reports = Mutex::new(Vec::new());
     let in_order: Vec<(&Suite, &Vec<&str>)> = wanted.iter().rev().collect();
     side_by_side(&in_order, |(suite, tests)| {
-        let report = subject.test(**suite, tests, 0, false);
+        let report = subject.test(**suite, tests, 0);
         let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.push(report.map(|report| (**suite, report)));
     });
@@ -171,30 +171,8 @@ fn baseline(
         .unwrap_or_else(PoisonError::into_inner)
         .into_iter()
         .collect::<Result<_>>()?;
-    for (suite, tests) in wanted {
-        let Some(report) = reports.get_mut(suite) else {
-            continue;
-        };
-        let failed = |report: &Report, test: &str| outcome(report, test) == Some(&Outcome::Failed);
-        let again: Vec<&str> = tests
-            .iter()
-            .copied()
-            .filter(|test| failed(report, test))
-            .collect();
-        if again.is_empty() {
-            continue;
-        }
-        println!("    failed, so once more: {}", again.join(", "));
-        let second = subject.test(*suite, &again, 0, true)?;
-        // Tests of one name in several binaries are told apart by a number.
-        for test in again {
-            let told_apart = format!("{test}#");
-            report
-                .tests
-                .retain(|name, _| name != test && !name.starts_with(&told_apart));
-        }
-        report.tests.extend(second.tests);
-        report.broken = second.broken;
+    for (suite, report) in &mut reports {
+        again::run_again(report, |test| subject.test(*suite, &[test], 0))?;
     }
     Ok(reports)
 }
@@ -223,7 +201,7 @@ fn plant(
     let mut passed = Vec::new();
     for suite in mutant.suites() {
         let declared = mutant.tests(suite);
-        let report = subject.test(suite, &declared, number, false)?;
+        let report = subject.test(suite, &declared, number)?;
         // A binary that died has failed every test that it did not get to.
         let died = !report.broken.is_empty();
         for test in declared {
