@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use hostfw_agent::{
     question::{Path, Question, State},
-    resource::{EntityRule, NumberOrText, Resource, Rule},
+    resource::{EntityRule, NumberOrText, Resource, Rule, ServiceMatch},
 };
 use hostfw_common::verdict::Direction;
 use ipnet::IpNet;
@@ -28,8 +28,10 @@ pub struct Aim<'a> {
     rules: Vec<Target<'a>>,
     /// What selectors may stand for: nets of sets, addresses of endpoints.
     members: Vec<IpNet>,
-    /// Named ports: name, protocol, port, and addresses of the endpoint.
+    /// Ports of endpoints and services, with their addresses.
     points: Vec<Point<'a>>,
+    /// The addresses of services.
+    served: Vec<(Called<'a>, IpAddr)>,
     nodes: Vec<IpAddr>,
     failsafes: Vec<(Direction, u8, u16, Option<IpNet>)>,
     governed: Vec<&'a str>,
@@ -47,10 +49,19 @@ struct Target<'a> {
 
 #[derive(Debug)]
 struct Point<'a> {
-    name: &'a str,
+    called: Called<'a>,
     protocol: u8,
     port: u16,
     addresses: Vec<IpAddr>,
+}
+
+/// By what rules mean points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called<'a> {
+    /// A name of a port.
+    Name(&'a str),
+    /// Namespace and name of a service.
+    Service(Option<&'a str>, Option<&'a str>),
 }
 
 /// Fail-safes where no settings say otherwise, and tunnels' ports.
@@ -75,8 +86,6 @@ const TUNNELS: [(u8, u16); 7] = [
     (17, 6081),
 ];
 
-/// What stands for the name of a port of any service.
-const SERVICE: &str = "";
 /// Extension headers of IPv6: no packet ends with them.
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 /// A number that is nobody's (RFC 3692).
@@ -91,6 +100,7 @@ impl<'a> Aim<'a> {
             rules: Vec::new(),
             members: Vec::new(),
             points: Vec::new(),
+            served: Vec::new(),
             nodes: Vec::new(),
             failsafes: WELL_KNOWN
                 .iter()
@@ -162,7 +172,7 @@ impl<'a> Aim<'a> {
                 self.nodes.extend(&addresses);
                 for port in &spec.ports {
                     self.points.push(Point {
-                        name: &port.name,
+                        called: Called::Name(&port.name),
                         protocol: number_of(&port.protocol),
                         port: u16::try_from(port.port).unwrap_or(0),
                         addresses: addresses.clone(),
@@ -189,13 +199,21 @@ impl<'a> Aim<'a> {
                 let addresses = spec.ip_networks.iter().filter_map(|text| text.parse().ok());
                 let addresses: Vec<IpAddr> = addresses.collect();
                 self.points.extend(spec.ports.iter().map(|port| Point {
-                    name: &port.name,
+                    called: Called::Name(&port.name),
                     protocol: number_of(&port.protocol),
                     port: u16::try_from(port.port).unwrap_or(0),
                     addresses: addresses.clone(),
                 }));
             }
             Resource::EndpointSlice(slice) => {
+                let called = Called::Service(
+                    slice.metadata.namespace.as_deref(),
+                    slice
+                        .metadata
+                        .labels
+                        .get("kubernetes.io/service-name")
+                        .map(String::as_str),
+                );
                 for endpoint in &slice.spec.endpoints {
                     self.add_nets(&endpoint.addresses);
                     let addresses = endpoint
@@ -203,12 +221,13 @@ impl<'a> Aim<'a> {
                         .iter()
                         .filter_map(|text| text.parse().ok());
                     let addresses: Vec<IpAddr> = addresses.collect();
-                    // No rule can call it by name: it is aimed at by its service.
+                    self.served
+                        .extend(addresses.iter().map(|address| (called, *address)));
                     self.points
                         .extend(slice.spec.ports.iter().filter_map(|port| {
                             let protocol = port.protocol.as_deref().unwrap_or("TCP").to_owned();
                             Some(Point {
-                                name: SERVICE,
+                                called,
                                 protocol: number_of(&NumberOrText::Text(protocol)),
                                 port: u16::try_from(port.port?).ok()?,
                                 addresses: addresses.clone(),
@@ -363,26 +382,26 @@ impl Draft {
                 NumberOrText::Text(name) => Some(name),
                 NumberOrText::Number(_) => None,
             })
-            .flat_map(|name| aim.points.iter().filter(move |point| point.name == name))
+            .map(|name| Called::Name(name))
+            .chain(rule.destination.services.as_ref().map(called))
+            .flat_map(|called| {
+                let points = aim.points.iter();
+                points.filter(move |point| point.called == called)
+            })
             .collect();
-        let served: Vec<&Point<'_>> = match &rule.destination.services {
-            Some(_) => aim
-                .points
-                .iter()
-                .filter(|point| point.name == SERVICE)
-                .collect(),
-            None => Vec::new(),
-        };
-        let named = if served.is_empty() { named } else { served };
+        let point = random.any_of(&named).copied();
         let protocol = match &rule.protocol {
             Some(protocol) => number_of(protocol),
-            None => match random.any_of(&named) {
+            None => match point {
                 Some(point) => point.protocol,
                 None if rule.not_icmp.is_some() => *random.one_of(&[1, 58]),
                 None => *random.one_of(&PROTOCOLS),
             },
         };
-        let v4 = family(aim, rule, protocol, random);
+        let v4 = match (&rule.destination.services, point) {
+            (Some(_), Some(point)) => point.addresses.iter().any(IpAddr::is_ipv4),
+            (Some(_) | None, _) => family(aim, rule, protocol, random),
+        };
         let mut draft = Self {
             protocol,
             source: side(aim, &rule.source, v4, random),
@@ -391,7 +410,7 @@ impl Draft {
             destination_port: port_of(&rule.destination, random),
             icmp: None,
         };
-        if let Some(point) = random.any_of(&named)
+        if let Some(point) = point
             && random.percent(80)
         {
             let in_source = rule
@@ -399,7 +418,7 @@ impl Draft {
                 .ports
                 .iter()
                 .chain(&rule.source.not_ports)
-                .any(|port| matches!(port, NumberOrText::Text(name) if name == point.name));
+                .any(|port| matches!(port, NumberOrText::Text(name) if Called::Name(name) == point.called));
             let address = point
                 .addresses
                 .iter()
@@ -605,10 +624,16 @@ fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> Ip
         .as_deref()
         .is_some_and(|text| !text.is_empty())
         || entity.namespace_selector.is_some()
-        || entity.service_accounts.is_some()
-        || entity.services.is_some();
+        || entity.service_accounts.is_some();
     for _ in 0..4 {
-        let candidate = if selects {
+        let candidate = if let Some(service) = &entity.services {
+            let served = aim.served.iter();
+            let served: Vec<IpAddr> = served
+                .filter(|(of, address)| *of == called(service) && address.is_ipv4() == v4)
+                .map(|(_, address)| *address)
+                .collect();
+            random.any_of(&served).copied()
+        } else if selects {
             member(aim, v4, random)
         } else if !positive.is_empty() {
             of(&positive, random)
@@ -627,6 +652,11 @@ fn side(aim: &Aim<'_>, entity: &EntityRule, v4: bool, random: &mut Random) -> Ip
         }
     }
     address(random, v4)
+}
+
+/// How a service's points are called.
+fn called(service: &ServiceMatch) -> Called<'_> {
+    Called::Service(service.namespace.as_deref(), service.name.as_deref())
 }
 
 /// An address of something that selectors may match.

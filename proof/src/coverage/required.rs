@@ -185,7 +185,6 @@ fn matched() -> Vec<String> {
     .map(str::to_owned)
     .into();
     for side in SIDES {
-        // `services` matches too rarely to be asked for.
         for field in [
             "nets",
             "notNets",
@@ -199,6 +198,8 @@ fn matched() -> Vec<String> {
         }
         all.extend(ports(side));
     }
+    // Destinations match with their ports: too rarely to be asked for.
+    all.push("source.services".to_owned());
     all
 }
 

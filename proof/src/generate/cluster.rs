@@ -21,8 +21,8 @@ pub(super) fn objects(random: &mut Random) -> Vec<Resource> {
             objects.push(workload(random, name));
         }
     }
-    if random.percent(40) {
-        for name in random.subset(50, &["web-1", "web-2", "other"]) {
+    if random.percent(60) {
+        for name in random.subset(60, &["web-1", "web-2", "other"]) {
             objects.push(slice(random, name));
         }
     }
@@ -89,12 +89,12 @@ fn slice(random: &mut Random, name: &str) -> Resource {
         let service = (*random.one_of(&["web", "web", "other"])).to_owned();
         own.insert("kubernetes.io/service-name".to_owned(), service);
     }
-    let v4 = random.percent(65);
+    let v4 = random.percent(55);
     let pool: &[&str] = if v4 { &ADDRESSES_V4 } else { &ADDRESSES_V6 };
-    let endpoints = random.several(&(0..=3), |random| SliceEndpoint {
+    let endpoints = random.several(&(0..=4), |random| SliceEndpoint {
         addresses: vec![(*random.one_of(pool)).to_owned()],
     });
-    let ports = random.several(&(0..=2), |random| SlicePort {
+    let ports = random.several(&(0..=3), |random| SlicePort {
         name: None,
         protocol: random.some(80, |random| match protocol(random) {
             NumberOrText::Text(text) => text,
@@ -103,13 +103,25 @@ fn slice(random: &mut Random, name: &str) -> Resource {
         port: random.some(90, |random| (*random.one_of(&PORTS)).into()),
     });
     Resource::EndpointSlice(Object {
-        metadata: within(random, name, own),
+        metadata: Metadata {
+            namespace: Some(home(random)),
+            ..metadata(name, own)
+        },
         spec: EndpointSliceSpec {
             address_type: Some(if v4 { "IPv4" } else { "IPv6" }.to_owned()),
             endpoints,
             ports,
         },
     })
+}
+
+/// A namespace of services, and of rules that name them: most often the same.
+pub(super) fn home(random: &mut Random) -> String {
+    let [most, ..] = NAMESPACES;
+    match random.percent(60) {
+        true => most.to_owned(),
+        false => (*random.one_of(&NAMESPACES)).to_owned(),
+    }
 }
 
 fn protocol(random: &mut Random) -> NumberOrText {

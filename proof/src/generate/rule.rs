@@ -7,7 +7,8 @@ use hostfw_agent::resource::{
 use hostfw_common::verdict::Direction;
 
 use super::{
-    pools::{ACCOUNTS, MESSAGES, NAMESPACES, NETS_V4, NETS_V6, PORT_NAMES, PORTS, PROTOCOLS},
+    cluster::home,
+    pools::{ACCOUNTS, MESSAGES, NETS_V4, NETS_V6, PORT_NAMES, PORTS, PROTOCOLS},
     selector,
 };
 use crate::random::Random;
@@ -191,8 +192,15 @@ fn entity(random: &mut Random, version: Version, ports: Ports) -> EntityRule {
 fn service(random: &mut Random, rule: &mut Rule, direction: Direction) {
     let service = Some(ServiceMatch {
         name: Some("web".to_owned()),
-        namespace: Some((*random.one_of(&NAMESPACES)).to_owned()),
+        namespace: Some(home(random)),
     });
+    // Little more is asked, most of the time: a service has few ports.
+    if random.percent(75) {
+        rule.ip_version = None;
+        (rule.protocol, rule.not_protocol) = (None, None);
+        (rule.icmp, rule.not_icmp) = (None, None);
+        (rule.source, rule.destination) = (EntityRule::default(), EntityRule::default());
+    }
     match direction {
         Direction::Ingress => {
             rule.source = EntityRule {
