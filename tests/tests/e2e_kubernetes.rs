@@ -96,6 +96,12 @@ impl<'a> Followed<'a> {
         self.objects.remove(&(kind.to_owned(), policy.to_owned()));
     }
 
+    /// Takes all steps up to this one.
+    fn take_all(&mut self, last: Step) -> Result<()> {
+        let mut steps = Step::ALL.into_iter().filter(|step| *step <= last);
+        steps.try_for_each(|step| self.take(step))
+    }
+
     /// Waits until every agent has in force what the server holds.
     fn settle(&mut self) -> Result<()> {
         let wanted = &self.objects;
@@ -188,9 +194,7 @@ fn without_its_api_server_a_node_keeps_what_was_in_force() -> Result<()> {
     let mut followed = Followed::new(&topology, &binaries, &front)?;
     followed.trust(folder.path(), &front.authority)?;
     followed.cluster.start_agents()?;
-    for step in Step::ALL.into_iter().filter(|step| *step <= Step::NodePort) {
-        followed.take(step)?;
-    }
+    followed.take_all(Step::NodePort)?;
     followed.settle()?;
     followed.finds(Step::NodePort, "all is there")?;
 
@@ -228,12 +232,7 @@ fn a_server_of_another_authority_is_not_believed() -> Result<()> {
     let front = Front::start(&topology)?;
     let folder = tempfile::tempdir()?;
     let mut followed = Followed::new(&topology, &binaries, &front)?;
-    for step in Step::ALL
-        .into_iter()
-        .filter(|step| *step <= Step::Endpoints)
-    {
-        followed.take(step)?;
-    }
+    followed.take_all(Step::Endpoints)?;
     followed.trust(folder.path(), &Authority::new()?.certificate)?;
     followed.cluster.start_agents()?;
     until(
@@ -273,12 +272,7 @@ fn a_pod_follows_by_its_service_account() -> Result<()> {
         ("KUBERNETES_SERVICE_HOST", &address.ip().to_string()),
         ("KUBERNETES_SERVICE_PORT", &address.port().to_string()),
     ]);
-    for step in Step::ALL
-        .into_iter()
-        .filter(|step| *step <= Step::Endpoints)
-    {
-        followed.take(step)?;
-    }
+    followed.take_all(Step::Endpoints)?;
     followed.cluster.start_agents()?;
     followed.settle()?;
     followed.finds(Step::Endpoints, "found by the environment")?;
