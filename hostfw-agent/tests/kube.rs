@@ -1,6 +1,7 @@
 //! The cluster as a source of resources, against an API server by script.
 
 mod kube {
+    mod addresses;
     mod answers;
     pub(crate) mod cluster;
     mod ctl;

@@ -46,7 +46,7 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Model},
+    model::{EndpointAddresses, Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
@@ -125,6 +125,8 @@ pub struct Reconciler<D> {
     notes: Notes,
     /// How often it was reconciled.
     passes: watch::Sender<u64>,
+    /// What other nodes have to be told of this one.
+    told: watch::Sender<Option<Vec<EndpointAddresses>>>,
 }
 
 /// What follows from objects and interfaces.
@@ -189,6 +191,7 @@ impl<D: Dataplane> Reconciler<D> {
             meter: Meter::new(),
             notes: Notes::default(),
             passes: watch::Sender::new(0),
+            told: watch::Sender::new(None),
         }
     }
 
@@ -241,6 +244,12 @@ impl<D: Dataplane> Reconciler<D> {
     #[must_use]
     pub fn passes(&self) -> watch::Receiver<u64> {
         self.passes.subscribe()
+    }
+
+    /// What other nodes have to be told of this one; `None` before it is known.
+    #[must_use]
+    pub fn told(&self) -> watch::Receiver<Option<Vec<EndpointAddresses>>> {
+        self.told.subscribe()
     }
 
     /// Takes in what reading the store gave. If it could not be read, what it
@@ -303,6 +312,13 @@ impl<D: Dataplane> Reconciler<D> {
             ..
         } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
+        self.told.send_if_modified(|told| {
+            let changed = told.as_ref() != Some(&all.told);
+            if changed {
+                *told = Some(all.told.clone());
+            }
+            changed
+        });
         let outcome = self.enforce(selection, &derived.image);
         steps.done("enforce");
         // Behind what cannot wait.

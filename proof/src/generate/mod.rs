@@ -9,6 +9,7 @@ mod policy;
 pub(crate) mod rule;
 mod selector;
 mod template;
+mod told;
 
 use std::net::IpAddr;
 
@@ -43,6 +44,7 @@ impl Scene {
         resources.extend(policy::policies(random));
         resources.extend(template::templates(random));
         resources.extend(cluster::objects(random));
+        resources.extend(told::objects(random));
         // The order in which they are given means nothing.
         for index in (1..resources.len()).rev() {
             resources.swap(index, random.below(index + 1));
