@@ -7,10 +7,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    model::Kind,
-    validate::addresses::{MOST_ADDRESSES, MOST_ENDPOINTS},
-};
+use crate::model::{Kind, MOST_ADDRESSES, MOST_ENDPOINTS};
 
 /// Adds what the objects of a kind must keep to.
 pub(super) fn add(kind: Kind, schema: &mut Value) {

@@ -1,5 +1,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
+/// Most endpoints of a node that are told.
+pub const MOST_ENDPOINTS: usize = 1024;
+/// Most addresses of a node that are told: about 100 KiB of them.
+pub const MOST_ADDRESSES: usize = 4096;
+
 /// A `NodeAddresses`: what the agent of a node tells the others of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddresses {

@@ -18,7 +18,9 @@ mod template;
 mod tier;
 mod workload;
 
-pub use addresses::{EndpointAddresses, NodeAddresses, is_of_one_node};
+pub use addresses::{
+    EndpointAddresses, MOST_ADDRESSES, MOST_ENDPOINTS, NodeAddresses, is_of_one_node,
+};
 pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
 pub use failsafe::{Failsafe, FelixSettings};
 pub use interface::{Interface, InterfaceNames};

@@ -6,9 +6,8 @@ use tracing::warn;
 
 use super::{Pace, some_of, write::Pen};
 use crate::{
-    model::EndpointAddresses,
+    model::{EndpointAddresses, MOST_ADDRESSES, MOST_ENDPOINTS},
     resource::{Metadata, NodeAddressesSpec, Object, Resource, ToldEndpoint},
-    validate::addresses::{MOST_ADDRESSES, MOST_ENDPOINTS},
 };
 
 /// Writes for as long as the agent tells.

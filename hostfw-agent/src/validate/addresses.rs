@@ -9,14 +9,9 @@ use super::{
     net,
 };
 use crate::{
-    model::{EndpointAddresses, NodeAddresses, is_of_one_node},
+    model::{EndpointAddresses, MOST_ADDRESSES, MOST_ENDPOINTS, NodeAddresses, is_of_one_node},
     resource::{self, quote},
 };
-
-/// Most endpoints of a node that are told.
-pub(crate) const MOST_ENDPOINTS: usize = 1024;
-/// Most addresses of a node that are told: about 100 KiB of them.
-pub(crate) const MOST_ADDRESSES: usize = 4096;
 
 pub(super) fn convert(object: &resource::NodeAddresses, findings: &mut Findings) -> NodeAddresses {
     let node = object.metadata.name.clone();

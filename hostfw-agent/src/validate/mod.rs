@@ -4,7 +4,7 @@
 //! at once. What is right but not enforced is accepted, and
 //! [`lint::unenforced`](crate::lint::unenforced) tells it.
 
-pub(crate) mod addresses;
+mod addresses;
 mod endpoint;
 mod error;
 mod felix;

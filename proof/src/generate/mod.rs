@@ -44,11 +44,13 @@ impl Scene {
         resources.extend(policy::policies(random));
         resources.extend(template::templates(random));
         resources.extend(cluster::objects(random));
-        resources.extend(told::objects(random));
         // The order in which they are given means nothing.
         for index in (1..resources.len()).rev() {
             resources.swap(index, random.below(index + 1));
         }
+        // From choices of their own: the rest stays what it is without them.
+        let mut own = Random::new(random.clone().next());
+        resources.extend(told::objects(&mut own));
         Self {
             node: NODE.to_owned(),
             interfaces: interfaces(),

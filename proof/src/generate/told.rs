@@ -26,7 +26,7 @@ const NAMES: [&str; 9] = [
 
 /// Now and then a few.
 pub(super) fn objects(random: &mut Random) -> Vec<Resource> {
-    if !random.percent(50) {
+    if !random.percent(30) {
         return Vec::new();
     }
     let nodes = random.subset(60, &NODES);
@@ -48,9 +48,9 @@ fn told(random: &mut Random, node: &str) -> Resource {
 fn endpoint(random: &mut Random, name: &str) -> ToldEndpoint {
     let mut addresses: Vec<&str> = random.several(&(0..=2), |random| *random.one_of(&ADDRESSES_V4));
     addresses.extend(random.several(&(0..=1), |random| *random.one_of(&ADDRESSES_V6)));
-    // Those that nodes may share are refused.
-    let link_local = |it: &str| it.starts_with("fe80") || it.starts_with("169.254.");
-    let shared = |it: &str| link_local(it) || it.starts_with("127.") || it == "::1";
+    // Those by which nobody knows a node are refused.
+    let shared = ["fe80", "ff02", "127.", "224.", "::1"];
+    let shared = |it: &str| shared.iter().any(|head| it.starts_with(head));
     let addresses = addresses.into_iter().filter(|it| !shared(it));
     ToldEndpoint {
         name: name.to_owned(),
