@@ -306,7 +306,7 @@ fn holding(addresses: &[&str]) -> Option<Vec<EndpointAddresses>> {
     Some(vec![EndpointAddresses {
         name: "node1-eth0".to_owned(),
         labels: Default::default(),
-        addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+        addresses: addresses.iter().map(|it| it.parse().expect("an address")).collect(),
     }])
 }
 
