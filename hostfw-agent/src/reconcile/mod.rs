@@ -37,7 +37,7 @@ use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
     metrics::Meter,
-    save::Saver,
+    save::{Saver, When},
     staged::StagedCounts,
     steps::Steps,
 };
@@ -381,16 +381,24 @@ impl<D: Dataplane> Reconciler<D> {
     ) -> (Derived, bool) {
         let same =
             |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
-        if let Some(last) = self.derived.take().filter(same) {
-            return (last, false);
-        }
+        let last = match self.derived.take() {
+            Some(last) if same(&last) => return (last, false),
+            last => last,
+        };
         let (selected, compiled) = &mut self.caches;
         let all = select_with(model, &self.settings.node, interfaces, selected);
         let mut selection = all.clone();
         let left_alone = leave_alone(&mut selection, &self.settings.only);
         steps.done("select");
-        let image = compile_with(&selection, compiled);
-        self.meter.compiled(steps.done("compile"));
+        // Of what happens in a large cluster, little matters here.
+        let image = match last {
+            Some(last) if last.selection == selection => last.image,
+            Some(_) | None => {
+                let image = compile_with(&selection, compiled);
+                self.meter.compiled(steps.done("compile"));
+                image
+            }
+        };
         let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),
@@ -442,8 +450,11 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if changed || !self.settings.state_file.exists() {
-            self.saver.save(candidate);
+        if !self.settings.state_file.exists() {
+            self.saver.save(candidate, When::Now);
+        } else if changed {
+            self.saver
+                .save(candidate, When::of(&self.enforced, candidate));
         }
         self.enforced = candidate.clone();
     }

@@ -306,7 +306,10 @@ fn holding(addresses: &[&str]) -> Option<Vec<EndpointAddresses>> {
     Some(vec![EndpointAddresses {
         name: "node1-eth0".to_owned(),
         labels: Default::default(),
-        addresses: addresses.iter().map(|it| it.parse().expect("an address")).collect(),
+        addresses: addresses
+            .iter()
+            .map(|it| it.parse().expect("an address"))
+            .collect(),
     }])
 }
 
