@@ -3,7 +3,8 @@
 //! image that would be written into the kernel. No kernel is needed.
 //!
 //! `cargo bench -p hostfw-bench --bench kube [-- --pods N --policies N --nodes N
-//! --rounds N --out FOLDER]`
+//! --rounds N --out FOLDER]`; `-- --render FOLDER` writes what a run came to into
+//! docs/performance.md.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,7 +24,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc,
@@ -73,6 +74,10 @@ struct Cli {
     /// Folder for the raw data
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Measure nothing: write what the run in this folder came to into
+    /// docs/performance.md
+    #[arg(long)]
+    render: Option<PathBuf>,
     /// Be the API server
     #[arg(long, hide = true)]
     serve: bool,
@@ -83,6 +88,9 @@ struct Cli {
 
 fn main() {
     let cli = Cli::parse();
+    if let Some(run) = &cli.render {
+        return render(run);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -462,7 +470,6 @@ async fn measure(cli: &Cli) {
     steps(&mut raw, "first", 0, &first);
     raw.add("CPU, first", "s", 0, cpu());
     raw.add("memory, first", "MiB", 0, memory("VmRSS"));
-    raw.add("memory, most", "MiB", 0, memory("VmHWM"));
     raw.add("objects", "1", 0, agent.accepted.objects.len() as f64);
     raw.add("sent by the server, first", "MiB", 0, mib(served.sent()));
 
@@ -520,11 +527,134 @@ async fn measure(cli: &Cli) {
     let each = (served.sent() - sent) / updates as f64;
     raw.add("a status update: sent by the server", "B", 0, each);
     raw.add("memory, at the end", "MiB", 0, memory("VmRSS"));
-    raw.add("memory, most", "MiB", 1, memory("VmHWM"));
+    raw.add("memory, most", "MiB", 0, memory("VmHWM"));
     if let Some(out) = &cli.out {
         fs::create_dir_all(out).expect("a folder");
         fs::write(out.join("kube.csv"), raw.0).expect("space");
+        fs::write(out.join("kube-setup.md"), setup(cli)).expect("space");
     }
+}
+
+/// What was measured on.
+fn setup(cli: &Cli) -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_once(':'));
+        value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
+    };
+    let processors = read("/proc/cpuinfo");
+    let count = processors.lines().filter(|it| it.starts_with("processor"));
+    format!(
+        "- kernel: Linux {}\n- CPUs: {}, {}\n- memory: {}\n- load average at the end: {}\n\
+         - {} nodes, {} pods, {} policies; {} rounds\n",
+        read("/proc/sys/kernel/osrelease").trim(),
+        count.count(),
+        line(&processors, "model name"),
+        line(&read("/proc/meminfo"), "MemTotal"),
+        read("/proc/loadavg").trim(),
+        cli.nodes,
+        cli.pods,
+        cli.policies,
+        cli.rounds,
+    )
+}
+
+/// What of a run is told, as people call it.
+const TOLD: &[(&str, &str)] = &[
+    ("start to image, first", "from the start to the first image"),
+    ("CPU, first", "CPU until then"),
+    (
+        "sent by the server, first",
+        "sent by the API server until then",
+    ),
+    ("memory, first", "memory of the agent then"),
+    ("memory, at the end", "memory at the end"),
+    ("memory, most", "most memory at any time"),
+    ("objects", "objects"),
+    ("saved", "what is in force, on disk"),
+    ("save what is in force", "writing that"),
+    (
+        "a pod that a rule here means: change to image",
+        "a pod moves that a rule of this node means, to the new image",
+    ),
+    ("a pod that a rule here means: CPU", "CPU for it"),
+    (
+        "a pod that a rule here means: sent by the server",
+        "sent by the API server for it",
+    ),
+    (
+        "another pod: change to image",
+        "another pod moves, until it is known that the image is the same",
+    ),
+    ("another pod: CPU", "CPU for it"),
+    ("another pod: read", "of that: taking over what was told"),
+    ("another pod: accept", "of that: accepting"),
+    ("another pod: model", "of that: putting the model together"),
+    ("another pod: report", "of that: warnings"),
+    ("another pod: select", "of that: selecting"),
+    (
+        "another pod: compile",
+        "of that: compiling, which the agent leaves out then",
+    ),
+    (
+        "a status update: CPU",
+        "CPU for a change of a pod's status, which is told to nobody",
+    ),
+    (
+        "a status update: sent by the server",
+        "sent by the API server for it",
+    ),
+];
+
+/// Writes a run's figures between their marks in the document.
+fn render(run: &Path) {
+    const BEGIN: &str = "<!-- cluster: begin -->";
+    const END: &str = "<!-- cluster: end -->";
+    let read = |name: &str| fs::read_to_string(run.join(name)).expect("a run");
+    let raw = read("kube.csv");
+    let values = |measure: &str| -> (String, Vec<f64>) {
+        let lines = raw.lines().filter_map(|line| {
+            let (name, rest) = line.strip_prefix('"')?.split_once("\",")?;
+            (name == measure).then_some(rest)
+        });
+        let fields = lines.map(|rest| {
+            let mut fields = rest.split(',');
+            let unit = fields.next().expect("a unit").to_owned();
+            let value = fields.next_back().expect("a value");
+            (unit, value.parse::<f64>().expect("a number"))
+        });
+        let (units, mut values): (Vec<String>, Vec<f64>) = fields.unzip();
+        values.sort_by(f64::total_cmp);
+        let unit = units.into_iter().next().unwrap_or_default();
+        (unit, values)
+    };
+    let figure = |value: f64| match value.abs() {
+        size if size >= 100.0 || size == size.trunc() => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    };
+    let name = run.file_name().expect("a name").to_string_lossy();
+    let mut body = format!("Run `bench/runs/{name}`:\n\n{}\n", read("kube-setup.md"));
+    body += "| measure | median | lowest to highest |\n|-|-:|-|\n";
+    for (measure, told) in TOLD {
+        let (unit, values) = values(measure);
+        let (Some(low), Some(high)) = (values.first(), values.last()) else {
+            panic!("the run has no {measure}");
+        };
+        let unit = if unit == "1" { "" } else { &unit };
+        let range = match values.len() {
+            1 => "once".to_owned(),
+            rounds => format!("{} to {} in {rounds} rounds", figure(*low), figure(*high)),
+        };
+        let median = figure(values[values.len() / 2]);
+        writeln!(body, "| {told} | {median} {unit} | {range} |").expect("a text");
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
+    let text = fs::read_to_string(&file).expect("the document");
+    let (before, rest) = text.split_once(BEGIN).expect("a mark");
+    let (_, behind) = rest.split_once(END).expect("a mark");
+    fs::write(&file, format!("{before}{BEGIN}\n{body}{END}{behind}")).expect("space");
 }
 
 fn steps<I>(raw: &mut Raw, sort: &str, round: usize, pass: &Pass<I>) {
