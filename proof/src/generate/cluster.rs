@@ -91,10 +91,11 @@ fn slice(random: &mut Random, name: &str) -> Resource {
     }
     let v4 = random.percent(55);
     let pool: &[&str] = if v4 { &ADDRESSES_V4 } else { &ADDRESSES_V6 };
-    let endpoints = random.several(&(0..=4), |random| SliceEndpoint {
+    let least = usize::from(random.percent(90));
+    let endpoints = random.several(&(least..=4), |random| SliceEndpoint {
         addresses: vec![(*random.one_of(pool)).to_owned()],
     });
-    let ports = random.several(&(0..=3), |random| SlicePort {
+    let ports = random.several(&(least..=3), |random| SlicePort {
         name: None,
         protocol: random.some(80, |random| match protocol(random) {
             NumberOrText::Text(text) => text,
