@@ -21,8 +21,8 @@ pub(super) fn objects(random: &mut Random) -> Vec<Resource> {
             objects.push(workload(random, name));
         }
     }
-    if random.percent(60) {
-        for name in random.subset(60, &["web-1", "web-2", "other"]) {
+    if random.percent(85) {
+        for name in random.subset(70, &["web-1", "web-2", "other"]) {
             objects.push(slice(random, name));
         }
     }
@@ -119,7 +119,7 @@ fn slice(random: &mut Random, name: &str) -> Resource {
 /// A namespace of services, and of rules that name them: most often the same.
 pub(super) fn home(random: &mut Random) -> String {
     let [most, ..] = NAMESPACES;
-    match random.percent(60) {
+    match random.percent(85) {
         true => most.to_owned(),
         false => (*random.one_of(&NAMESPACES)).to_owned(),
     }

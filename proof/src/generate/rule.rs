@@ -104,7 +104,7 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
     // A destination is met with its ports: more of them, for some to match.
     let served = match place.direction {
         Direction::Ingress => 5,
-        Direction::Egress => 14,
+        Direction::Egress => 9,
     };
     if !place.profile && random.percent(served) {
         service(random, &mut rule, place.direction);
