@@ -12,7 +12,7 @@ use hostfw_common::{
 };
 
 use crate::{
-    maps::{INDEX, LineArray, PREFIXES_V6, slot},
+    maps::{PREFIXES_V6, index_line, slot},
     parse::{Headers, protocol},
 };
 
@@ -79,20 +79,17 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
     const NODES: u32 = 3;
     // The verifier wants a bound for both shifts.
     let stride = stride & 31;
-    let Some(index) = INDEX.get(slot(generation)) else {
-        return BROKEN;
-    };
     let first = root
         .wrapping_mul(LINE_ENTRIES)
         .wrapping_add(key >> (32_u32.wrapping_sub(stride) & 31));
-    let mut entry = entry(index, first);
+    let mut entry = entry(generation, first);
     let mut rest = key << stride;
     for _ in 0..NODES {
         if entry & ENTRY_NODE == 0 || entry == BROKEN {
             return entry;
         }
         let line = entry & !ENTRY_NODE;
-        let Some(node) = index.get(line) else {
+        let Some(node) = index_line(generation, line) else {
             return BROKEN;
         };
         let number = node_entry(node, rest >> 24);
@@ -101,7 +98,7 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
         entry = if number / LINE_ENTRIES == line {
             node.entry(number % LINE_ENTRIES)
         } else {
-            self::entry(index, number)
+            self::entry(generation, number)
         };
     }
     if entry & ENTRY_NODE == 0 {
@@ -112,8 +109,8 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
 }
 
 #[inline(always)]
-fn entry(index: &LineArray, number: u32) -> u32 {
-    match index.get(number / LINE_ENTRIES) {
+fn entry(generation: u64, number: u32) -> u32 {
+    match index_line(generation, number / LINE_ENTRIES) {
         Some(line) => line.entry(number % LINE_ENTRIES),
         None => BROKEN,
     }
