@@ -5,7 +5,8 @@ use hostfw_common::{
     conntrack::Address,
     endpoint::Family,
     index::{
-        Dimension, ENTRY_NODE, LINE_ENTRIES, STRIDE_TRIE, node_entry, service_key, source_port_key,
+        CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, address_key_v6, node_entry, service_key,
+        source_port_key,
     },
     policy::{Dim, PolicyTable, TableId},
     prefix::{PrefixV6, TABLE_BITS},
@@ -37,21 +38,9 @@ pub(crate) fn classes(
     classes: &mut Classes,
 ) {
     let [source, destination, service, source_port] = &table.dimensions;
-    match headers.family() {
-        Family::V4 => {
-            let address = u32::from_be_bytes(headers.source.v4());
-            classes.numbers[Dim::Source as usize] = class(generation, source, address);
-            let address = u32::from_be_bytes(headers.destination.v4());
-            classes.numbers[Dim::Destination as usize] = class(generation, destination, address);
-        }
-        Family::V6 => {
-            let address = &headers.source;
-            classes.numbers[Dim::Source as usize] = long_class(generation, source, address);
-            let address = &headers.destination;
-            classes.numbers[Dim::Destination as usize] =
-                long_class(generation, destination, address);
-        }
-    }
+    classes.numbers[Dim::Source as usize] = address_class(generation, source, headers, true);
+    classes.numbers[Dim::Destination as usize] =
+        address_class(generation, destination, headers, false);
     let key = service_key(headers.protocol, headers.destination_port);
     classes.numbers[Dim::Service as usize] = class(generation, service, key);
     // The field holds an identifier for ICMP.
@@ -116,13 +105,26 @@ fn entry(generation: u64, number: u32) -> u32 {
     }
 }
 
-/// The class of an address that is longer than the keys of an index.
+/// The class of one of a packet's addresses.
 #[inline(always)]
-fn long_class(generation: u64, dimension: &Dimension, address: &Address) -> u32 {
-    if dimension.stride == STRIDE_TRIE {
-        hostfw_long_class(generation, dimension.table.number, address)
+fn address_class(
+    generation: u64,
+    dimension: &Dimension,
+    headers: &Headers,
+    is_source: bool,
+) -> u32 {
+    let address: &Address = if is_source {
+        &headers.source
     } else {
-        dimension.root
+        &headers.destination
+    };
+    let key = match headers.family() {
+        Family::V4 => u32::from_be_bytes(address.v4()),
+        Family::V6 => address_key_v6(&address.bytes),
+    };
+    match class(generation, dimension, key) {
+        CLASS_TRIE => hostfw_long_class(generation, dimension.table.number, address),
+        class => class,
     }
 }
 
@@ -131,7 +133,7 @@ fn long_class(generation: u64, dimension: &Dimension, address: &Address) -> u32 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_long_class(generation: u64, table: u32, address: *const Address) -> u32 {
-    // SAFETY: `long_class`, the only caller, hands in a reference.
+    // SAFETY: `address_class`, the only caller, hands in a reference.
     let (Some(address), Some(prefixes)) = (
         unsafe { address.as_ref() },
         PREFIXES_V6.get(slot(generation)),
