@@ -260,6 +260,49 @@ async fn state_when(
 }
 
 #[tokio::test]
+async fn a_real_server_keeps_one_event_of_all_nodes() {
+    let Some(world) = World::real().await else {
+        return;
+    };
+    // With a namespace: in which one Events about other objects are differs
+    // between versions before 1.25.
+    let mut wrong = object("NetworkSet", "wrong", json!({"nets": ["192.0.2.0/24"]}));
+    wrong["metadata"]["namespace"] = json!("web");
+    world.put("NetworkSet", wrong).await;
+    let file = "NetworkSet/web/wrong";
+    let client = super::rights::agent(&world).await.expect("a real server");
+    let agents = ["node1", "node2"].map(|node| Told::through(client.clone(), node));
+    for agent in &agents {
+        until("the object is there", || {
+            agent.source.known().text(file).is_some()
+        })
+        .await;
+        let told = problem(file, "NetworkSet(web/wrong)");
+        agent.say(|status| status.problems = vec![told]);
+    }
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let events = world.all("Event").await;
+            let ours = |event: &&serde_json::Value| event["reason"] == "Invalid";
+            if events.iter().filter(ours).count() > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let came = waited.await.is_ok();
+    assert!(came, "no event: {:?}", agents[0].notes.warnings());
+    for agent in &agents {
+        agent.looked_at().await;
+        assert_eq!(agent.notes.warnings(), []);
+    }
+    let mut events = world.all("Event").await;
+    events.retain(|event| event["reason"] == "Invalid");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["regarding"]["name"], "wrong");
+}
+
+#[tokio::test]
 async fn what_may_not_be_written_is_noted_and_tried_again() {
     for refuse in [
         |server: &Server| server.refuse_writes("NodeEnforcement", Some(403)),
