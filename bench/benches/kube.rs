@@ -24,7 +24,11 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +44,10 @@ use hostfw_agent::{
     },
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use self::server::{Server, WRITTEN};
 
@@ -208,11 +216,17 @@ async fn serve(cli: &Cli) {
     for number in 0..cli.policies {
         server.put("GlobalNetworkPolicy", policy(number, apps));
     }
-    println!("{}", server.address);
-    // NUMBER ADDRESS SEEN: what becomes of a pod.
+    let sent = Arc::new(AtomicU64::new(0));
+    println!("{}", through(&server.address, &sent).await);
+    // NUMBER ADDRESS SEEN: what becomes of a pod; or a question, how many bytes
+    // were sent.
     tokio::task::spawn_blocking(move || {
         for line in std::io::stdin().lock().lines() {
             let line = line.expect("a line");
+            if line == "sent" {
+                println!("{}", sent.load(Ordering::Relaxed));
+                continue;
+            }
             let mut words = line
                 .split(' ')
                 .map(|word| word.parse::<usize>().expect("a number"));
@@ -226,10 +240,40 @@ async fn serve(cli: &Cli) {
     .expect("it ends");
 }
 
+/// An address through which the server is reached, and what it sends counted.
+async fn through(server: &str, sent: &Arc<AtomicU64>) -> String {
+    let server = server.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let sent = Arc::clone(sent);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let behind = TcpStream::connect(&server).await.expect("the server");
+            let (mut asked, mut answered) = client.into_split();
+            let (mut answers, mut asks) = behind.into_split();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut asked, &mut asks).await;
+            });
+            let sent = Arc::clone(&sent);
+            tokio::spawn(async move {
+                let mut piece = vec![0; 64 << 10];
+                while let Ok(length) = answers.read(&mut piece).await
+                    && length > 0
+                    && answered.write_all(&piece[..length]).await.is_ok()
+                {
+                    sent.fetch_add(length as u64, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
 /// The server, ended with this.
 struct Served {
     child: Child,
     orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
     address: String,
 }
 
@@ -246,18 +290,26 @@ impl Served {
             .expect("itself");
         let orders = child.stdin.take().expect("a pipe");
         let mut address = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut address)
-            .expect("an address");
+        let mut answers = BufReader::new(child.stdout.take().expect("a pipe"));
+        answers.read_line(&mut address).expect("an address");
         Self {
             child,
             orders,
+            answers,
             address: address.trim().to_owned(),
         }
     }
 
     fn pod(&mut self, number: usize, address: usize, seen: usize) {
         writeln!(self.orders, "{number} {address} {seen}").expect("it listens");
+    }
+
+    /// Bytes that the server has sent so far.
+    fn sent(&mut self) -> f64 {
+        writeln!(self.orders, "sent").expect("it listens");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("an answer");
+        answer.trim().parse().expect("a number")
     }
 }
 
@@ -379,6 +431,10 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+fn mib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}
+
 /// What was measured, one value a line.
 #[derive(Default)]
 struct Raw(String);
@@ -408,6 +464,7 @@ async fn measure(cli: &Cli) {
     raw.add("memory, first", "MiB", 0, memory("VmRSS"));
     raw.add("memory, most", "MiB", 0, memory("VmHWM"));
     raw.add("objects", "1", 0, agent.accepted.objects.len() as f64);
+    raw.add("sent by the server, first", "MiB", 0, mib(served.sent()));
 
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("accepted.json");
@@ -415,7 +472,7 @@ async fn measure(cli: &Cli) {
     accept::save(&file, &agent.accepted).expect("space");
     raw.add("save what is in force", "ms", 0, ms(begin.elapsed()));
     let size = fs::metadata(&file).expect("a file").len();
-    raw.add("saved", "MiB", 0, size as f64 / f64::from(1 << 20));
+    raw.add("saved", "MiB", 0, mib(size as f64));
 
     // Policies of the node's own role are those whose number is 0 modulo ROLES:
     // the first names this app.
@@ -424,7 +481,7 @@ async fn measure(cli: &Cli) {
     let mut before = first.image;
     for (sort, number) in [("a pod that a rule here means", meant), ("another pod", 5)] {
         for round in 0..cli.rounds {
-            let used = cpu();
+            let (used, sent) = (cpu(), served.sent());
             let begin = Instant::now();
             served.pod(number, 0x00c8_0000 + number * 64 + round, 0);
             agent.source.changed().await;
@@ -436,6 +493,8 @@ async fn measure(cli: &Cli) {
                 ms(begin.elapsed()),
             );
             raw.add(&format!("{sort}: CPU"), "s", round, cpu() - used);
+            let bytes = served.sent() - sent;
+            raw.add(&format!("{sort}: sent by the server"), "B", round, bytes);
             steps(&mut raw, sort, round, &pass);
             assert_eq!(
                 pass.image != before,
@@ -446,7 +505,7 @@ async fn measure(cli: &Cli) {
         }
     }
     // What kubelets write all the time, and what comes behind it to be told.
-    let used = cpu();
+    let (used, sent) = (cpu(), served.sent());
     let updates = cli.rounds * 50;
     for update in 0..updates {
         let number = 1000 + update % 50;
@@ -458,6 +517,8 @@ async fn measure(cli: &Cli) {
     raw.add("status updates, then told", "ms", 0, ms(begin.elapsed()));
     let each = (cpu() - used) * 1000.0 / updates as f64;
     raw.add("a status update: CPU", "ms", 0, each);
+    let each = (served.sent() - sent) / updates as f64;
+    raw.add("a status update: sent by the server", "B", 0, each);
     raw.add("memory, at the end", "MiB", 0, memory("VmRSS"));
     raw.add("memory, most", "MiB", 1, memory("VmHWM"));
     if let Some(out) = &cli.out {

@@ -2,6 +2,7 @@
 //! against a real one where there is one.
 
 mod kube {
+    mod addresses;
     mod answers;
     #[path = "../crds/broken.rs"]
     mod broken;

@@ -390,6 +390,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 questions: requests,
                 known: cluster.known(),
                 notes: reconciler.notes(),
+                told: reconciler.told(),
             };
             tokio::spawn(publish::run(client, agent, Pace::default()));
             reconcile::run(reconciler, cluster, interfaces, answers, stop).await;

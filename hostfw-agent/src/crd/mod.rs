@@ -171,6 +171,11 @@ const fn names(kind: Kind) -> Option<Names> {
             short: &["felixconfig", "felixconfigs"],
             columns: &[],
         },
+        Kind::NodeAddresses => Names {
+            plural: "nodeaddresses",
+            short: &["naddr", "naddrs"],
+            columns: &[],
+        },
         // Nobody but Kubernetes and Calico writes them into a cluster.
         Kind::EndpointSlice | Kind::Node | Kind::WorkloadEndpoint => return None,
     })

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::Kind;
+use crate::model::{Kind, MOST_ADDRESSES, MOST_ENDPOINTS};
 
 /// Adds what the objects of a kind must keep to.
 pub(super) fn add(kind: Kind, schema: &mut Value) {
@@ -29,6 +29,7 @@ pub(super) fn add(kind: Kind, schema: &mut Value) {
             at.constrain("spec.labelsToApply{}", json!({"pattern": LABEL_VALUE}));
         }
         Kind::FelixConfiguration => felix(&mut at),
+        Kind::NodeAddresses => addresses(&mut at),
         Kind::EndpointSlice | Kind::Node | Kind::WorkloadEndpoint => {}
     }
 }
@@ -85,6 +86,20 @@ impl Schema<'_> {
         }
         at
     }
+}
+
+fn addresses(at: &mut Schema<'_>) {
+    at.constrain("spec.endpoints", json!({"maxItems": MOST_ENDPOINTS}));
+    at.constrain(
+        "spec.endpoints[].name",
+        json!({"pattern": "^[a-z0-9.-]{1,253}(/[A-Za-z0-9_.-]{1,15})?$"}),
+    );
+    at.constrain("spec.endpoints[].labels{}", json!({"pattern": LABEL_VALUE}));
+    at.constrain(
+        "spec.endpoints[].addresses",
+        json!({"maxItems": MOST_ADDRESSES}),
+    );
+    at.constrain("spec.endpoints[].addresses[]", json!({"pattern": ADDRESS}));
 }
 
 fn endpoint(at: &mut Schema<'_>) {

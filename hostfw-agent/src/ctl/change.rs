@@ -221,6 +221,7 @@ fn check_tiers(place: &Place, items: &[Item]) -> Result<(), CtlError> {
                 | Resource::HostEndpointTemplate(_)
                 | Resource::NetworkSet(_)
                 | Resource::Node(_)
+                | Resource::NodeAddresses(_)
                 | Resource::Profile(_)
                 | Resource::EndpointSlice(_)
                 | Resource::Tier(_)

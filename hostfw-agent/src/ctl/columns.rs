@@ -50,6 +50,9 @@ const ADDRESSES: Column = column("ADDRESSES", |resource| {
     } else if let Resource::EndpointSlice(slice) = resource {
         let all = slice.spec.endpoints.iter().flat_map(|it| &it.addresses);
         all.map(String::as_str).collect::<Vec<_>>().join(",")
+    } else if let Resource::NodeAddresses(told) = resource {
+        let all = told.spec.endpoints.iter().flat_map(|it| &it.addresses);
+        all.map(String::as_str).collect::<Vec<_>>().join(",")
     } else {
         String::new()
     }
@@ -232,6 +235,7 @@ const fn of(kind: Kind) -> (&'static [Column], usize) {
         Kind::GlobalNetworkSet => (&[NAME, NETS], 1),
         Kind::NetworkSet => (&[NAMESPACE, NAME, NETS], 2),
         Kind::EndpointSlice | Kind::WorkloadEndpoint => (&[NAMESPACE, NAME, ADDRESSES], 3),
+        Kind::NodeAddresses => (&[NAME, ADDRESSES], 2),
         Kind::Profile => (PROFILE, 1),
         Kind::Tier => (TIER, 2),
         Kind::FelixConfiguration => (FELIX_CONFIGURATION, 1),

@@ -27,7 +27,7 @@ pub enum KindError {
 const KNOWN: &str = "hostendpoint (hep), hostendpointtemplate (hept), node, globalnetworkpolicy (gnp), \
                      stagedglobalnetworkpolicy (sgnp), globalnetworkset (gnetset), networkset \
                      (netset), tier, profile (pro), felixconfiguration (felixconfig), \
-                     workloadendpoint (wep), endpointslice";
+                     workloadendpoint (wep), endpointslice, nodeaddresses (naddr)";
 
 /// The namespace that a namespaced kind has if none is given.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -50,6 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Kind, KindError> {
         "networkset" | "networksets" | "netset" | "netsets" => Kind::NetworkSet,
         "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => Kind::WorkloadEndpoint,
         "endpointslice" | "endpointslices" => Kind::EndpointSlice,
+        "nodeaddresses" | "naddr" | "naddrs" => Kind::NodeAddresses,
         "tier" | "tiers" => Kind::Tier,
         "profile" | "profiles" | "pro" | "pros" => Kind::Profile,
         "felixconfiguration" | "felixconfigurations" | "felixconfig" | "felixconfigs" => {
@@ -116,6 +117,7 @@ mod tests {
             (Kind::NetworkSet, "netsets networkset"),
             (Kind::WorkloadEndpoint, "wep workloadendpoints"),
             (Kind::EndpointSlice, "endpointslice EndpointSlices"),
+            (Kind::NodeAddresses, "naddr NodeAddresses"),
             (Kind::Tier, "tier Tiers"),
             (Kind::Profile, "pro profiles"),
             (Kind::FelixConfiguration, "felixconfig FelixConfiguration"),

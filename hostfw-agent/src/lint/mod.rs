@@ -87,6 +87,7 @@ pub fn lint_resource(resource: &Resource) -> Vec<Warning> {
         | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
         | Resource::Node(_)
+        | Resource::NodeAddresses(_)
         | Resource::Profile(_)
         | Resource::Tier(_)
         | Resource::WorkloadEndpoint(_) => Vec::new(),

@@ -89,6 +89,7 @@ pub fn unenforced(resource: &Resource, known: Known) -> Vec<Unenforced> {
         | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
         | Resource::Node(_)
+        | Resource::NodeAddresses(_)
         | Resource::Tier(_)
         | Resource::WorkloadEndpoint(_) => {}
     }

@@ -4,6 +4,7 @@
 //! is the only place that makes these from what a user wrote. Nothing here
 //! knows of YAML, Kubernetes or BPF.
 
+mod addresses;
 mod endpoint;
 mod failsafe;
 mod interface;
@@ -17,6 +18,9 @@ mod template;
 mod tier;
 mod workload;
 
+pub use addresses::{
+    EndpointAddresses, MOST_ADDRESSES, MOST_ENDPOINTS, NodeAddresses, is_of_one_node,
+};
 pub use endpoint::{HostEndpoint, InterfaceMatch, NamedPort};
 pub use failsafe::{Failsafe, FelixSettings};
 pub use interface::{Interface, InterfaceNames};
@@ -41,6 +45,8 @@ pub struct Model {
     pub templates: Vec<HostEndpointTemplate>,
     /// What is known of nodes, sorted by name.
     pub nodes: Vec<Node>,
+    /// What agents tell of other nodes, sorted by node.
+    pub addresses: Vec<Arc<NodeAddresses>>,
     /// Enforced ones first, then staged ones, each sorted by name;
     /// [`select`](crate::select) puts them in order.
     pub policies: Vec<Policy>,

@@ -19,6 +19,8 @@ pub enum Kind {
     NetworkSet,
     /// `Node`, as Kubernetes has it.
     Node,
+    /// `NodeAddresses`, which is hostfw's own and written by agents.
+    NodeAddresses,
     /// `Profile`.
     Profile,
     /// `StagedGlobalNetworkPolicy`.
@@ -31,7 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::EndpointSlice,
         Self::FelixConfiguration,
         Self::GlobalNetworkPolicy,
@@ -40,6 +42,7 @@ impl Kind {
         Self::HostEndpointTemplate,
         Self::NetworkSet,
         Self::Node,
+        Self::NodeAddresses,
         Self::Profile,
         Self::StagedGlobalNetworkPolicy,
         Self::Tier,
@@ -58,6 +61,7 @@ impl Kind {
             Self::HostEndpointTemplate => "HostEndpointTemplate",
             Self::NetworkSet => "NetworkSet",
             Self::Node => "Node",
+            Self::NodeAddresses => "NodeAddresses",
             Self::Profile => "Profile",
             Self::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
             Self::Tier => "Tier",
@@ -78,7 +82,7 @@ impl Kind {
             | Self::StagedGlobalNetworkPolicy
             | Self::Tier
             | Self::WorkloadEndpoint => "projectcalico.org/v3",
-            Self::HostEndpointTemplate => "hostfw.io/v1alpha1",
+            Self::HostEndpointTemplate | Self::NodeAddresses => "hostfw.io/v1alpha1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::Node => "v1",
         }

@@ -1,18 +1,19 @@
 //! What the agent writes into the cluster: the state of its node, in a
-//! `NodeEnforcement` that has the node's name, and an Event for each object
-//! that is not valid.
+//! `NodeEnforcement` that has the node's name; the addresses of its endpoints, in
+//! a `NodeAddresses`; and an Event for each object that is not valid.
 //!
 //! Nothing that is enforced waits for it or depends on it: what cannot be
 //! written is noted in the status, logged once, and tried again.
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod events;
 pub mod report;
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
@@ -20,18 +21,21 @@ use std::{
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
-    core::ApiResource,
+    api::{DynamicObject, PostParams},
 };
 use serde_json::json;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
-use tracing::{info, warn};
 
-use self::{events::Invalid, report::Report};
+use self::{
+    events::Invalid,
+    report::Report,
+    write::{MANAGER, Pen, resource},
+};
 use crate::{
+    model::EndpointAddresses,
     observe::{
         notes::Notes,
         socket::{Question, Reply, Request},
@@ -40,8 +44,6 @@ use crate::{
     source::kubernetes::Known,
 };
 
-/// Whose fields the agent's are.
-const MANAGER: &str = "hostfw-agent";
 /// Most Events that wait to be written.
 const MOST_EVENTS: usize = 100;
 
@@ -54,6 +56,9 @@ pub struct Pace {
     pub urgent: Duration,
     /// Between two writes otherwise.
     pub calm: Duration,
+    /// At most, before addresses that have changed are written: not all nodes
+    /// write at once, and an interface may flap.
+    pub settle: Duration,
     /// Until the object is written once more although nothing has changed:
     /// someone may have deleted it.
     pub refresh: Duration,
@@ -72,6 +77,7 @@ impl Default for Pace {
             gather: Duration::from_secs(1),
             urgent: Duration::from_secs(10),
             calm: Duration::from_secs(60),
+            settle: Duration::from_secs(4),
             refresh: Duration::from_secs(3600),
             spread: Duration::from_secs(30),
             retry: [Duration::from_secs(5), Duration::from_secs(300)],
@@ -91,18 +97,32 @@ pub struct Agent {
     pub questions: mpsc::Sender<Question>,
     /// The objects as the cluster gave them.
     pub known: Known,
+    /// What other nodes have to be told of this one; `None` before it is known.
+    pub told: watch::Receiver<Option<Vec<EndpointAddresses>>>,
     /// Takes what goes wrong.
     pub notes: Notes,
 }
 
 /// Writes for as long as the agent answers.
-pub async fn run(client: Client, agent: Agent, pace: Pace) {
-    let mut writer = Writer {
+pub async fn run(client: Client, mut agent: Agent, pace: Pace) {
+    let pen = Pen {
         client,
-        notes: agent.notes,
-        node: agent.node,
+        notes: agent.notes.clone(),
+        node: agent.node.clone(),
+        patience: pace.patience,
+    };
+    let told = agent.told.clone();
+    // Two of its kind, so that a slow answer to one holds up no other.
+    tokio::join!(
+        state(pen.clone(), &mut agent, pace),
+        addresses::run(pen, told, pace),
+    );
+}
+
+async fn state(pen: Pen, agent: &mut Agent, pace: Pace) {
+    let mut writer = Writer {
+        pen,
         pace,
-        uid: None,
         transitions: BTreeMap::new(),
         written: None,
         retry: None,
@@ -110,7 +130,7 @@ pub async fn run(client: Client, agent: Agent, pace: Pace) {
         events: BTreeMap::new(),
         told: BTreeSet::new(),
     };
-    let mut passes = agent.passes;
+    let passes = &mut agent.passes;
     loop {
         passes.borrow_and_update();
         let Some(status) = ask(&agent.questions).await else {
@@ -149,12 +169,8 @@ struct Written {
 }
 
 struct Writer {
-    client: Client,
-    notes: Notes,
-    node: String,
+    pen: Pen,
     pace: Pace,
-    /// Of the Node object, once it is known.
-    uid: Option<String>,
     /// The conditions with the times since when they are as they are.
     transitions: BTreeMap<&'static str, (&'static str, Time)>,
     written: Option<Written>,
@@ -214,9 +230,11 @@ impl Writer {
         if self.due(&report, now) > now {
             return true;
         }
-        let about = format!("NodeEnforcement({})", self.node);
+        let about = format!("NodeEnforcement({})", self.pen.node);
         let done = self.write_state(&report).await;
-        let done = self.note(&about, done, "the state of this node is not told");
+        let done = self
+            .pen
+            .note(&about, done, "the state of this node is not told");
         if done {
             let when = Instant::now();
             self.written = Some(Written { when, report });
@@ -225,19 +243,12 @@ impl Writer {
     }
 
     async fn write_state(&mut self, report: &Report) -> Result<(), kube::Error> {
-        self.find_node().await;
         let mut body = json!({
             "apiVersion": "hostfw.io/v1alpha1",
             "kind": "NodeEnforcement",
-            "metadata": {"name": self.node},
+            "metadata": {"name": self.pen.node},
             "status": report,
         });
-        if let Some(uid) = &self.uid {
-            // It goes with the node.
-            body["metadata"]["ownerReferences"] = json!([{
-                "apiVersion": "v1", "kind": "Node", "name": self.node, "uid": uid,
-            }]);
-        }
         for condition in &report.state.conditions {
             let now = (condition.status, Time(Timestamp::now()));
             let since = self
@@ -255,30 +266,7 @@ impl Writer {
                 condition["lastTransitionTime"] = json!(since);
             }
         }
-        let resource = resource(
-            "hostfw.io",
-            "v1alpha1",
-            "NodeEnforcement",
-            "nodeenforcements",
-        );
-        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-        // Nobody else's fields are in this object.
-        let how = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&body);
-        let patch = api.patch(&self.node, &how, &patch);
-        self.in_time(patch).await.map(drop)
-    }
-
-    /// Asks for the uid of the node. Without one, nobody removes the object
-    /// when the node goes.
-    async fn find_node(&mut self) {
-        let nodes = resource("", "v1", "Node", "nodes");
-        let api = Api::<DynamicObject>::all_with(self.client.clone(), &nodes);
-        if let Ok(node) = self.in_time(api.get_metadata(&self.node)).await
-            && let Some(uid) = node.metadata.uid
-        {
-            self.uid = Some(uid);
-        }
+        self.pen.apply("nodeenforcements", body).await
     }
 
     /// Whether nothing has failed.
@@ -310,7 +298,7 @@ impl Writer {
                 continue;
             }
             let done = self.write_event(&one).await;
-            if !self.note(
+            if !self.pen.note(
                 "Event",
                 done,
                 "that an object is not valid is told on nodes only",
@@ -322,68 +310,29 @@ impl Writer {
             self.told.insert(name);
         }
         if self.events.is_empty() && all_done {
-            self.notes.clear("Event");
+            self.pen.notes.clear("Event");
         }
         all_done
     }
 
     async fn write_event(&self, invalid: &Invalid) -> Result<(), kube::Error> {
         let events = resource("events.k8s.io", "v1", "Event", "events");
-        let api =
-            Api::<DynamicObject>::namespaced_with(self.client.clone(), &invalid.namespace, &events);
-        let event = serde_json::from_value(invalid.event(&self.node));
+        let api = Api::<DynamicObject>::namespaced_with(
+            self.pen.client.clone(),
+            &invalid.namespace,
+            &events,
+        );
+        let event = serde_json::from_value(invalid.event(&self.pen.node));
         let event: DynamicObject = event.map_err(kube::Error::SerdeError)?;
         let how = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        match self.in_time(api.create(&how, &event)).await {
+        match self.pen.in_time(api.create(&how, &event)).await {
             // Another node has told it.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             other => other.map(drop),
         }
-    }
-
-    async fn in_time<T>(
-        &self,
-        request: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, kube::Error> {
-        let answer = tokio::time::timeout(self.pace.patience, request).await;
-        answer.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
-    }
-
-    /// Notes whether something could be written; whether it could.
-    fn note(&self, about: &str, done: Result<(), kube::Error>, otherwise: &str) -> bool {
-        match done {
-            Ok(()) => {
-                if self.notes.clear(about) {
-                    info!(about, "can be written again");
-                }
-                true
-            }
-            Err(error) => {
-                let reason = crate::source::kubernetes::say(&error);
-                let message = format!("cannot be written: {reason}: {otherwise}");
-                if self.notes.set(about, message) {
-                    warn!(about, reason, "cannot be written; enforced is what was");
-                }
-                false
-            }
-        }
-    }
-}
-
-fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
-    let api_version = match group {
-        "" => version.to_owned(),
-        group => format!("{group}/{version}"),
-    };
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version,
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
     }
 }
 

@@ -37,7 +37,7 @@ use self::{
     enforce::{Enforcer, Outcome, members_alone},
     flows::FlowClients,
     metrics::Meter,
-    save::Saver,
+    save::{Saver, When},
     staged::StagedCounts,
     steps::Steps,
 };
@@ -46,7 +46,7 @@ use crate::{
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
-    model::{Interface, Model},
+    model::{EndpointAddresses, Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
         counters::counter_statuses,
@@ -125,6 +125,8 @@ pub struct Reconciler<D> {
     notes: Notes,
     /// How often it was reconciled.
     passes: watch::Sender<u64>,
+    /// What other nodes have to be told of this one.
+    told: watch::Sender<Option<Vec<EndpointAddresses>>>,
 }
 
 /// What follows from objects and interfaces.
@@ -189,6 +191,7 @@ impl<D: Dataplane> Reconciler<D> {
             meter: Meter::new(),
             notes: Notes::default(),
             passes: watch::Sender::new(0),
+            told: watch::Sender::new(None),
         }
     }
 
@@ -241,6 +244,12 @@ impl<D: Dataplane> Reconciler<D> {
     #[must_use]
     pub fn passes(&self) -> watch::Receiver<u64> {
         self.passes.subscribe()
+    }
+
+    /// What other nodes have to be told of this one; `None` before it is known.
+    #[must_use]
+    pub fn told(&self) -> watch::Receiver<Option<Vec<EndpointAddresses>>> {
+        self.told.subscribe()
     }
 
     /// Takes in what reading the store gave. If it could not be read, what it
@@ -303,6 +312,13 @@ impl<D: Dataplane> Reconciler<D> {
             ..
         } = &derived;
         self.names.set_log_prefix(&selection.log_prefix);
+        self.told.send_if_modified(|told| {
+            let changed = told.as_ref() != Some(&all.told);
+            if changed {
+                *told = Some(all.told.clone());
+            }
+            changed
+        });
         let outcome = self.enforce(selection, &derived.image);
         steps.done("enforce");
         // Behind what cannot wait.
@@ -365,16 +381,24 @@ impl<D: Dataplane> Reconciler<D> {
     ) -> (Derived, bool) {
         let same =
             |last: &Derived| last.interfaces == interfaces && last.objects == candidate.objects;
-        if let Some(last) = self.derived.take().filter(same) {
-            return (last, false);
-        }
+        let last = match self.derived.take() {
+            Some(last) if same(&last) => return (last, false),
+            last => last,
+        };
         let (selected, compiled) = &mut self.caches;
         let all = select_with(model, &self.settings.node, interfaces, selected);
         let mut selection = all.clone();
         let left_alone = leave_alone(&mut selection, &self.settings.only);
         steps.done("select");
-        let image = compile_with(&selection, compiled);
-        self.meter.compiled(steps.done("compile"));
+        // Of what happens in a large cluster, little matters here.
+        let image = match last {
+            Some(last) if last.selection == selection => last.image,
+            Some(_) | None => {
+                let image = compile_with(&selection, compiled);
+                self.meter.compiled(steps.done("compile"));
+                image
+            }
+        };
         let derived = Derived {
             objects: candidate.objects.clone(),
             interfaces: interfaces.to_vec(),
@@ -426,8 +450,11 @@ impl<D: Dataplane> Reconciler<D> {
         // Problems are not part of what is written down.
         let changed = self.enforced.objects != candidate.objects
             || self.enforced.refused != candidate.refused;
-        if changed || !self.settings.state_file.exists() {
-            self.saver.save(candidate);
+        if !self.settings.state_file.exists() {
+            self.saver.save(candidate, When::Now);
+        } else if changed {
+            self.saver
+                .save(candidate, When::of(&self.enforced, candidate));
         }
         self.enforced = candidate.clone();
     }

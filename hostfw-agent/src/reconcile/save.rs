@@ -4,11 +4,46 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, Sender},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use tracing::error;
 
-use crate::accept::{self, Accepted};
+use crate::{
+    accept::{self, Accepted, AcceptedObject},
+    model::Kind,
+};
+
+/// How long a state that may wait does, for each second that the last one took
+/// to be written. It is written whole, and of pods there may be 100,000.
+const REST: u32 = 30;
+/// At most.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// How soon a state is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// At once: what was told to be in force is so after a reboot as well.
+    Now,
+    /// Soon: what differs comes from the cluster all the time, and nobody who
+    /// wrote it asks whether it is in force.
+    Soon,
+}
+
+impl When {
+    /// When to write what is in force now, which was that before.
+    pub(super) fn of(before: &Accepted, now: &Accepted) -> Self {
+        let written = |object: &&AcceptedObject| {
+            !matches!(
+                object.resource.kind(),
+                Kind::EndpointSlice | Kind::NodeAddresses | Kind::WorkloadEndpoint
+            )
+        };
+        let same = before.refused == now.refused
+            && (before.objects.iter().filter(written)).eq(now.objects.iter().filter(written));
+        if same { Self::Soon } else { Self::Now }
+    }
+}
 
 /// Writes one state after another; of those that wait, only the last.
 #[derive(Debug)]
@@ -27,6 +62,7 @@ struct Writer {
 
 struct Job {
     accepted: Accepted,
+    when: When,
     /// Closed when the state, or a later one, is written.
     _done: Sender<()>,
 }
@@ -41,13 +77,16 @@ impl Saver {
     }
 
     /// Has this state written.
-    pub(super) fn save(&mut self, accepted: &Accepted) {
+    pub(super) fn save(&mut self, accepted: &Accepted, when: When) {
         let (done, pending) = mpsc::channel();
         let job = Job {
             accepted: accepted.clone(),
+            when,
             _done: done,
         };
-        self.pending.push(pending);
+        if when == When::Now {
+            self.pending.push(pending);
+        }
         if self.writer.is_none() {
             self.writer = self.start();
         }
@@ -60,7 +99,7 @@ impl Saver {
         }
     }
 
-    /// Returns when all is written that was asked for.
+    /// Returns when all is written that was to be at once.
     pub(super) fn wait(&mut self) {
         for pending in self.pending.drain(..) {
             // Nothing is ever sent: the other end is closed.
@@ -75,12 +114,25 @@ impl Saver {
             .name("save".to_owned())
             .spawn(move || {
                 step_back();
+                let mut rested = Instant::now();
                 while let Ok(mut job) = queue.recv() {
                     let mut passed_over = Vec::new();
-                    while let Ok(later) = queue.try_recv() {
+                    let mut at_once = false;
+                    loop {
+                        at_once |= job.when == When::Now;
+                        let left = match at_once {
+                            true => Duration::ZERO,
+                            false => rested.saturating_duration_since(Instant::now()),
+                        };
+                        // Also if nobody asks any more: then it is time.
+                        let Ok(later) = queue.recv_timeout(left) else {
+                            break;
+                        };
                         passed_over.push(std::mem::replace(&mut job, later));
                     }
+                    let begin = Instant::now();
                     write(&file, &job.accepted);
+                    rested = Instant::now() + (begin.elapsed() * REST).min(LONGEST_REST);
                     drop((job, passed_over));
                     give_back();
                 }
@@ -136,8 +188,12 @@ fn write(file: &Path, accepted: &Accepted) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accept::{Problem, RefusedObject};
-    use crate::model::{Kind, ObjectRef};
+    use crate::{
+        accept::{Problem, RefusedObject},
+        model::ObjectRef,
+        resource::parse_documents,
+        validate::validate,
+    };
 
     fn state(number: usize) -> Accepted {
         Accepted {
@@ -162,7 +218,7 @@ mod tests {
         let mut saver = Saver::new(&file);
         saver.wait();
         for number in 0..20 {
-            saver.save(&state(number));
+            saver.save(&state(number), When::Now);
             if number % 7 == 0 {
                 saver.wait();
                 let saved = accept::load(&file).unwrap();
@@ -171,5 +227,58 @@ mod tests {
         }
         drop(saver);
         assert_eq!(accept::load(&file).unwrap().refused, state(19).refused);
+    }
+
+    #[test]
+    fn what_may_wait_is_written_with_what_may_not_or_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let written = || accept::load(&file).unwrap().refused;
+        let mut saver = Saver::new(&file);
+        saver.save(&state(1), When::Now);
+        saver.save(&state(2), When::Soon);
+        saver.save(&state(3), When::Now);
+        saver.save(&state(4), When::Soon);
+        // It does not wait for the last one, which may be there all the same.
+        saver.wait();
+        assert!([state(3).refused, state(4).refused].contains(&written()));
+        saver.save(&state(5), When::Now);
+        saver.wait();
+        assert_eq!(written(), state(5).refused);
+        saver.save(&state(6), When::Soon);
+        drop(saver);
+        assert_eq!(written(), state(6).refused);
+    }
+
+    #[test]
+    fn only_what_the_cluster_changes_by_itself_may_wait() {
+        let accepted = |objects: &[&str]| {
+            let parsed = objects.iter().map(|text| {
+                let resources = parse_documents(text).remove(0).result.unwrap();
+                let resource = resources.into_iter().next().unwrap();
+                AcceptedObject {
+                    files: Vec::new(),
+                    object: validate(&resource).unwrap().into(),
+                    resource: resource.into(),
+                    stored: crate::accept::Stored::Current,
+                    stored_generation: None,
+                }
+            });
+            Accepted {
+                objects: parsed.collect(),
+                ..Accepted::default()
+            }
+        };
+        let pod = "{apiVersion: projectcalico.org/v3, kind: WorkloadEndpoint, metadata: \
+                   {name: a, namespace: b}}";
+        let tier = "{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: a}, spec: \
+                    {order: 1}}";
+        let other = tier.replace("order: 1", "order: 2");
+        let both = accepted(&[pod, tier]);
+        assert_eq!(When::of(&accepted(&[tier]), &both), When::Soon);
+        assert_eq!(When::of(&both, &accepted(&[tier])), When::Soon);
+        assert_eq!(When::of(&both, &accepted(&[pod])), When::Now);
+        assert_eq!(When::of(&both, &accepted(&[pod, &other])), When::Now);
+        assert_eq!(When::of(&both, &state(1)), When::Now);
     }
 }

@@ -1,3 +1,5 @@
+mod large;
+
 use std::{
     fs,
     time::{Duration, Instant},

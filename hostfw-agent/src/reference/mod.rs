@@ -19,6 +19,7 @@ mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trace;
 mod walk;
 mod world;
@@ -100,6 +101,8 @@ impl Reference {
             interfaces,
             &mut left_out,
         ));
+        let told = left_out.keep(&objects.told, |_, told| told::read(told));
+        told::spread(&told, &objects, node, &mut endpoints);
         let pairs = world::govern(&endpoints, node, interfaces, &settings);
         let sets = left_out.keep(&objects.sets, |_, set| set.read(inherited));
         let mut world = World::new(&endpoints, &pairs, sets);

@@ -14,8 +14,8 @@ use crate::{
     model::{Kind, ObjectRef},
     resource::{
         Action, EndpointSlice, EntityRule, GlobalNetworkPolicySpec, HostEndpoint,
-        HostEndpointTemplate, NetworkSet, NetworkSetSpec, Object, ProfileSpec, Resource, Rule,
-        WorkloadEndpoint,
+        HostEndpointTemplate, NetworkSet, NetworkSetSpec, NodeAddresses, Object, ProfileSpec,
+        Resource, Rule, WorkloadEndpoint,
     },
 };
 
@@ -36,6 +36,8 @@ pub(super) struct Objects<'a> {
     pub(super) templates: Vec<Named<&'a HostEndpointTemplate>>,
     /// Labels of nodes, by name.
     pub(super) nodes: BTreeMap<String, &'a Labels>,
+    /// What nodes tell of themselves.
+    pub(super) told: Vec<Named<&'a NodeAddresses>>,
     pub(super) sets: Vec<Named<Set<'a>>>,
     pub(super) workloads: Vec<Named<&'a WorkloadEndpoint>>,
     pub(super) slices: Vec<Named<&'a EndpointSlice>>,
@@ -81,6 +83,7 @@ impl<'a> Objects<'a> {
                 Resource::Node(node) => {
                     objects.nodes.insert(object.name, &node.metadata.labels);
                 }
+                Resource::NodeAddresses(told) => objects.told.push((object, told)),
                 Resource::GlobalNetworkSet(set) => objects.sets.push((object, Set::Global(set))),
                 Resource::NetworkSet(set) => objects.sets.push((object, Set::Namespaced(set))),
                 Resource::WorkloadEndpoint(workload) => {

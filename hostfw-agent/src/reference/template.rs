@@ -70,6 +70,37 @@ pub(super) fn endpoints(
         .collect()
 }
 
+/// The endpoint that a template made of an interface of another node, which has
+/// these labels of those that templates copy; `None` if there is no such
+/// template, or it does not mean the interface. `made`: template, node,
+/// interface.
+pub(super) fn elsewhere(
+    objects: &Objects<'_>,
+    made: [&str; 3],
+    labels: &Labels,
+) -> Option<Endpoint> {
+    let [name, node, interface] = made;
+    let (_, template) = objects.templates.iter().find(|(it, _)| it.name == name)?;
+    let spec = &template.spec;
+    let selector = spec.node_selector.as_deref().unwrap_or_default();
+    if !selector.is_empty() {
+        Selector::read(selector, Dialect::default())?;
+    }
+    let pattern = Regex::new(spec.interface_pattern.as_deref()?).ok()?;
+    if !is_whole(&pattern, interface) {
+        return None;
+    }
+    let mut own = spec.labels.clone();
+    for (key, value) in labels {
+        if spec.labels_from_node.contains(key) {
+            own.insert(key.clone(), value.clone());
+        }
+    }
+    // As nothing on this node is called.
+    let called = format!("{node}/{name}/{interface}");
+    Endpoint::made(spec, [&called, node, interface], own, &objects.profiles)
+}
+
 /// Whether the expression matches all of the name.
 fn is_whole(pattern: &Regex, name: &str) -> bool {
     // Of alternatives the first that fits is found, not the longest: anchors

@@ -36,6 +36,8 @@ pub(super) struct Endpoint {
     /// Empty: any that holds an expected address.
     interface: String,
     expected: Vec<IpAddr>,
+    /// Of one of another node: the addresses that this tells.
+    pub(super) told: Vec<IpAddr>,
     /// Name, protocol, port.
     ports: Vec<(String, u8, u16)>,
 }
@@ -54,11 +56,12 @@ impl Endpoint {
             expected: addresses
                 .map(|text| Some(text.parse::<IpAddr>().ok()?.to_canonical()))
                 .collect::<Option<_>>()?,
+            told: Vec::new(),
             ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
         })
     }
 
-    /// The endpoint that a template makes of an interface of this node.
+    /// The endpoint that a template makes of an interface of a node.
     pub(super) fn made(
         spec: &HostEndpointTemplateSpec,
         [name, node, interface]: [&str; 3],
@@ -72,6 +75,7 @@ impl Endpoint {
             profiles: spec.profiles.clone(),
             interface: interface.to_owned(),
             expected: Vec::new(),
+            told: Vec::new(),
             ports: spec.ports.iter().map(named_port).collect::<Option<_>>()?,
         })
     }
@@ -180,13 +184,13 @@ impl World {
         let mut nodes = Vec::new();
         for endpoint in endpoints {
             // Semantics 12.1: the expected addresses, else those that its
-            // interfaces hold.
+            // interfaces hold, here or by what another node tells.
             let held = pairs
                 .iter()
                 .filter(|pair| pair.endpoint.name == endpoint.name)
                 .flat_map(|pair| &pair.interface.addresses);
             let addresses: Vec<IpAddr> = if endpoint.expected.is_empty() {
-                held.copied().collect()
+                held.chain(&endpoint.told).copied().collect()
             } else {
                 endpoint.expected.clone()
             };
@@ -205,7 +209,10 @@ impl World {
                 nets: addresses.iter().copied().map(IpNet::from).collect(),
                 ports: ports.collect(),
             });
-            nodes.extend(addresses.into_iter().filter(is_of_a_node));
+            // What is told is not always asked for.
+            if endpoint.told.is_empty() || !endpoint.expected.is_empty() {
+                nodes.extend(addresses.into_iter().filter(is_of_a_node));
+            }
         }
         known.extend(sets.into_iter().map(|(labels, nets)| Known {
             labels,
@@ -280,7 +287,7 @@ impl World {
 
 /// Not one that any node may have: loopback (127/8, ::1) or link-local
 /// (169.254/16, fe80::/10).
-fn is_of_a_node(address: &IpAddr) -> bool {
+pub(super) fn is_of_a_node(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !matches!(address.octets(), [127, ..] | [169, 254, ..]),
         IpAddr::V6(address) => address.to_bits() != 1 && address.segments()[0] & 0xffc0 != 0xfe80,

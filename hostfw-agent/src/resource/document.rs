@@ -321,7 +321,7 @@ const LONGEST_NAME: usize = 253;
 
 const KINDS: &str = "HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
                      StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile, \
-                     FelixConfiguration, WorkloadEndpoint or EndpointSlice";
+                     FelixConfiguration, WorkloadEndpoint, EndpointSlice or NodeAddresses";
 
 /// Kinds of the same API group that a user may well expect to be enforced.
 const KINDS_NOT_ENFORCED: [&str; 3] = [

@@ -18,6 +18,7 @@ mod metadata;
 mod nets;
 mod network_set;
 mod node;
+mod node_addresses;
 mod plain;
 mod policy;
 mod profile;
@@ -50,6 +51,7 @@ pub use metadata::Metadata;
 pub use nets::Nets;
 pub use network_set::NetworkSetSpec;
 pub use node::NodeSpec;
+pub use node_addresses::{NodeAddressesSpec, ToldEndpoint};
 pub(crate) use plain::{Items, item};
 pub use policy::{GlobalNetworkPolicySpec, PolicyType, StagedGlobalNetworkPolicySpec};
 pub use profile::ProfileSpec;
@@ -148,6 +150,8 @@ kinds! {
     NetworkSet: NetworkSetSpec;
     /// The labels of a node, for templates.
     Node: NodeSpec;
+    /// Addresses of endpoints of a node, for the selectors of others.
+    NodeAddresses: NodeAddressesSpec;
     /// Labels that endpoints inherit, and rules for what no tier decides.
     Profile: ProfileSpec;
     /// Rules that are evaluated and reported, not enforced.

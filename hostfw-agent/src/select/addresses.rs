@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     model::{
-        EndpointSlice, HostEndpoint, Kind, NamedPort, NetworkSet, ObjectRef, ServiceName,
-        WorkloadEndpoint,
+        EndpointSlice, HostEndpoint, Kind, NamedPort, NetworkSet, NodeAddresses, ObjectRef,
+        ServiceName, WorkloadEndpoint, is_of_one_node,
     },
     selector::Selector,
 };
@@ -29,6 +29,8 @@ struct Object<'a> {
     nets: Arc<[IpNet]>,
     /// The endpoint has addresses, but only its own node knows which.
     elsewhere: Option<&'a str>,
+    /// The addresses are those that another node tells.
+    told: bool,
 }
 
 impl Object<'_> {
@@ -60,6 +62,8 @@ pub(super) struct Addresses<'a> {
 pub(super) struct Cluster<'a> {
     pub(super) workloads: &'a [Arc<WorkloadEndpoint>],
     pub(super) slices: &'a [Arc<EndpointSlice>],
+    /// What other nodes tell of themselves.
+    pub(super) told: &'a [Arc<NodeAddresses>],
 }
 
 /// What a pair of selectors stands for.
@@ -72,7 +76,8 @@ struct Resolved {
 
 impl<'a> Addresses<'a> {
     /// An endpoint has its `expectedIPs`; without any, the addresses that the
-    /// interfaces hold which it governs here. Calico knows `expectedIPs` only:
+    /// interfaces hold which it governs: here as they are, on another node as it
+    /// tells them, of its own endpoints and no others. Calico knows `expectedIPs` only:
     /// there, an endpoint without them matches no selector's packets
     /// (felix/labelindex/named_port_index.go).
     pub(super) fn new(
@@ -91,22 +96,35 @@ impl<'a> Addresses<'a> {
                 .or_default()
                 .extend(&pair.interface.addresses);
         }
+        let told: HashMap<(&str, &str), &Vec<IpAddr>> = cluster
+            .told
+            .iter()
+            .flat_map(|of| {
+                let told = of.endpoints.iter();
+                told.map(|one| ((&*of.node, &*one.name), &one.addresses))
+            })
+            .collect();
         let mut objects = Vec::new();
         let mut ports: HashMap<String, Vec<(usize, NamedPort)>> = HashMap::new();
         for endpoint in endpoints {
             declare(&mut ports, objects.len(), &endpoint.ports);
-            let given = !endpoint.expected_ips.is_empty();
-            let addresses = if given {
+            let addresses = if !endpoint.expected_ips.is_empty() {
                 Some(&endpoint.expected_ips)
-            } else {
+            } else if endpoint.node == node {
                 held.get(&*endpoint.name)
+            } else {
+                told.get(&(&*endpoint.node, &*endpoint.name)).copied()
             };
             objects.push(Object {
                 labels: profiles.labels_of_endpoint(endpoint),
                 nets: addresses.map_or_else(Arc::default, |addresses| {
                     addresses.iter().copied().map(IpNet::from).collect()
                 }),
-                elsewhere: (!given && endpoint.node != node).then_some(&*endpoint.name),
+                elsewhere: (addresses.is_none() && endpoint.node != node)
+                    .then_some(&*endpoint.name),
+                // No object's name holds a slash: a template made it.
+                told: endpoint.node != node
+                    && (endpoint.expected_ips.is_empty() || endpoint.name.contains('/')),
             });
         }
         let endpoints = objects.len();
@@ -114,6 +132,7 @@ impl<'a> Addresses<'a> {
             labels: profiles.labels_of_set(set),
             nets: Arc::clone(&set.nets),
             elsewhere: None,
+            told: false,
         }));
         for group in cache.groups(cluster.workloads) {
             declare(&mut ports, objects.len(), &group.one.ports);
@@ -121,6 +140,7 @@ impl<'a> Addresses<'a> {
                 labels: Cow::Owned(profiles.labels_of_workload(&group.one)),
                 nets: Arc::clone(&group.nets),
                 elsewhere: None,
+                told: false,
             });
         }
         let mut services: HashMap<ServiceName, Vec<&EndpointSlice>> = HashMap::new();
@@ -226,17 +246,16 @@ impl<'a> Addresses<'a> {
         all.into_iter().collect()
     }
 
-    /// The addresses of all endpoints by which other nodes can know them:
-    /// loopback and link-local ones are the same everywhere, or may be.
+    /// The addresses of all endpoints by which nodes know each other, but those
+    /// that are told: they come and go with the rules that ask for them, on
+    /// which tunnels must not depend.
     pub(super) fn of_endpoints(&self) -> BTreeSet<IpAddr> {
         self.objects[..self.endpoints]
             .iter()
+            .filter(|object| !object.told)
             .flat_map(|object| object.nets.iter())
             .map(IpNet::addr)
-            .filter(|address| match address {
-                IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
-                IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
-            })
+            .filter(is_of_one_node)
             .collect()
     }
 

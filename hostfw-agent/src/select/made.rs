@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Inert, InertReason, settings::Settings};
-use crate::model::{HostEndpoint, HostEndpointTemplate, Interface, InterfaceMatch, Model};
+use crate::model::{
+    HostEndpoint, HostEndpointTemplate, Interface, InterfaceMatch, Model, NodeAddresses,
+};
 
 /// The endpoints of all templates.
 #[derive(Debug, Default)]
@@ -11,8 +13,9 @@ pub(super) struct Made {
     /// Of this node, one for each interface that a template means, those of the
     /// template that counts first ahead.
     pub(super) here: Vec<HostEndpoint>,
-    /// One for each template and other node that it means: their labels are
-    /// known, their interfaces and addresses only there.
+    /// Those of other nodes, as these tell them; and one for each template and
+    /// other node that it means and that tells nothing: its labels are known,
+    /// its interfaces and addresses only there.
     pub(super) elsewhere: Vec<HostEndpoint>,
     /// Templates that mean this node, and nothing of it.
     pub(super) idle: Vec<Inert>,
@@ -35,12 +38,19 @@ impl Made {
             .iter()
             .find(|known| known.name == node)
             .map_or(&unknown, |known| &known.labels);
+        for told in model.addresses.iter().filter(|told| told.node != node) {
+            made.elsewhere_of(&model.templates, told);
+        }
         for template in &model.templates {
             if template.means_node(labels) {
                 made.here_of(template, node, labels, interfaces, settings);
             }
-            let others = model.nodes.iter().filter(|other| other.name != node);
-            for other in others.filter(|other| template.means_node(&other.labels)) {
+            let others = model
+                .nodes
+                .iter()
+                .filter(|other| other.name != node && template.means_node(&other.labels));
+            let tells = |node: &str| model.addresses.iter().any(|told| told.node == node);
+            for other in others.filter(|other| !tells(&other.name)) {
                 let name = template.name_on_node(&other.name);
                 made.elsewhere.push(template.endpoint(
                     name,
@@ -51,6 +61,32 @@ impl Made {
             }
         }
         made
+    }
+
+    /// What templates have made on a node, by what it tells.
+    fn elsewhere_of(&mut self, templates: &[HostEndpointTemplate], told: &NodeAddresses) {
+        for one in &told.endpoints {
+            let Some((name, interface)) = one.template_and_interface() else {
+                continue;
+            };
+            let template = templates
+                .iter()
+                .find(|it| it.name == name && it.interfaces.is_match(interface));
+            // One that is not known is gone, or still to come.
+            if let Some(template) = template
+                && !one.addresses.is_empty()
+            {
+                self.elsewhere.push(HostEndpoint {
+                    expected_ips: one.addresses.clone(),
+                    ..template.endpoint(
+                        format!("{name}/{}/{interface}", told.node),
+                        &told.node,
+                        &one.labels,
+                        InterfaceMatch::Name(interface.to_owned()),
+                    )
+                });
+            }
+        }
     }
 
     fn here_of(
@@ -251,16 +287,59 @@ mod tests {
                 "interfacePattern: eth0, labels: {zone: a}, labelsFromNode: [role]",
             )])
         };
-        let selection = select(&model, "node1", &interfaces());
-        let list = selection.governed[0].list(hostfw_common::stage::List::NormalIn);
-        let rule = &list.policies().next().unwrap().rules[0];
-        let members = rule.destination.members.as_deref().unwrap();
-        assert_eq!(members, ["10.240.0.11/32".parse().unwrap()]);
-        let unknown: Vec<String> = selection
-            .unknown_addresses
+        let meant = |model: &Model| {
+            let selection = select(model, "node1", &interfaces());
+            let list = selection.governed[0].list(hostfw_common::stage::List::NormalIn);
+            let rule = &list.policies().next().unwrap().rules[0];
+            let members = rule.destination.members.as_deref().unwrap();
+            let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+            let unknown = selection.unknown_addresses.iter();
+            let unknown: Vec<String> = unknown.map(|it| it.endpoint.to_string()).collect();
+            (members.join(" "), unknown.join(" "))
+        };
+        let (own, hidden) = ("10.240.0.11/32", "HostEndpoint(t/node2/*)");
+        assert_eq!(meant(&model), (own.to_owned(), hidden.to_owned()));
+
+        // Until the node tells them, with what its labels add.
+        for (name, role, expected) in [
+            ("t/eth0", "role", "10.240.0.11/32 10.240.0.12/32"),
+            ("t/eth0", "other", own),
+            ("t/eth1", "role", own),
+            ("gone/eth0", "role", own),
+        ] {
+            let one = crate::model::EndpointAddresses {
+                name: name.to_owned(),
+                labels: [(role.to_owned(), String::new())].into(),
+                addresses: vec!["10.240.0.12".parse().unwrap()],
+            };
+            let told = NodeAddresses {
+                node: "node2".to_owned(),
+                endpoints: vec![one],
+            };
+            let model = Model {
+                addresses: vec![told.into()],
+                ..model.clone()
+            };
+            assert_eq!(
+                meant(&model),
+                (expected.to_owned(), String::new()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_template_made_here_is_told_with_what_its_node_adds() {
+        let model = model(&[(
+            "t",
+            "interfacePattern: eth., labels: {zone: a}, labelsFromNode: [role, missing]",
+        )]);
+        let told = select(&model, "node1", &interfaces()).told;
+        let told: Vec<_> = told
             .iter()
-            .map(|unknown| unknown.endpoint.to_string())
+            .map(|one| (&*one.name, &one.labels, one.addresses.len()))
             .collect();
-        assert_eq!(unknown, ["HostEndpoint(t/node2/*)"]);
+        let labels = [("role".to_owned(), "edge".to_owned())].into();
+        assert_eq!(told, [("t/eth0", &labels, 1), ("t/eth1", &labels, 1)]);
     }
 }

@@ -17,6 +17,7 @@ mod policies;
 mod rules;
 mod settings;
 mod tiers;
+mod told;
 mod tunnels;
 mod workloads;
 
@@ -37,8 +38,8 @@ use self::{
     tunnels::tunnels,
 };
 use crate::model::{
-    Failsafe, HostEndpoint, IcmpMatch, Interface, IpVersion, Model, ObjectRef, PortRange, Protocol,
-    RuleAction, StagedAction,
+    EndpointAddresses, Failsafe, HostEndpoint, IcmpMatch, Interface, IpVersion, Model, ObjectRef,
+    PortRange, Protocol, RuleAction, StagedAction,
 };
 
 /// Works out what `node`, which has `interfaces`, is to enforce.
@@ -74,6 +75,7 @@ pub fn select_with(
         Cluster {
             workloads: &model.workloads,
             slices: &model.slices,
+            told: &model.addresses,
         },
         &profiles,
         node,
@@ -89,6 +91,7 @@ pub fn select_with(
     );
 
     Selection {
+        told: told::told(&here, &made.here, &model.templates, &pairs),
         governed: governed(&pairs, &endpoints, &candidates),
         inert,
         tunnels: tunnels(&settings, addresses.of_endpoints()),
@@ -154,6 +157,8 @@ pub struct Selection {
     pub ignored_untracked: Vec<IgnoredUntracked>,
     /// `logPrefix`: what an event of a rule with action Log begins with.
     pub log_prefix: String,
+    /// What other nodes have to be told of this one; sorted by name.
+    pub told: Vec<EndpointAddresses>,
 }
 
 /// Tunnels between nodes: a packet of one of the protocols passes if it goes

@@ -5,7 +5,7 @@ use super::{
 use hostfw_common::verdict::Direction;
 
 use crate::{
-    model::{FelixSettings, InterfaceMatch, Stage},
+    model::{FelixSettings, InterfaceMatch, NodeAddresses, Stage},
     selector::Selector,
 };
 
@@ -230,4 +230,101 @@ fn tunnels_are_between_the_addresses_of_endpoints_of_all_nodes() {
         .map(|address| address.parse().unwrap())
         .to_vec();
     assert_eq!(selection.tunnels.nodes, nodes);
+}
+
+/// What a node tells, by the names of its endpoints.
+fn telling(node: &str, endpoints: &[(&str, &[&str])]) -> Arc<NodeAddresses> {
+    let one = |(name, addresses): &(&str, &[&str])| EndpointAddresses {
+        name: (*name).to_owned(),
+        labels: BTreeMap::new(),
+        addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+    };
+    Arc::new(NodeAddresses {
+        node: node.to_owned(),
+        endpoints: endpoints.iter().map(one).collect(),
+    })
+}
+
+#[test]
+fn other_nodes_tell_the_addresses_of_their_own_endpoints_alone() {
+    let eth0 = [interface(2, "eth0", &["10.240.0.11"])];
+    let meant = |told: Vec<Arc<NodeAddresses>>| {
+        let model = Model {
+            addresses: told,
+            ..pinhole()
+        };
+        let selection = select(&model, "node1", &eth0);
+        let list = selection.governed[0].list(List::PreDnat);
+        let rule = &policies(list)[0].rules[0];
+        let members = rule.destination.members.clone().unwrap();
+        (members.to_vec(), selection.unknown_addresses.len())
+    };
+    let own = "10.240.0.11/32";
+    assert_eq!(meant(vec![]), (nets(&[own]), 1));
+    let node2 = telling("node2", &[("node2-eth0", &["10.240.0.12", "fd00::12"])]);
+    let both = nets(&[own, "10.240.0.12/32", "fd00::12/128"]);
+    assert_eq!(meant(vec![node2.clone()]), (both, 0));
+    // Tunnels do not depend on whether a rule asks.
+    let model = Model {
+        addresses: vec![node2],
+        ..pinhole()
+    };
+    let tunnels = select(&model, "node1", &eth0).tunnels;
+    assert_eq!(tunnels.nodes, ["10.240.0.11".parse::<IpAddr>().unwrap()]);
+    // It governs nothing there: that is known.
+    let nothing = telling("node2", &[("node2-eth0", &[])]);
+    assert_eq!(meant(vec![nothing]), (nets(&[own]), 0));
+    // Others speak of what is not theirs, and of what nobody knows.
+    let others = [
+        telling("node3", &[("node2-eth0", &["10.240.0.12"])]),
+        telling("node1", &[("node1-eth0", &["10.240.0.99"])]),
+        telling(
+            "node2",
+            &[("node1-eth0", &["10.240.0.98"]), ("x", &["10.9.9.9"])],
+        ),
+    ];
+    assert_eq!(meant(others.to_vec()), (nets(&[own]), 1));
+    // What is given wins.
+    let mut given = pinhole();
+    given.endpoints[1].expected_ips = vec!["192.0.2.2".parse().unwrap()];
+    given.addresses = vec![telling("node2", &[("node2-eth0", &["10.240.0.12"])])];
+    let selection = select(&given, "node1", &eth0);
+    let rule = &policies(selection.governed[0].list(List::PreDnat))[0].rules[0];
+    let members = rule.destination.members.as_deref().unwrap();
+    assert_eq!(members, nets(&[own, "192.0.2.2/32"]));
+}
+
+#[test]
+fn a_node_tells_what_others_cannot_know() {
+    let mut model = pinhole();
+    let mut given = endpoint("given", "node1", "eth1", &["192.0.2.1"]);
+    given.labels.insert("a".into(), String::new());
+    model.endpoints.extend([
+        given,
+        endpoint("inert", "node1", "eth9", &[]),
+        endpoint("rest", "node1", "*", &[]),
+    ]);
+    let interfaces = [
+        interface(1, "lo", &["127.0.0.1", "::1"]),
+        interface(2, "eth0", &["fd00::11", "10.240.0.11", "fe80::11"]),
+        interface(3, "eth1", &["10.250.0.11"]),
+        interface(4, "eth2", &["10.251.0.11", "169.254.3.4"]),
+    ];
+    let told = select(&model, "node1", &interfaces).told;
+    let told: Vec<(&str, Vec<String>)> = told
+        .iter()
+        .map(|one| {
+            let addresses = one.addresses.iter().map(ToString::to_string);
+            (&*one.name, addresses.collect())
+        })
+        .collect();
+    let texts = |texts: &[&str]| texts.iter().map(|it| (*it).to_owned()).collect();
+    assert_eq!(
+        told,
+        [
+            ("inert", texts(&[])),
+            ("node1-eth0", texts(&["10.240.0.11", "fd00::11"])),
+            ("rest", texts(&["10.251.0.11"])),
+        ]
+    );
 }

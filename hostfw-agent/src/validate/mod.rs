@@ -4,6 +4,7 @@
 //! at once. What is right but not enforced is accepted, and
 //! [`lint::unenforced`](crate::lint::unenforced) tells it.
 
+mod addresses;
 mod endpoint;
 mod error;
 mod felix;
@@ -47,6 +48,8 @@ pub enum Object {
     NetworkSet(model::NetworkSet),
     /// A `Node`.
     Node(model::Node),
+    /// A `NodeAddresses`.
+    NodeAddresses(Arc<model::NodeAddresses>),
     /// A `GlobalNetworkPolicy` or a `StagedGlobalNetworkPolicy`.
     Policy(model::Policy),
     /// A `Profile`.
@@ -85,6 +88,9 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
             Object::NetworkSet(set::namespaced(&object.metadata, &object.spec, findings))
         }
         Resource::Node(object) => Object::Node(template::node(object)),
+        Resource::NodeAddresses(object) => {
+            Object::NodeAddresses(addresses::convert(object, findings).into())
+        }
         Resource::Profile(object) => Object::Profile(profile::convert(object, findings)),
         Resource::StagedGlobalNetworkPolicy(object) => {
             Object::Policy(policy::staged(object, findings))
@@ -127,6 +133,7 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
             Object::HostEndpointTemplate(template) => model.templates.push(template),
             Object::NetworkSet(set) => model.sets.push(set),
             Object::Node(node) => model.nodes.push(node),
+            Object::NodeAddresses(addresses) => model.addresses.push(addresses),
             Object::Policy(policy) => model.policies.push(policy),
             Object::Profile(profile) => model.profiles.push(profile),
             Object::Settings(settings) => model.settings.push(settings),
@@ -140,6 +147,7 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
         .templates
         .sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
     model.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    model.addresses.sort_by(|a, b| a.node.cmp(&b.node));
     model
         .policies
         .sort_by(|a, b| (a.staged.is_some(), &a.name).cmp(&(b.staged.is_some(), &b.name)));

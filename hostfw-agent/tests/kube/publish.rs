@@ -10,6 +10,7 @@ use std::{
 
 use ::kube::Client;
 use hostfw_agent::{
+    model::EndpointAddresses,
     observe::{
         notes::Notes,
         socket::{Question, Reply},
@@ -36,6 +37,7 @@ const PACE: Pace = Pace {
     gather: Duration::from_millis(5),
     urgent: Duration::from_millis(10),
     calm: Duration::from_millis(20),
+    settle: Duration::from_millis(5),
     refresh: Duration::from_secs(3600),
     spread: Duration::ZERO,
     retry: [Duration::from_millis(10), Duration::from_millis(50)],
@@ -47,6 +49,7 @@ struct Told {
     status: Arc<Mutex<Status>>,
     asked: Arc<AtomicU64>,
     passes: watch::Sender<u64>,
+    told: watch::Sender<Option<Vec<EndpointAddresses>>>,
     notes: Notes,
     source: KubernetesSource,
     _tasks: JoinSet<()>,
@@ -72,12 +75,14 @@ impl Told {
         let asked = Arc::new(AtomicU64::new(0));
         let (questions, mut answers) = mpsc::channel::<Question>(1);
         let passes = watch::Sender::new(0);
+        let told = watch::Sender::new(None);
         let notes = Notes::default();
         let agent = Agent {
             node: node.to_owned(),
             passes: passes.subscribe(),
             questions,
             known: source.known(),
+            told: told.subscribe(),
             notes: notes.clone(),
         };
         let mut tasks = JoinSet::new();
@@ -94,6 +99,7 @@ impl Told {
             status,
             asked,
             passes,
+            told,
             notes,
             source,
             _tasks: tasks,
@@ -136,6 +142,7 @@ fn problem(file: &str, object: &str) -> status::Problem {
 async fn serving() -> Server {
     let server = Server::serving(WRITTEN).await;
     server.serve(OWN, "NodeEnforcement");
+    server.serve(OWN, "NodeAddresses");
     server.serve(EVENTS, "Event");
     server.serve("v1", "Node");
     let node = json!({"apiVersion": "v1", "kind": "Node",
@@ -401,5 +408,81 @@ async fn events_that_may_not_be_written_stop_nothing() {
     .await;
     server.refuse_writes("Event", None);
     until("it is told", || server.all("Event").len() == 1).await;
+    until("nothing is noted", || agent.notes.warnings().is_empty()).await;
+}
+
+fn holding(addresses: &[&str]) -> Option<Vec<EndpointAddresses>> {
+    Some(vec![EndpointAddresses {
+        name: "node1-eth0".to_owned(),
+        labels: Default::default(),
+        addresses: addresses
+            .iter()
+            .map(|it| it.parse().expect("an address"))
+            .collect(),
+    }])
+}
+
+#[tokio::test]
+async fn a_node_tells_its_addresses_when_they_change_and_only_then() {
+    let server = serving().await;
+    let agent = Told::start(&server, "node1");
+    let told = || server.object("NodeAddresses", "node1");
+    let patch = "PATCH /apis/hostfw.io/v1alpha1/nodeaddresses/node1?";
+    agent.looked_at().await;
+    assert_eq!(server.wrote(patch), 0, "before anything is known");
+
+    agent.told.send_replace(holding(&["10.0.0.1", "fd00::1"]));
+    until("it is told", || told().is_some()).await;
+    let first = told().unwrap();
+    assert_eq!(
+        first["spec"],
+        json!({"endpoints": [{"name": "node1-eth0", "addresses": ["10.0.0.1", "fd00::1"]}]})
+    );
+    assert_eq!(
+        first["metadata"]["ownerReferences"][0]["uid"],
+        "uid-of-node1"
+    );
+    // The same once more, and then what is seen to come behind it.
+    agent.told.send_replace(holding(&["10.0.0.1", "fd00::1"]));
+    tokio::time::sleep(PACE.settle * 4).await;
+    agent.told.send_replace(holding(&[]));
+    until("it has none", || {
+        told().unwrap()["spec"] == json!({"endpoints": [{"name": "node1-eth0"}]})
+    })
+    .await;
+    agent.told.send_replace(Some(Vec::new()));
+    until("it has no endpoint", || {
+        told().unwrap()["spec"]
+            .as_object()
+            .is_none_or(|it| it.is_empty())
+    })
+    .await;
+    assert_eq!(server.wrote(patch), 3);
+    assert_eq!(agent.notes.warnings(), []);
+}
+
+#[tokio::test]
+async fn addresses_that_may_not_be_written_are_noted_and_tried_again() {
+    let server = serving().await;
+    server.refuse_writes("NodeAddresses", Some(403));
+    let agent = Told::start(&server, "node1");
+    agent.told.send_replace(holding(&["10.0.0.1"]));
+    until("it is noted", || {
+        let notes = agent.notes.warnings();
+        notes.iter().any(|it| it.object == "NodeAddresses(node1)")
+    })
+    .await;
+    // The state of the node is told all the same, and the newest is told then.
+    until("the state is told", || {
+        server.object("NodeEnforcement", "node1").is_some()
+    })
+    .await;
+    agent.told.send_replace(holding(&["10.0.0.2"]));
+    server.refuse_writes("NodeAddresses", None);
+    until("it is told", || {
+        let told = server.object("NodeAddresses", "node1");
+        told.is_some_and(|it| it["spec"]["endpoints"][0]["addresses"] == json!(["10.0.0.2"]))
+    })
+    .await;
     until("nothing is noted", || agent.notes.warnings().is_empty()).await;
 }

@@ -235,6 +235,11 @@ impl<'a> Aim<'a> {
                         }));
                 }
             }
+            Resource::NodeAddresses(told) => {
+                for endpoint in &told.spec.endpoints {
+                    self.add_nets(&endpoint.addresses);
+                }
+            }
             Resource::Node(_) | Resource::Tier(_) => {}
         }
     }

@@ -9,6 +9,7 @@ mod policy;
 pub(crate) mod rule;
 mod selector;
 mod template;
+mod told;
 
 use std::net::IpAddr;
 
@@ -47,6 +48,9 @@ impl Scene {
         for index in (1..resources.len()).rev() {
             resources.swap(index, random.below(index + 1));
         }
+        // From choices of their own: the rest stays what it is without them.
+        let mut own = Random::new(random.clone().next());
+        resources.extend(told::objects(&mut own));
         Self {
             node: NODE.to_owned(),
             interfaces: interfaces(),

@@ -174,7 +174,7 @@ pub(super) fn profiles(random: &mut Random) -> Vec<Resource> {
     ) {
         let mut rules = |direction| {
             let count = match name {
-                "mixed" => 1..=5,
+                "mixed" => 1..=6,
                 "kns.web" | "kns.db" => 0..=1,
                 _ => 0..=0,
             };

@@ -129,6 +129,19 @@ pub(crate) fn run(
             promises::of_monitor(&objects)
         }),
     ));
+    for profile in PROFILES {
+        checks.push((
+            format!("kustomize, {profile}, with podmonitor: the same as helm's"),
+            Box::new(move |on| {
+                let objects = on.renderer.with_component(profile, "podmonitor")?;
+                on.hold(&objects)?;
+                promises::of_monitor(&objects)?;
+                let profile = format!("profile={profile}");
+                let values = [&*profile, "metrics.podMonitor=true", "crds.hostfw=false"];
+                promises::same(&objects, &on.renderer.helm(&values)?)
+            }),
+        ));
+    }
     for value in REFUSED {
         checks.push((
             format!("helm refuses {value}"),

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::workspace::{Workspace, output};
 
@@ -41,6 +41,25 @@ impl Renderer<'_> {
     /// The definitions of a group of kinds.
     pub(super) fn definitions(&self, group: &str) -> Result<Vec<Value>> {
         self.build(&format!("deploy/crds/{group}"))
+    }
+
+    /// The objects of an overlay with a component.
+    pub(super) fn with_component(&self, overlay: &str, component: &str) -> Result<Vec<Value>> {
+        // kustomize takes no absolute paths, and looks behind links.
+        let folder = tempfile::tempdir().context("an overlay")?;
+        let depth = folder.path().canonicalize()?.components().count() - 1;
+        let root = self.workspace.root.canonicalize()?;
+        let root = root.strip_prefix("/").context("an absolute path")?;
+        let at = format!("{}{}/deploy/kustomize", "../".repeat(depth), root.display());
+        let file = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [format!("{at}/overlays/{overlay}")],
+            "components": [format!("{at}/components/{component}")],
+        });
+        // JSON is YAML.
+        std::fs::write(folder.path().join("kustomization.yaml"), file.to_string())?;
+        self.build(&folder.path().to_string_lossy())
     }
 
     fn build(&self, folder: &str) -> Result<Vec<Value>> {

@@ -31,10 +31,18 @@ const NEEDED: &[(&str, &[&str], &[&str])] = &[
         ],
         FOLLOWED,
     ),
-    ("hostfw.io", &["hostendpointtemplates"], FOLLOWED),
-    ("hostfw.io", &["nodeenforcements"], &["create", "patch"]),
+    (
+        "hostfw.io",
+        &["hostendpointtemplates", "nodeaddresses"],
+        FOLLOWED,
+    ),
+    (
+        "hostfw.io",
+        &["nodeaddresses", "nodeenforcements"],
+        &["create", "patch"],
+    ),
     ("events.k8s.io", &["events"], &["create"]),
-    // Whose uid the node's object refers to.
+    // Whose uid the node's objects refer to.
     ("", &["nodes"], &["get"]),
     (
         "",

@@ -79,6 +79,11 @@ impl Mentioned {
                     self.nets(&endpoint.addresses);
                 }
             }
+            Resource::NodeAddresses(told) => {
+                for endpoint in &told.spec.endpoints {
+                    self.nets(&endpoint.addresses);
+                }
+            }
             Resource::Node(_) | Resource::StagedGlobalNetworkPolicy(_) | Resource::Tier(_) => {}
         }
     }

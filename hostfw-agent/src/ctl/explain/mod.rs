@@ -531,6 +531,7 @@ fn rule<'a>(resources: &'a [Resource], answer: &Answer, direction: Direction) ->
         | Resource::HostEndpointTemplate(_)
         | Resource::NetworkSet(_)
         | Resource::Node(_)
+        | Resource::NodeAddresses(_)
         | Resource::Profile(_)
         | Resource::StagedGlobalNetworkPolicy(_)
         | Resource::EndpointSlice(_)

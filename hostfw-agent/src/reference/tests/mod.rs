@@ -4,6 +4,7 @@ mod facts;
 mod matching;
 mod order;
 mod template;
+mod told;
 mod traps;
 
 use std::net::IpAddr;
@@ -61,9 +62,11 @@ fn resources(objects: &[&str]) -> Vec<Resource> {
         .iter()
         .flat_map(|object| {
             let object = object.trim_start();
-            let version = if object.starts_with("kind: Node") {
+            let version = if object.starts_with("kind: Node\n") {
                 "v1"
-            } else if object.starts_with("kind: HostEndpointTemplate") {
+            } else if object.starts_with("kind: HostEndpointTemplate")
+                || object.starts_with("kind: NodeAddresses")
+            {
                 "hostfw.io/v1alpha1"
             } else {
                 "projectcalico.org/v3"

@@ -131,7 +131,7 @@ fn lists_are_expanded() {
         message("apiVersion: projectcalico.org/v3\nkind: NetworkPolicyList\nitems: []"),
         "document 1 (line 1): kind: expected HostEndpoint, HostEndpointTemplate, Node, \
          GlobalNetworkPolicy, StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, \
-         Profile, FelixConfiguration, WorkloadEndpoint or EndpointSlice, found \
+         Profile, FelixConfiguration, WorkloadEndpoint, EndpointSlice or NodeAddresses, found \
          NetworkPolicyList, which is not enforced by this release"
     );
     assert_eq!(

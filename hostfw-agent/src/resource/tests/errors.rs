@@ -178,7 +178,7 @@ fn objects_of_a_namespace_are_named_with_it() {
 fn kind_version_and_name_are_checked() {
     const KINDS: &str = "expected HostEndpoint, HostEndpointTemplate, Node, GlobalNetworkPolicy, \
                          StagedGlobalNetworkPolicy, GlobalNetworkSet, NetworkSet, Tier, Profile, \
-                         FelixConfiguration, WorkloadEndpoint or EndpointSlice, found";
+                         FelixConfiguration, WorkloadEndpoint, EndpointSlice or NodeAddresses, found";
     for (text, expected) in [
         ("{}", format!("kind: {KINDS} nothing")),
         ("{kind: 1}", format!("kind: {KINDS} \"1\"")),

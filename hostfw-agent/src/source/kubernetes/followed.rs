@@ -40,24 +40,25 @@ impl Followed {
         }
     }
 
-    /// How Kubernetes serves what is followed only while something refers to it;
+    /// How the API server serves what is followed only while something refers to it;
     /// `None` of what is always followed, which discovery finds.
     pub(super) fn on_demand(self) -> Option<ApiResource> {
-        let (group, plural) = match self {
-            Self::Kind(Kind::Node) => ("", "nodes"),
-            Self::Kind(Kind::EndpointSlice) => ("discovery.k8s.io", "endpointslices"),
-            Self::Namespace => ("", "namespaces"),
-            Self::Pod => ("", "pods"),
-            Self::ServiceAccount => ("", "serviceaccounts"),
+        let (group, version, plural) = match self {
+            Self::Kind(Kind::Node) => ("", "v1", "nodes"),
+            Self::Kind(Kind::NodeAddresses) => ("hostfw.io", "v1alpha1", "nodeaddresses"),
+            Self::Kind(Kind::EndpointSlice) => ("discovery.k8s.io", "v1", "endpointslices"),
+            Self::Namespace => ("", "v1", "namespaces"),
+            Self::Pod => ("", "v1", "pods"),
+            Self::ServiceAccount => ("", "v1", "serviceaccounts"),
             Self::Kind(_) => return None,
         };
         Some(ApiResource {
             group: group.to_owned(),
-            version: "v1".to_owned(),
+            version: version.to_owned(),
             api_version: if group.is_empty() {
-                "v1".to_owned()
+                version.to_owned()
             } else {
-                format!("{group}/v1")
+                format!("{group}/{version}")
             },
             kind: self.name().to_owned(),
             plural: plural.to_owned(),
@@ -76,7 +77,14 @@ impl Followed {
     pub(super) fn needs_of(self, object: &Value) -> Needs {
         let mut needs = Needs::default();
         match self {
-            Self::Kind(Kind::HostEndpointTemplate) => needs.add(Self::Kind(Kind::Node)),
+            Self::Kind(Kind::HostEndpointTemplate) => {
+                needs.add(Self::Kind(Kind::Node));
+                needs.hidden = true;
+            }
+            Self::Kind(Kind::HostEndpoint) => {
+                let given = object["spec"]["expectedIPs"].as_array();
+                needs.hidden = given.is_none_or(Vec::is_empty);
+            }
             Self::Kind(
                 Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy | Kind::Profile,
             ) => {
@@ -102,20 +110,28 @@ impl fmt::Display for Followed {
 
 /// What is to be followed for an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Needs(BTreeSet<Followed>);
+pub(super) struct Needs {
+    followed: BTreeSet<Followed>,
+    /// There are endpoints whose addresses only their nodes know.
+    hidden: bool,
+}
 
 impl Needs {
     fn add(&mut self, what: Followed) {
-        self.0.insert(what);
+        self.followed.insert(what);
     }
 
     /// And what those are.
     pub(super) fn extend(&mut self, others: &Self) {
-        self.0.extend(&others.0);
+        self.followed.extend(&others.followed);
+        self.hidden |= others.hidden;
     }
 
+    /// Whether it is to be followed. What nodes tell of themselves serves only
+    /// rules that ask, and only for endpoints that do not say it.
     pub(super) fn contain(&self, what: Followed) -> bool {
-        self.0.contains(&what)
+        let needless = what == Followed::Kind(Kind::NodeAddresses) && !self.hidden;
+        !needless && self.followed.contains(&what)
     }
 
     /// What one side of a rule refers to.
@@ -131,14 +147,6 @@ impl Needs {
         if side["services"].is_object() {
             self.add(Followed::Kind(Kind::EndpointSlice));
         }
-        // With it, what lives in a namespace is not meant.
-        let outside = namespaces
-            .chars()
-            .filter(|c| !matches!(c, ' ' | '\t'))
-            .eq("global()".chars());
-        if outside {
-            return;
-        }
         let named = ["ports", "notPorts"].into_iter().any(|field| {
             let ports = side[field].as_array();
             ports.into_iter().flatten().any(|port| {
@@ -146,6 +154,20 @@ impl Needs {
                     .is_some_and(|port| port.contains(|c: char| c.is_ascii_alphabetic()))
             })
         });
+        // With it, what lives in a namespace is not meant.
+        let outside = namespaces
+            .chars()
+            .filter(|c| !matches!(c, ' ' | '\t'))
+            .eq("global()".chars());
+        let inside = !outside && (!namespaces.is_empty() || accounts.is_object());
+        let asked = selectors[..2].iter().any(|text| !text.is_empty());
+        // Hosts live in no namespace, and run under no account.
+        if !inside && (outside || named || asked) {
+            self.add(Followed::Kind(Kind::NodeAddresses));
+        }
+        if outside {
+            return;
+        }
         if named
             || !namespaces.is_empty()
             || accounts.is_object()
@@ -175,6 +197,7 @@ mod tests {
         let [namespace, pod, account] =
             [Followed::Namespace, Followed::Pod, Followed::ServiceAccount];
         let slice = Followed::Kind(Kind::EndpointSlice);
+        let hosts = Followed::Kind(Kind::NodeAddresses);
         for (side, expected) in [
             (json!({}), vec![]),
             (
@@ -182,16 +205,19 @@ mod tests {
                 vec![],
             ),
             (json!({"selector": "", "namespaceSelector": ""}), vec![]),
-            (json!({"selector": "a == 'b'"}), vec![pod]),
-            (json!({"notSelector": "a == 'b'"}), vec![pod]),
-            (json!({"ports": ["http"]}), vec![pod]),
-            (json!({"notPorts": ["http"]}), vec![pod]),
+            (json!({"selector": "a == 'b'"}), vec![hosts, pod]),
+            (json!({"notSelector": "a == 'b'"}), vec![hosts, pod]),
+            (json!({"ports": ["http"]}), vec![hosts, pod]),
+            (json!({"notPorts": ["http"]}), vec![hosts, pod]),
             (json!({"namespaceSelector": "all()"}), vec![namespace, pod]),
             (
                 json!({"selector": "has(a)", "namespaceSelector": " global() "}),
-                vec![],
+                vec![hosts],
             ),
-            (json!({"selector": "has(pcns.a)"}), vec![namespace, pod]),
+            (
+                json!({"selector": "has(pcns.a)"}),
+                vec![hosts, namespace, pod],
+            ),
             (json!({"serviceAccounts": {"names": ["a"]}}), vec![pod]),
             (
                 json!({"serviceAccounts": {"selector": "has(a)"}}),
@@ -207,9 +233,32 @@ mod tests {
             for field in ["source", "destination"] {
                 let policy = json!({"spec": {"egress": [{"action": "Allow"}, {field: side}]}});
                 let needs = Followed::Kind(Kind::Profile).needs_of(&policy);
-                assert_eq!(needs.0, expected.iter().copied().collect(), "{side}");
+                assert_eq!(needs.followed, expected.iter().copied().collect(), "{side}");
                 assert_eq!(Followed::Pod.needs_of(&policy), Needs::default());
             }
+        }
+    }
+
+    #[test]
+    fn addresses_of_nodes_are_needed_where_endpoints_hide_theirs() {
+        let rule = json!({"spec": {"ingress": [{"source": {"selector": "has(a)"}}]}});
+        let rule = Followed::Kind(Kind::GlobalNetworkPolicy).needs_of(&rule);
+        let hosts = Followed::Kind(Kind::NodeAddresses);
+        for (kind, spec, needed) in [
+            (Kind::HostEndpoint, json!({"interfaceName": "eth0"}), true),
+            (Kind::HostEndpoint, json!({"expectedIPs": []}), true),
+            (
+                Kind::HostEndpoint,
+                json!({"expectedIPs": ["10.0.0.1"]}),
+                false,
+            ),
+            (Kind::HostEndpointTemplate, json!({}), true),
+            (Kind::GlobalNetworkSet, json!({}), false),
+        ] {
+            let mut all = Followed::Kind(kind).needs_of(&json!({"spec": spec}));
+            assert!(!all.contain(hosts));
+            all.extend(&rule);
+            assert_eq!(all.contain(hosts), needed, "{kind} {spec}");
         }
     }
 }

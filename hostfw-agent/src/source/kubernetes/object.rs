@@ -168,6 +168,7 @@ impl<const BARE: bool> RawObject<BARE> {
                     | Kind::HostEndpoint
                     | Kind::HostEndpointTemplate
                     | Kind::NetworkSet
+                    | Kind::NodeAddresses
                     | Kind::Profile
                     | Kind::StagedGlobalNetworkPolicy
                     | Kind::Tier
@@ -243,6 +244,7 @@ fn restore(kind: Kind, object: &mut Map<String, Value>) {
         | Kind::HostEndpointTemplate
         | Kind::NetworkSet
         | Kind::Node
+        | Kind::NodeAddresses
         | Kind::Profile
         | Kind::EndpointSlice
         | Kind::Tier

@@ -225,7 +225,9 @@ impl State {
     /// waited for.
     fn refer(&mut self) {
         let mut wanted = Needs::default();
-        for kind in self.kinds.values() {
+        // What is followed on demand refers to nothing, and there may be much.
+        let asking = self.kinds.iter().filter(|it| it.0.on_demand().is_none());
+        for (_, kind) in asking {
             for held in kind.objects.values() {
                 wanted.extend(&held.needs);
             }

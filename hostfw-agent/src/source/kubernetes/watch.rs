@@ -105,6 +105,12 @@ pub(super) async fn follow_wanted(
                     .await
             };
             let reason = match end {
+                // Ours: an older installation lacks it, and goes on without.
+                End::NotFound if kind == Followed::Kind(Kind::NodeAddresses) => {
+                    shared.change(|state| state.absent(kind));
+                    tokio::time::sleep(jitter(times.rediscover)).await;
+                    continue;
+                }
                 End::NotFound => format!("the API server does not know {plural}"),
                 End::Failed(reason) => reason,
             };

@@ -1,3 +1,4 @@
+mod addresses;
 mod endpoint;
 mod felix;
 mod metadata;
