@@ -10,7 +10,8 @@ mod selections;
 use std::{hint::black_box, time::Duration};
 
 use criterion::{
-    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime,
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput,
+    measurement::WallTime,
 };
 use hostfw_agent::{
     compile::{Cache, compile, compile_with},
@@ -29,11 +30,13 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str) -> Group<'a> {
     let mut group = criterion.benchmark_group(name);
-    // The largest take a second each.
+    // The largest take a second each, and there are some sixty: samples of one
+    // length, as few as may be, keep the whole to a few minutes.
     group
         .sample_size(10)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3));
+        .sampling_mode(SamplingMode::Flat)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
     group
 }
 

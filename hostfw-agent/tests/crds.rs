@@ -5,6 +5,7 @@
 //! the difference.
 
 mod crds {
+    pub(crate) mod broken;
     pub(crate) mod check;
     pub(crate) mod cost;
     pub(crate) mod fields;

@@ -1,14 +1,20 @@
-//! The cluster as a source of resources, against an API server by script.
+//! The cluster as a source of resources, against an API server by script, and
+//! against a real one where there is one.
 
 mod kube {
     mod addresses;
     mod answers;
+    #[path = "../crds/broken.rs"]
+    mod broken;
     pub(crate) mod cluster;
     mod ctl;
     mod publish;
+    pub(crate) mod real;
+    mod rights;
     mod rules;
     pub(crate) mod server;
     mod workloads;
+    pub(crate) mod world;
 }
 
 use std::{
@@ -24,18 +30,31 @@ use hostfw_agent::{
 use kube::{
     cluster::{Cluster, endpoint, object, policy},
     server::{KINDS, STORED, Server, WRITTEN},
+    world::World,
 };
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn objects_are_told_as_they_come_change_and_go() {
-    let server = Server::serving(WRITTEN).await;
-    server.put("HostEndpoint", endpoint("a"));
-    server.put("GlobalNetworkPolicy", policy("deny", "Deny"));
+    tell_as_they_come(&World::Script(Server::serving(WRITTEN).await)).await;
+}
+
+#[tokio::test]
+async fn objects_of_a_real_server_are_told_as_they_come_change_and_go() {
+    if let Some(world) = World::real().await {
+        tell_as_they_come(&world).await;
+    }
+}
+
+async fn tell_as_they_come(server: &World) {
+    server.put("HostEndpoint", endpoint("a")).await;
+    server
+        .put("GlobalNetworkPolicy", policy("deny", "Deny"))
+        .await;
     let mut set = object("NetworkSet", "partners", json!({"nets": ["192.0.2.0/24"]}));
     set["metadata"]["namespace"] = json!("web");
-    server.put("NetworkSet", set);
-    let mut cluster = Cluster::follow(&server);
+    server.put("NetworkSet", set).await;
+    let mut cluster = server.follow();
     cluster
         .until("all are there", |now| now.objects.len() == 3)
         .await;
@@ -54,19 +73,19 @@ async fn objects_are_told_as_they_come_change_and_go() {
         InterfaceMatch::Name("eth0".to_owned())
     );
 
-    server.put("HostEndpoint", endpoint("b"));
+    server.put("HostEndpoint", endpoint("b")).await;
     cluster
         .until("b is there", |now| now.model().endpoints.len() == 2)
         .await;
     let mut changed = endpoint("b");
     changed["spec"]["interfaceName"] = json!("eth1");
-    server.put("HostEndpoint", changed);
+    server.put("HostEndpoint", changed).await;
     cluster
         .until("b has changed", |now| {
             now.model().endpoints[1].interface == InterfaceMatch::Name("eth1".to_owned())
         })
         .await;
-    server.delete("HostEndpoint", "a");
+    server.delete("HostEndpoint", "a").await;
     cluster
         .until("a is gone", |now| now.model().endpoints.len() == 1)
         .await;
@@ -519,6 +538,17 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
     let server = Server::serving(WRITTEN).await;
     server.serve("hostfw.io/v1alpha1", "HostEndpointTemplate");
     server.serve("v1", "Node");
+    follow_the_own_node(&World::Script(server)).await;
+}
+
+#[tokio::test]
+async fn the_own_node_of_a_real_server_is_followed_while_a_template_needs_it() {
+    if let Some(world) = World::real().await {
+        follow_the_own_node(&world).await;
+    }
+}
+
+async fn follow_the_own_node(server: &World) {
     let node = |name: &str, role: &str| {
         json!({"apiVersion": "v1", "kind": "Node", "spec": {"podCIDR": "10.0.0.0/24"},
             "metadata": {"name": name, "labels": {"role": role}, "annotations": {"a": role}},
@@ -530,12 +560,14 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
         template["apiVersion"] = json!("hostfw.io/v1alpha1");
         template
     };
-    server.put("Node", node("node1", "core"));
-    server.put("Node", node("node2", "core"));
-    server.put("HostEndpoint", endpoint("a"));
-    let mut cluster = Cluster::follow(&server);
+    server.put("Node", node("node1", "core")).await;
+    server.put("Node", node("node2", "core")).await;
+    server.put("HostEndpoint", endpoint("a")).await;
+    let mut cluster = server.follow();
     cluster.until("a is there", |now| names(now) == ["a"]).await;
-    assert_eq!(server.asked("/api/v1/nodes"), 0);
+    if let Some(server) = server.script() {
+        assert_eq!(server.asked("/api/v1/nodes"), 0);
+    }
 
     let label = |now: &Accepted| {
         now.model()
@@ -543,7 +575,7 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
             .first()
             .map(|node| node.labels["role"].clone())
     };
-    server.put("HostEndpointTemplate", template());
+    server.put("HostEndpointTemplate", template()).await;
     cluster
         .until("the node is there", |now| {
             names(now) == ["a", "public", "node1"]
@@ -551,8 +583,8 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
         .await;
     assert_eq!(cluster.accepted.problems, []);
     cluster.until_watched("Node").await;
-    server.put("Node", node("node2", "edge"));
-    server.put("Node", node("node1", "edge"));
+    server.put("Node", node("node2", "edge")).await;
+    server.put("Node", node("node1", "edge")).await;
     cluster
         .until("its labels change", |now| {
             label(now).as_deref() == Some("edge")
@@ -560,13 +592,16 @@ async fn the_own_node_is_followed_while_a_template_needs_it() {
         .await;
     assert_eq!(cluster.accepted.model().nodes.len(), 1);
 
-    server.delete("HostEndpointTemplate", "public");
+    server.delete("HostEndpointTemplate", "public").await;
     cluster
         .until("nobody needs it", |now| names(now) == ["a"])
         .await;
     cluster.until_unwatched("Node").await;
 
     // Without permission, what is in force stays, and the others go on.
+    let Some(server) = server.script() else {
+        return;
+    };
     server.refuse("Node", Some(403));
     server.put("HostEndpointTemplate", template());
     cluster

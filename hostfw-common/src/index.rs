@@ -12,8 +12,9 @@
 //! protocol with destination port, or with ICMP type and code, or a source
 //! port as [`service_key`] has it. The first [`stride`](Dimension::stride) bits
 //! of the key pick one of 2^stride entries. An entry is a class, or else a node
-//! that tells apart the next eight bits, and so on. IPv6 addresses are
-//! longer: for them the trie is asked ([`STRIDE_TRIE`]).
+//! that tells apart the next eight bits, and so on. IPv6 addresses are longer:
+//! their first 32 bits are the key, and where more of them matter, the index says
+//! that the trie is to be asked ([`CLASS_TRIE`]).
 //!
 //! Entries are 32 bits each, 16 to a line: entry `n` is in line `n / 16`, and
 //! the lower half of a word comes first.
@@ -50,23 +51,19 @@ impl Line {
     }
 }
 
-/// [`Dimension::stride`] of a dimension whose classes are the values of a
-/// longest-prefix-match trie alone.
-pub const STRIDE_TRIE: u32 = 128;
-
 /// What is asked of a packet in one respect: where it comes from, say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C)]
 pub struct Dimension {
     /// With stride 0 the entry for any key. Otherwise the line in which the
-    /// array of the first 2^stride entries begins; with [`STRIDE_TRIE`] 0.
+    /// array of the first 2^stride entries begins.
     pub root: u32,
     /// The table that has the same classes by prefix, in
     /// [`PREFIXES_V4`](crate::names::PREFIXES_V4),
     /// [`PREFIXES_V6`](crate::names::PREFIXES_V6) or
     /// [`SERVICES`](crate::names::SERVICES).
     pub table: TableId,
-    /// 0, 8, 16 or [`STRIDE_TRIE`].
+    /// 0, 8 or 16.
     pub stride: u32,
 }
 
@@ -74,6 +71,11 @@ pub struct Dimension {
 /// [`INDEX`](crate::names::INDEX). Otherwise the entry is a class: the number
 /// of the first line of its record in [`ROWS`](crate::names::ROWS).
 pub const ENTRY_NODE: u32 = 1 << 31;
+
+/// In the place of a class: it is the value of the longest prefix in the table of
+/// [`PREFIXES_V6`](crate::names::PREFIXES_V6). No record has this number.
+pub const CLASS_TRIE: u32 = ENTRY_NODE - 1;
+const _: () = assert!(crate::limits::MAX_ROW_LINES < CLASS_TRIE);
 
 /// Words 0 to 3 of a node: a bit for each value of the eight bits that it tells
 /// apart, set if the entry is another one than that of the value before. Bit 0
@@ -116,6 +118,13 @@ pub const fn node_entry(node: &Line, value: u32) -> u32 {
 #[must_use]
 pub const fn service_key(protocol: u8, port: [u8; 2]) -> u32 {
     u32::from_be_bytes([protocol, port[0], port[1], 0])
+}
+
+/// The key of an IPv6 address: its first four bytes.
+#[inline(always)]
+#[must_use]
+pub const fn address_key_v6(address: &[u8; 16]) -> u32 {
+    u32::from_be_bytes([address[0], address[1], address[2], address[3]])
 }
 
 /// The key of a source port, in network byte order.

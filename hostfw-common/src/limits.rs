@@ -25,6 +25,15 @@ pub const MAX_INDEX_LINES: u32 = 1 << 20;
 /// Rule entries of a generation, over all endpoints, stages and families.
 pub const MAX_RULE_ENTRIES: u32 = 1 << 20;
 
+/// Lines of a part of [`INDEX`](crate::names::INDEX) or
+/// [`ROWS`](crate::names::ROWS), which is a map of its own. The kernel looks up
+/// in line what is in a map of a size that it knows when it loads a program, and
+/// calls a function for what is in others.
+pub const PART_LINES: u32 = 1 << 13;
+
+/// Entries of a part of [`RULES`](crate::names::RULES), likewise.
+pub const PART_RULES: u32 = 1 << 13;
+
 /// Interfaces that can be governed at the same time.
 pub const MAX_ENDPOINTS: u32 = 4096;
 

@@ -2,6 +2,8 @@
 //!
 //! They are the names that `bpftool map show` and the pin folder use.
 
+use crate::limits;
+
 /// Array, one entry: the number of the generation in force. Its lowest bit is
 /// the slot of every map below [`PER_GENERATION`] that belongs to it.
 pub const ACTIVE: &str = "ACTIVE";
@@ -60,8 +62,9 @@ pub const TRIAL_MODE: &str = "TRIAL_MODE";
 /// ([`Timeouts`](crate::conntrack::Timeouts)).
 pub const TIMEOUTS: &str = "TIMEOUTS";
 
-/// The maps of which every generation has its own: arrays of two maps, of
-/// which slot `generation & 1` belongs to the generation.
+/// The maps of which every generation has its own: arrays of maps, of which slot
+/// `generation & 1` belongs to the generation. Those in [`parts`] have a slot for
+/// each part and generation: that of part `n` is `2 * n + (generation & 1)`.
 pub const PER_GENERATION: [&str; 10] = [
     ENDPOINTS,
     LISTS,
@@ -74,6 +77,18 @@ pub const PER_GENERATION: [&str; 10] = [
     FAILSAFES_V4,
     FAILSAFES_V6,
 ];
+
+/// How many parts a map of [`PER_GENERATION`] may have: maps of one size, of which
+/// as many are there as there are elements for, and at least one.
+#[must_use]
+pub fn parts(name: &str) -> u32 {
+    match name {
+        INDEX => limits::MAX_INDEX_LINES / limits::PART_LINES,
+        ROWS => limits::MAX_ROW_LINES / limits::PART_LINES,
+        RULES => limits::MAX_RULE_ENTRIES / limits::PART_RULES,
+        _ => 1,
+    }
+}
 
 /// The maps that outlive every generation.
 pub const LASTING: [&str; 8] = [

@@ -15,8 +15,7 @@ use hostfw_common::{
 
 use crate::{
     index::{BROKEN, classes},
-    judge,
-    maps::{RULES, slot},
+    judge, maps,
     packet::Veil,
     parse::Headers,
     remember::{Outcome, recall, remember, remembers},
@@ -152,7 +151,7 @@ fn decided(table: &PolicyTable, rule: u32, origin: &Origin) -> Classified {
 
 #[inline(always)]
 fn entry(generation: u64, rule: u32) -> Option<&'static RuleEntry> {
-    RULES.get_value(slot(generation), &rule)
+    maps::rule(generation, rule)
 }
 
 /// A search that reports and jumps, between its rounds.

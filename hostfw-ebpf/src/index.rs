@@ -5,14 +5,15 @@ use hostfw_common::{
     conntrack::Address,
     endpoint::Family,
     index::{
-        Dimension, ENTRY_NODE, LINE_ENTRIES, STRIDE_TRIE, node_entry, service_key, source_port_key,
+        CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, address_key_v6, node_entry, service_key,
+        source_port_key,
     },
     policy::{Dim, PolicyTable, TableId},
     prefix::{PrefixV6, TABLE_BITS},
 };
 
 use crate::{
-    maps::{INDEX, LineArray, PREFIXES_V6, slot},
+    maps::{PREFIXES_V6, index_line, slot},
     parse::{Headers, protocol},
 };
 
@@ -37,21 +38,9 @@ pub(crate) fn classes(
     classes: &mut Classes,
 ) {
     let [source, destination, service, source_port] = &table.dimensions;
-    match headers.family() {
-        Family::V4 => {
-            let address = u32::from_be_bytes(headers.source.v4());
-            classes.numbers[Dim::Source as usize] = class(generation, source, address);
-            let address = u32::from_be_bytes(headers.destination.v4());
-            classes.numbers[Dim::Destination as usize] = class(generation, destination, address);
-        }
-        Family::V6 => {
-            let address = &headers.source;
-            classes.numbers[Dim::Source as usize] = long_class(generation, source, address);
-            let address = &headers.destination;
-            classes.numbers[Dim::Destination as usize] =
-                long_class(generation, destination, address);
-        }
-    }
+    classes.numbers[Dim::Source as usize] = address_class(generation, source, headers, true);
+    classes.numbers[Dim::Destination as usize] =
+        address_class(generation, destination, headers, false);
     let key = service_key(headers.protocol, headers.destination_port);
     classes.numbers[Dim::Service as usize] = class(generation, service, key);
     // The field holds an identifier for ICMP.
@@ -79,20 +68,17 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
     const NODES: u32 = 3;
     // The verifier wants a bound for both shifts.
     let stride = stride & 31;
-    let Some(index) = INDEX.get(slot(generation)) else {
-        return BROKEN;
-    };
     let first = root
         .wrapping_mul(LINE_ENTRIES)
         .wrapping_add(key >> (32_u32.wrapping_sub(stride) & 31));
-    let mut entry = entry(index, first);
+    let mut entry = entry(generation, first);
     let mut rest = key << stride;
     for _ in 0..NODES {
         if entry & ENTRY_NODE == 0 || entry == BROKEN {
             return entry;
         }
         let line = entry & !ENTRY_NODE;
-        let Some(node) = index.get(line) else {
+        let Some(node) = index_line(generation, line) else {
             return BROKEN;
         };
         let number = node_entry(node, rest >> 24);
@@ -101,7 +87,7 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
         entry = if number / LINE_ENTRIES == line {
             node.entry(number % LINE_ENTRIES)
         } else {
-            self::entry(index, number)
+            self::entry(generation, number)
         };
     }
     if entry & ENTRY_NODE == 0 {
@@ -112,20 +98,33 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
 }
 
 #[inline(always)]
-fn entry(index: &LineArray, number: u32) -> u32 {
-    match index.get(number / LINE_ENTRIES) {
+fn entry(generation: u64, number: u32) -> u32 {
+    match index_line(generation, number / LINE_ENTRIES) {
         Some(line) => line.entry(number % LINE_ENTRIES),
         None => BROKEN,
     }
 }
 
-/// The class of an address that is longer than the keys of an index.
+/// The class of one of a packet's addresses.
 #[inline(always)]
-fn long_class(generation: u64, dimension: &Dimension, address: &Address) -> u32 {
-    if dimension.stride == STRIDE_TRIE {
-        hostfw_long_class(generation, dimension.table.number, address)
+fn address_class(
+    generation: u64,
+    dimension: &Dimension,
+    headers: &Headers,
+    is_source: bool,
+) -> u32 {
+    let address: &Address = if is_source {
+        &headers.source
     } else {
-        dimension.root
+        &headers.destination
+    };
+    let key = match headers.family() {
+        Family::V4 => u32::from_be_bytes(address.v4()),
+        Family::V6 => address_key_v6(&address.bytes),
+    };
+    match class(generation, dimension, key) {
+        CLASS_TRIE => hostfw_long_class(generation, dimension.table.number, address),
+        class => class,
     }
 }
 
@@ -134,7 +133,7 @@ fn long_class(generation: u64, dimension: &Dimension, address: &Address) -> u32 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_long_class(generation: u64, table: u32, address: *const Address) -> u32 {
-    // SAFETY: `long_class`, the only caller, hands in a reference.
+    // SAFETY: `address_class`, the only caller, hands in a reference.
     let (Some(address), Some(prefixes)) = (
         unsafe { address.as_ref() },
         PREFIXES_V6.get(slot(generation)),

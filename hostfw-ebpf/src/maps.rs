@@ -15,8 +15,8 @@ use hostfw_common::{
     failsafe::{FailsafeV4, FailsafeV6},
     index::Line,
     limits::{
-        self, CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS,
-        MAX_STAGED_COUNTS,
+        self, CONFIRMED_FLOWS, EVENT_BYTES, FRAGMENTED_DATAGRAMS, HALF_OPEN_FLOWS, MAX_INDEX_LINES,
+        MAX_ROW_LINES, MAX_RULE_ENTRIES, MAX_STAGED_COUNTS, PART_LINES, PART_RULES,
     },
     policy::{PolicyTable, RuleEntry},
     prefix::{PrefixV4, PrefixV6, Service},
@@ -31,9 +31,14 @@ use crate::{known::Place, remember::Remembered, search::Search};
 type PerGeneration<M> = ArrayOfMaps<M, 2>;
 const SIZE_VARIES: usize = BPF_F_INNER_MAP as usize;
 
-/// An array of lines. What can be mapped begins on a page, so that each of the
-/// lines is one of the cache, too.
-pub(crate) type LineArray = Array<Line, 1, { SIZE_VARIES | BPF_F_MMAPABLE as usize }>;
+/// Two slots for every part of a per-generation map. All parts are of one size:
+/// only then does the kernel look up without a call.
+type InParts<M, const SLOTS: usize> = ArrayOfMaps<M, SLOTS>;
+
+/// A part of an array of lines. What can be mapped begins on a page, so that each
+/// of the lines is one of the cache, too.
+type LinePart = Array<Line, { PART_LINES as usize }, { BPF_F_MMAPABLE as usize }>;
+type RulePart = Array<RuleEntry, { PART_RULES as usize }>;
 
 #[btf_map]
 pub(crate) static ACTIVE: Array<u64, 1> = Array::new();
@@ -54,13 +59,15 @@ pub(crate) static PREFIXES_V6: PerGeneration<LpmTrie<PrefixV6, u32, 1>> = ArrayO
 pub(crate) static SERVICES: PerGeneration<LpmTrie<Service, u32, 1>> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static INDEX: PerGeneration<LineArray> = ArrayOfMaps::new();
+static INDEX: InParts<LinePart, { 2 * (MAX_INDEX_LINES / PART_LINES) as usize }> =
+    ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static ROWS: PerGeneration<LineArray> = ArrayOfMaps::new();
+static ROWS: InParts<LinePart, { 2 * (MAX_ROW_LINES / PART_LINES) as usize }> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static RULES: PerGeneration<Array<RuleEntry, 1, SIZE_VARIES>> = ArrayOfMaps::new();
+static RULES: InParts<RulePart, { 2 * (MAX_RULE_ENTRIES / PART_RULES) as usize }> =
+    ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static FAILSAFES_V4: PerGeneration<LpmTrie<FailsafeV4, u32, 1>> = ArrayOfMaps::new();
@@ -77,7 +84,7 @@ pub(crate) static CONFIRMED: LruHashMap<FlowKey, Flow, { CONFIRMED_FLOWS as usiz
     LruHashMap::new();
 
 /// As many entries as the agent makes it with. It begins on a page: see
-/// [`LineArray`].
+/// [`LinePart`].
 #[btf_map]
 pub(crate) static FLOW_FILTER: Array<Line, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
@@ -135,4 +142,25 @@ pub(crate) fn generation() -> u64 {
 #[inline(always)]
 pub(crate) const fn slot(generation: u64) -> u32 {
     (generation & 1) as u32
+}
+
+/// A line of a generation's index.
+#[inline(always)]
+pub(crate) fn index_line(generation: u64, number: u32) -> Option<&'static Line> {
+    let part = 2 * (number / PART_LINES) + slot(generation);
+    INDEX.get(part)?.get(number % PART_LINES)
+}
+
+/// A line of a generation's rows.
+#[inline(always)]
+pub(crate) fn row_line(generation: u64, number: u32) -> Option<&'static Line> {
+    let part = 2 * (number / PART_LINES) + slot(generation);
+    ROWS.get(part)?.get(number % PART_LINES)
+}
+
+/// A rule of a generation.
+#[inline(always)]
+pub(crate) fn rule(generation: u64, number: u32) -> Option<&'static RuleEntry> {
+    let part = 2 * (number / PART_RULES) + slot(generation);
+    RULES.get(part)?.get(number % PART_RULES)
 }

@@ -13,7 +13,7 @@ use hostfw_common::{
 
 use crate::{
     index::{BROKEN, Classes},
-    maps::{ROWS, SEARCH, slot},
+    maps::{SEARCH, row_line},
     report::Origin,
 };
 
@@ -91,10 +91,10 @@ impl Search {
     /// Says where to look: for the first match, or if `all` is not 0 for any.
     #[inline(always)]
     fn prepare(&mut self, first: u32, all: u32) -> Option<()> {
-        let rows = ROWS.get(slot(self.generation))?;
         let [a, b, c, d] = self.classes.numbers;
-        let records = [rows.get(a)?, rows.get(b)?, rows.get(c)?, rows.get(d)?];
-        let list = rows.get(self.rows)?;
+        let line = |number| row_line(self.generation, number);
+        let records = [line(a)?, line(b)?, line(c)?, line(d)?];
+        let list = line(self.rows)?;
         let mut best = first;
         let mut clears = false;
         for (lines, line) in self.lines.iter_mut().zip(records) {
@@ -194,14 +194,14 @@ extern "C" fn hostfw_word(search: *mut Search, index: u32, start: u32) -> u64 {
 
 #[inline(always)]
 fn word(search: &Search, index: u32, start: u32) -> Option<u64> {
-    let rows = ROWS.get(slot(search.generation))?;
     let mut bits = if index == start / 64 {
         u64::MAX << (start & 63)
     } else {
         u64::MAX
     };
     for dimension in 0..Dim::COUNT {
-        let line = rows.get(line_number(search, dimension, index / 8))?;
+        let number = line_number(search, dimension, index / 8);
+        let line = row_line(search.generation, number)?;
         bits &= line.words[index as usize % LINE_WORDS];
     }
     Some(bits)

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use hostfw_common::{
     endpoint::Family,
-    index::{BASE_RECORD, CLASS_BASE, Dimension, LINE_WORDS, STRIDE_TRIE},
+    index::{BASE_RECORD, CLASS_BASE, Dimension, LINE_WORDS},
     limits::{MAX_INDEX_LINES, MAX_ROW_LINES},
     policy::{Dim, TableId},
     prefix::{PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
@@ -207,11 +207,8 @@ impl Cache {
         let (dimension, classes, trie) = if kind == Kind::V6 {
             let found = asked.classify(|prefix| prefix, self.words());
             let (classes, prefixes) = self.records(found, place)?;
-            let dimension = Dimension {
-                root: 0,
-                table,
-                stride: STRIDE_TRIE,
-            };
+            let dimension = self.index(kind, &index::fronts(prefixes.iter().copied()))?;
+            let dimension = Dimension { table, ..dimension };
             let v6 = prefixes.iter().map(|&of| of_v6(table, of));
             (dimension, classes, Table::V6(v6.collect()))
         } else {
@@ -242,7 +239,8 @@ impl Cache {
         prefixes: &[(Narrow, u32)],
     ) -> Result<Dimension, Exceeded> {
         let stretches = index::stretches(prefixes);
-        let stride = if kind == Kind::V4 && stretches.len() > index::LARGE {
+        let is_address = matches!(kind, Kind::V4 | Kind::V6);
+        let stride = if is_address && stretches.len() > index::LARGE {
             16
         } else {
             8

@@ -60,13 +60,20 @@ impl Cache {
                 let (new, prefixes) = self.records(found, place)?;
                 let changed: Vec<_> = changed.iter().copied().map(Narrow::of).collect();
                 *trie = splice(trie, &prefixes, &changed, v4, |of| of_v4(table, of));
-                held.dimension = self.index_anew(trie, held.dimension, &changed, place)?;
+                let all = || trie.iter().map(|of| (v4(of), of.class)).collect();
+                let within = |slot| classes_within(trie, slot);
+                held.dimension = self.index_anew(held.dimension, &changed, within, all, place)?;
                 new
             }
             Table::V6(trie) => {
                 let found = asked.classify_within(|prefix| prefix, changed, self.words());
                 let (new, prefixes) = self.records(found, place)?;
                 *trie = splice(trie, &prefixes, changed, v6, |of| of_v6(table, of));
+                let mut fronts: Vec<_> = changed.iter().copied().map(Narrow::front).collect();
+                fronts.dedup();
+                let all = || index::fronts(trie.iter().map(|of| (v6(of), of.class)));
+                let within = |slot| fronts_within(trie, slot);
+                held.dimension = self.index_anew(held.dimension, &fronts, within, all, place)?;
                 new
             }
             // Of these nothing is kept to compare with.
@@ -88,19 +95,20 @@ impl Cache {
         })
     }
 
+    /// Puts the index of a dimension in the place of the one before. `within` and
+    /// `all` give the prefixes of a slot ([`index::replace`]) and all of them.
     fn index_anew(
         &mut self,
-        trie: &[Class<PrefixV4>],
         former: Dimension,
         changed: &[Narrow],
+        within: impl Fn(Narrow) -> Vec<(Narrow, u32)>,
+        all: impl FnOnce() -> Vec<(Narrow, u32)>,
         place: &Place<'_>,
     ) -> Result<Dimension, Exceeded> {
-        let within = |slot| classes_within(trie, slot);
         if let Some(replaced) = index::replace(&mut self.index, &former, changed, within) {
             return replaced.map_err(|Full| full(Limit::IndexLines));
         }
-        let all: Vec<_> = trie.iter().map(|of| (v4(of), of.class)).collect();
-        let anew = self.index(place.kind, &all)?;
+        let anew = self.index(place.kind, &all())?;
         index::release(&mut self.index, &former);
         Ok(Dimension {
             table: former.table,
@@ -178,4 +186,18 @@ fn classes_within(table: &[Class<PrefixV4>], slot: Narrow) -> Vec<(Narrow, u32)>
         .into_iter()
         .chain(within.take_while(|(key, _)| slot.contains(*key)))
         .collect()
+}
+
+/// The same of a table with longer prefixes, for their first 32 bits.
+fn fronts_within(table: &[Class<PrefixV6>], slot: Narrow) -> Vec<(Narrow, u32)> {
+    let above = (0..=slot.len()).rev().find_map(|length| {
+        let wanted = Prefix::of_front(slot.shortened(length));
+        let found = table.binary_search_by_key(&wanted, v6);
+        found.ok().map(|at| (slot, table[at].class))
+    });
+    let front = |of: &Class<PrefixV6>| Narrow::front(v6(of));
+    let within = &table[table.partition_point(|of| front(of) <= slot)..];
+    let within = within.iter().take_while(|of| slot.contains(front(of)));
+    let within = index::fronts(within.map(|of| (v6(of), of.class)));
+    above.into_iter().chain(within).collect()
 }

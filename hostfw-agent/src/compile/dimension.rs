@@ -63,6 +63,11 @@ impl Narrow {
         Self((prefix.bits() >> 96) as u64 * 64 + u64::from(prefix.len()))
     }
 
+    /// The first 32 bits of a prefix, or as many as it has.
+    pub(super) fn front(prefix: Prefix) -> Self {
+        Self::new((prefix.bits() >> 96) as u32, prefix.len().min(32))
+    }
+
     /// A prefix of this length that begins at this key.
     pub(super) const fn new(first: u32, len: u32) -> Self {
         Self(first as u64 * 64 + len as u64)

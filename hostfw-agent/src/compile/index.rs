@@ -2,12 +2,13 @@
 //! key to its class.
 
 use hostfw_common::index::{
-    Dimension, ENTRY_NODE, LINE_ENTRIES, Line, NODE_BASE, NODE_ENTRIES, NODE_OWN, NODE_STARTS,
-    STRIDE_TRIE,
+    CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, Line, NODE_BASE, NODE_ENTRIES, NODE_OWN,
+    NODE_STARTS,
 };
 
 use super::{
     dimension::{Key as _, Narrow},
+    prefix::Prefix,
     store::{Full, Store},
 };
 
@@ -33,6 +34,24 @@ pub(super) fn stretches(prefixes: &[(Narrow, u32)]) -> Vec<Stretch> {
     }
     leave(&mut path, &mut found, |_| true);
     found.found
+}
+
+/// What the first 32 bits say of prefixes that may be longer: their class, or that
+/// the trie must be asked. Sorted as the prefixes are.
+pub(super) fn fronts(prefixes: impl IntoIterator<Item = (Prefix, u32)>) -> Vec<(Narrow, u32)> {
+    let mut fronts: Vec<(Narrow, u32)> = Vec::new();
+    for (prefix, class) in prefixes {
+        let class = if prefix.len() > KEY_BITS {
+            CLASS_TRIE
+        } else {
+            class
+        };
+        let front = (Narrow::front(prefix), class);
+        if fronts.last() != Some(&front) {
+            fronts.push(front);
+        }
+    }
+    fronts
 }
 
 /// Goes up, out of what `is_left` says.
@@ -101,7 +120,7 @@ pub(super) fn replace(
     within: impl Fn(Narrow) -> Vec<(Narrow, u32)>,
 ) -> Option<Result<Dimension, Full>> {
     let Dimension { root, stride, .. } = *dimension;
-    if [0, STRIDE_TRIE].contains(&stride) || store.references(root) != 1 {
+    if stride == 0 || store.references(root) != 1 {
         return None;
     }
     let shift = KEY_BITS - stride;
@@ -143,8 +162,7 @@ pub(super) fn replace(
 
 /// Takes a reference away from what [`build`] has put there.
 pub(super) fn release(store: &mut Store, dimension: &Dimension) {
-    let has_lines = ![0, STRIDE_TRIE].contains(&dimension.stride);
-    if !has_lines || !store.release(dimension.root) {
+    if dimension.stride == 0 || !store.release(dimension.root) {
         return;
     }
     // What is free holds what it held.

@@ -6,7 +6,7 @@ use hostfw_common::{
 };
 use ipnet::IpNet;
 
-use super::digest::Digester;
+use super::{digest::Digester, dimension::Narrow};
 
 /// The first `len` of at most 128 bits.
 ///
@@ -49,6 +49,11 @@ impl Prefix {
     /// What [`to_v6`](Self::to_v6) and [`len`](Self::len) say.
     pub(super) fn of_v6(address: [u8; 16], len: u32) -> Self {
         Self::new(u128::from_be_bytes(address), len)
+    }
+
+    /// An IPv6 prefix of at most 32 bits.
+    pub(super) fn of_front(front: Narrow) -> Self {
+        Self::new(u128::from(front.first()) << 96, front.len())
     }
 
     /// A protocol, whatever its ports.

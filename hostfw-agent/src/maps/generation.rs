@@ -18,9 +18,9 @@ use hostfw_common::{
 
 use super::{
     BpfError, MapsError, bpf,
-    pins::{self, failed},
+    pins::{self, PinError, failed},
     size::{self, MapSize},
-    slot::{Keep, Maker, Slot},
+    slot::{Keep, Maker, Part, Slot},
 };
 use crate::compile::image::Image;
 
@@ -38,7 +38,7 @@ pub(crate) struct Generations {
     slots: [Slot; 2],
     /// The maps that were in force when this process began, until it has filled
     /// both slots.
-    inherited: BTreeMap<&'static str, MapData>,
+    inherited: BTreeMap<Part, MapData>,
     /// The folder of the inner maps in force; `None`: nothing is pinned.
     pins: Option<PathBuf>,
     /// Until the last switch is over, packets may be judged by the generation
@@ -113,16 +113,17 @@ impl Generations {
         // In force from here on: what fails now must not be reported as if it
         // were not.
         self.begin_wait(next);
-        if self.slots.iter().all(|slot| slot.map(ENDPOINTS).is_some()) {
+        let endpoints = Part::first(ENDPOINTS);
+        if self.slots.iter().all(|slot| slot.map(endpoints).is_some()) {
             self.inherited.clear();
         }
-        if let Err(error) = self.rename_fresh() {
+        if let Err(error) = self.rename_fresh(next) {
             tracing::warn!(%error, generation = next, "inner maps are not pinned by their names");
         }
         Ok(next)
     }
 
-    fn put_in_force(&mut self, next: u64, made: &[&'static str]) -> Result<(), MapsError> {
+    fn put_in_force(&mut self, next: u64, made: &[Part]) -> Result<(), MapsError> {
         let slot = &self.slots[slot_of(next)];
         self.pin_fresh(slot)?;
         self.install(next, slot, made)?;
@@ -175,12 +176,16 @@ impl Generations {
         &self,
         generation: u64,
     ) -> Result<impl FnOnce() -> Result<(), BpfError> + use<>, MapsError> {
+        let endpoints = Part::first(ENDPOINTS);
         let outer = reopen(ENDPOINTS, self.outer[ENDPOINTS].fd().as_fd())?;
-        let inner = match self.slots[slot_of(generation)].map(ENDPOINTS) {
+        let inner = match self.slots[slot_of(generation)].map(endpoints) {
             Some(inner) => reopen(ENDPOINTS, inner.fd().as_fd())?,
-            None => self.inner_of(ENDPOINTS, generation)?,
+            None => self.inner_of(endpoints, generation)?,
         };
-        Ok(move || put(&outer, generation, &inner))
+        Ok(move || {
+            let inner = inner.fd().as_fd().as_raw_fd();
+            bpf::update(outer.fd().as_fd(), &endpoints.place(generation), &inner, 0)
+        })
     }
 
     /// What the maps of both slots take, together with the outer ones.
@@ -195,7 +200,9 @@ impl Generations {
                 let mut sum = bytes(&self.outer[name])?;
                 // Before the second generation a slot is empty.
                 for generation in in_force.saturating_sub(1).max(1)..=in_force {
-                    sum += bytes(&self.inner_of(name, generation)?)?;
+                    for part in self.parts_of(name, generation)? {
+                        sum += bytes(&self.inner_of(part, generation)?)?;
+                    }
                 }
                 Ok(MapSize { name, bytes: sum })
             })
@@ -210,7 +217,8 @@ impl Generations {
             return Ok(BTreeSet::new());
         }
         let failed = MapsError::map(ENDPOINTS);
-        let endpoints = aya::maps::Map::HashMap(self.inner_of(ENDPOINTS, generation)?);
+        let endpoints = self.inner_of(Part::first(ENDPOINTS), generation)?;
+        let endpoints = aya::maps::Map::HashMap(endpoints);
         let endpoints: aya::maps::HashMap<_, u32, Endpoint> =
             (&endpoints).try_into().map_err(&failed)?;
         let not_judged = if observed {
@@ -228,20 +236,36 @@ impl Generations {
         Ok(judged)
     }
 
+    /// The parts that a generation, once switched in, has of an outer map.
+    fn parts_of(&self, name: &'static str, generation: u64) -> Result<Vec<Part>, MapsError> {
+        let mut parts = Vec::new();
+        for part in Part::all(name) {
+            match bpf::inner_map(self.outer[name].fd().as_fd(), part.place(generation)) {
+                Ok(_) => parts.push(part),
+                // They are there one after the other.
+                Err(error) if error.is(libc::ENOENT) && part.number > 0 => break,
+                Err(error) => return Err(MapsError::bpf(name)(error)),
+            }
+        }
+        Ok(parts)
+    }
+
     /// The inner map that a generation, once switched in, has in its slot.
     ///
     /// Looked for among those that are open or pinned first: to open it by its
     /// number takes a right that the agent may do without.
-    fn inner_of(&self, name: &'static str, generation: u64) -> Result<MapData, MapsError> {
+    fn inner_of(&self, part: Part, generation: u64) -> Result<MapData, MapsError> {
+        let Part { name, .. } = part;
         let slot = slot_of(generation);
         let outer = self.outer[name].fd().as_fd();
-        let id = bpf::inner_map(outer, slot as u32).map_err(MapsError::bpf(name))?;
-        let open = [self.slots[slot].map(name), self.inherited.get(name)];
+        let place = part.place(generation);
+        let id = bpf::inner_map(outer, place).map_err(MapsError::bpf(name))?;
+        let open = [self.slots[slot].map(part), self.inherited.get(&part)];
         if let Some(map) = open.into_iter().flatten().find(|map| is_map(map.fd(), id)) {
             return reopen(name, map.fd().as_fd());
         }
         let pins = self.pins.iter();
-        let mut pins = pins.flat_map(|folder| [folder.join(name), fresh_pin(folder, name)]);
+        let mut pins = pins.flat_map(|folder| [folder.join(part.pin()), fresh_pin(folder, part)]);
         if let Some(pinned) =
             pins.find_map(|pin| bpf::open_pin(&pin).ok().filter(|fd| is_map(fd, id)))
         {
@@ -249,28 +273,29 @@ impl Generations {
         }
         let outer = aya::maps::Map::ArrayOfMaps(reopen(name, outer)?);
         aya::maps::ArrayOfMaps::<_, MapData>::try_from(&outer)
-            .and_then(|outer| outer.get(&(slot as u32), 0))
+            .and_then(|outer| outer.get(&place, 0))
             .map_err(MapsError::map(name))
     }
 
-    /// Puts the maps of these names where the programs of a generation look,
-    /// which is not in force.
-    fn install(
-        &self,
-        generation: u64,
-        slot: &Slot,
-        names: &[&'static str],
-    ) -> Result<(), MapsError> {
+    /// Puts the maps that were made where the programs of a generation look,
+    /// which is not in force, and takes away from there what the slot has no more.
+    fn install(&self, generation: u64, slot: &Slot, made: &[Part]) -> Result<(), MapsError> {
+        let mut places: BTreeMap<&'static str, (Vec<u32>, Vec<i32>)> = BTreeMap::new();
+        for (part, map) in slot.maps().filter(|(part, _)| made.contains(part)) {
+            let (keys, values) = places.entry(part.name).or_default();
+            keys.push(part.place(generation));
+            values.push(map.fd().as_fd().as_raw_fd());
+        }
         // The kernel waits for a grace period in each of these (see
         // `grace_period`), and periods that overlap are shared: together they
         // take about as long as one.
         std::thread::scope(|scope| {
-            let updates: Vec<_> = slot
-                .maps()
-                .filter(|(name, _)| names.contains(name))
-                .map(|(name, map)| {
+            let updates: Vec<_> = places
+                .into_iter()
+                .map(|(name, (keys, values))| {
+                    let outer = self.outer[name].fd().as_fd();
                     scope.spawn(move || {
-                        put(&self.outer[name], generation, map).map_err(MapsError::bpf(name))
+                        bpf::fill(outer, &keys, &values).map_err(MapsError::bpf(name))
                     })
                 })
                 .collect();
@@ -279,7 +304,24 @@ impl Generations {
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
-        })
+        })?;
+        PER_GENERATION
+            .into_iter()
+            .try_for_each(|name| self.uninstall(name, generation, slot.parts(name)))
+    }
+
+    /// Takes away the parts of this name from a number on.
+    fn uninstall(&self, name: &'static str, generation: u64, from: u32) -> Result<(), MapsError> {
+        let outer = self.outer[name].fd().as_fd();
+        for part in Part::all(name).skip(from as usize) {
+            let place = part.place(generation);
+            match bpf::inner_map(outer, place).and_then(|_| bpf::delete(outer, &place)) {
+                Ok(()) => {}
+                Err(error) if error.is(libc::ENOENT) => break,
+                Err(error) => return Err(MapsError::bpf(name)(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Pins ahead of the switch, for what can fail must fail before it.
@@ -288,54 +330,60 @@ impl Generations {
             return Ok(());
         };
         self.remove_fresh();
-        slot.maps().try_for_each(|(name, map)| {
-            bpf::pin(map.fd(), &fresh_pin(folder, name)).map_err(MapsError::bpf(name))
+        slot.maps().try_for_each(|(part, map)| {
+            bpf::pin(map.fd(), &fresh_pin(folder, part)).map_err(MapsError::bpf(part.name))
         })
     }
 
-    fn rename_fresh(&self) -> Result<(), MapsError> {
+    fn rename_fresh(&self, next: u64) -> Result<(), MapsError> {
         let Some(folder) = &self.pins else {
             return Ok(());
         };
-        for name in PER_GENERATION {
-            let pin = fresh_pin(folder, name);
-            fs::rename(&pin, folder.join(name)).map_err(failed("rename", &pin))?;
+        let slot = &self.slots[slot_of(next)];
+        for (part, _) in slot.maps() {
+            let pin = fresh_pin(folder, part);
+            fs::rename(&pin, folder.join(part.pin())).map_err(failed("rename", &pin))?;
         }
-        Ok(())
+        let in_force: BTreeSet<String> = slot.maps().map(|(part, _)| part.pin()).collect();
+        Ok(remove_pins(folder, |name| !in_force.contains(name))?)
     }
 
     fn remove_fresh(&self) {
         let Some(folder) = &self.pins else {
             return;
         };
-        for name in PER_GENERATION {
-            if let Err(error) = pins::remove(&fresh_pin(folder, name)) {
-                tracing::warn!(%error, "a pin of a generation that is not in force stays");
-            }
+        if let Err(error) = remove_pins(folder, |name| name.ends_with(FRESH)) {
+            tracing::warn!(%error, "a pin of a generation that is not in force stays");
         }
     }
 
     /// Brings the pins to the generation in force: an agent that was killed in
     /// the middle of a switch leaves those of the one before or after. Returns
     /// the maps in force.
-    fn mend_pins(&self) -> Result<BTreeMap<&'static str, MapData>, MapsError> {
+    fn mend_pins(&self) -> Result<BTreeMap<Part, MapData>, MapsError> {
         let mut in_force = BTreeMap::new();
         let generation = self.number()?;
         if let Some(folder) = &self.pins
             && generation > 0
         {
             for name in PER_GENERATION {
-                let inner = self.inner_of(name, generation)?;
-                let pin = folder.join(name);
-                if !same_map(&inner, &pin) {
-                    tracing::info!(map = name, generation, "pinning anew what is in force");
-                    let fresh = fresh_pin(folder, name);
-                    pins::remove(&fresh)?;
-                    bpf::pin(inner.fd(), &fresh).map_err(MapsError::bpf(name))?;
-                    fs::rename(&fresh, &pin).map_err(failed("rename", &pin))?;
+                for part in self.parts_of(name, generation)? {
+                    let inner = self.inner_of(part, generation)?;
+                    let pin = folder.join(part.pin());
+                    if !same_map(&inner, &pin) {
+                        tracing::info!(map = name, generation, "pinning anew what is in force");
+                        let fresh = fresh_pin(folder, part);
+                        pins::remove(&fresh)?;
+                        bpf::pin(inner.fd(), &fresh).map_err(MapsError::bpf(name))?;
+                        fs::rename(&fresh, &pin).map_err(failed("rename", &pin))?;
+                    }
+                    in_force.insert(part, inner);
                 }
-                in_force.insert(name, inner);
             }
+            let pinned: BTreeSet<String> = in_force.keys().map(|part| part.pin()).collect();
+            remove_pins(folder, |name| {
+                !pinned.contains(name) && !name.ends_with(FRESH)
+            })?;
         }
         // Not before: one of them may be the only pin of what is in force.
         self.remove_fresh();
@@ -348,14 +396,17 @@ const fn slot_of(generation: u64) -> usize {
     (generation & 1) as usize
 }
 
-fn put(outer: &MapData, generation: u64, inner: &MapData) -> Result<(), BpfError> {
-    let slot = slot_of(generation) as u32;
-    let fd = inner.fd().as_fd().as_raw_fd();
-    bpf::update(outer.fd().as_fd(), &slot, &fd, 0)
+fn fresh_pin(folder: &Path, part: Part) -> PathBuf {
+    folder.join(format!("{}{FRESH}", part.pin()))
 }
 
-fn fresh_pin(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}{FRESH}"))
+/// Removes the pins of a folder whose names are such.
+fn remove_pins(folder: &Path, is_such: impl Fn(&str) -> bool) -> Result<(), PinError> {
+    let names = pins::names(folder)?;
+    names
+        .iter()
+        .filter(|name| is_such(name))
+        .try_for_each(|name| pins::remove(&folder.join(name)).map(drop))
 }
 
 fn reopen(name: &'static str, fd: BorrowedFd<'_>) -> Result<MapData, MapsError> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::{Pod, maps::lpm_trie::Key};
-use hostfw_common::index::Line;
+use hostfw_common::{index::Line, limits::PART_LINES};
 
 use crate::compile::image::{CHUNK_LINES, Class, Lines, Trie};
 
@@ -198,31 +198,50 @@ impl<V: Pod + PartialEq> Table for Array<'_, V> {
     }
 }
 
-/// An array of lines. A chunk that both have is not looked at.
+/// A part of an array of lines: [`PART_LINES`] of them, or what is left. A chunk
+/// that both have is not looked at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LineArray<'a>(pub(crate) &'a Lines);
+pub(crate) struct LinePart<'a> {
+    pub(crate) lines: &'a Lines,
+    /// Number of the part.
+    pub(crate) part: u32,
+}
 
-impl Table for LineArray<'_> {
+/// Chunks in a part.
+const PART_CHUNKS: usize = PART_LINES as usize / CHUNK_LINES;
+const _: () = assert!(PART_CHUNKS * CHUNK_LINES == PART_LINES as usize);
+
+impl LinePart<'_> {
+    fn chunks(&self) -> impl Iterator<Item = &Arc<[Line]>> {
+        let first = self.part as usize * PART_CHUNKS;
+        self.lines.chunks().iter().skip(first).take(PART_CHUNKS)
+    }
+}
+
+impl Table for LinePart<'_> {
     type Key = u32;
     type Value = Line;
     const SPARSE: bool = false;
 
     fn len(&self) -> usize {
-        self.0.len()
+        let first = self.part as usize * PART_LINES as usize;
+        let left = self.lines.len().saturating_sub(first);
+        left.min(PART_LINES as usize)
     }
 
     fn all(&self) -> Columns<u32, Line> {
-        (0..).zip(self.0.iter().copied()).unzip()
+        let lines = self.chunks().flat_map(|chunk| chunk.iter().copied());
+        (0..).zip(lines.take(self.len())).unzip()
     }
 
     fn since(&self, old: &Self) -> Difference<u32, Line> {
         let mut since = Difference::default();
-        let before = old.0.chunks().iter().map(Some).chain(repeat(None));
+        let before = old.chunks().map(Some).chain(repeat(None));
         let firsts = (0..).step_by(CHUNK_LINES);
-        for ((first, now), before) in firsts.zip(self.0.chunks()).zip(before) {
-            let used = self.0.len().saturating_sub(first as usize).min(now.len());
+        for ((first, now), before) in firsts.zip(self.chunks()).zip(before) {
+            let used = self.len().saturating_sub(first as usize).min(now.len());
             // Behind its end the map holds what an even older image had there.
-            let known = old.0.len().saturating_sub(first as usize).min(used);
+            let known = old.len().saturating_sub(first as usize).min(used);
             if known == used && before.is_some_and(|before| Arc::ptr_eq(before, now)) {
                 continue;
             }
@@ -353,7 +372,10 @@ mod tests {
         let lines = |numbers: &[u64]| -> Lines {
             Lines::of(&numbers.iter().copied().map(line).collect::<Vec<_>>())
         };
-        let written = |new: &Lines, old: &Lines| LineArray(new).since(&LineArray(old)).changed;
+        const fn first(lines: &Lines) -> LinePart<'_> {
+            LinePart { lines, part: 0 }
+        }
+        let written = |new: &Lines, old: &Lines| first(new).since(&first(old)).changed;
         let short = lines(&[1, 2]);
         // What the chunk is filled up with is zero, the map need not be.
         let long = lines(&[1, 3, 0, 0]);
@@ -367,13 +389,45 @@ mod tests {
             written(&grown, &short),
             (vec![2, 3], vec![line(0), line(0)])
         );
-        assert_eq!(LineArray(&grown).since(&LineArray(&grown)).len(), 0);
+        assert_eq!(first(&grown).since(&first(&grown)).len(), 0);
         let far = vec![7; 2 * CHUNK_LINES + 5];
         let mut other = far.clone();
         other[CHUNK_LINES + 3] = 8;
         let expected = (vec![CHUNK_LINES as u32 + 3], vec![line(8)]);
         assert_eq!(written(&lines(&other), &lines(&far)), expected);
         assert_eq!(written(&lines(&far), &lines(&[])).0.len(), far.len());
+    }
+
+    #[test]
+    fn a_part_of_lines_is_by_itself() {
+        let line = |number: usize| Line {
+            words: [number as u64; 8],
+        };
+        let whole = PART_LINES as usize;
+        let numbered: Vec<Line> = (0..2 * whole + 3).map(line).collect();
+        let lines = Lines::of(&numbered);
+        const fn part(lines: &Lines, part: u32) -> LinePart<'_> {
+            LinePart { lines, part }
+        }
+        let lengths = [0, 1, 2, 3].map(|number| part(&lines, number).len());
+        assert_eq!(lengths, [whole, whole, 3, 0]);
+        let (keys, values) = part(&lines, 1).all();
+        assert_eq!(
+            (keys.len(), keys[0], keys[whole - 1]),
+            (whole, 0, PART_LINES - 1)
+        );
+        assert_eq!(values, numbered[whole..2 * whole]);
+        let last = [line(2 * whole), line(2 * whole + 1), line(2 * whole + 2)];
+        assert_eq!(part(&lines, 2).all(), (vec![0, 1, 2], last.to_vec()));
+        let mut other = numbered.clone();
+        other[whole + 5] = line(7);
+        let other = Lines::of(&other);
+        let since = |number| part(&other, number).since(&part(&lines, number));
+        assert_eq!([since(0).len(), since(2).len()], [0, 0]);
+        assert_eq!(since(1).changed, (vec![5], vec![line(7)]));
+        let short = Lines::of(&numbered[..whole + 2]);
+        let since = part(&lines, 1).since(&part(&short, 1));
+        assert_eq!((since.len(), since.changed.0[0]), (whole - 2, 2));
     }
 
     #[test]

@@ -67,31 +67,56 @@ pub fn split(text: &str) -> Vec<Piece<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut pieces = Vec::new();
     let (mut start, mut start_line) = (0, 1);
-    let mut offset = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let end = offset + line.len();
-        // A `---` belongs to what follows it, a `...` to nothing.
-        let cut = if is_marker(line, "---") {
-            Some((offset, index + 1))
-        } else if is_marker(line, "...") {
-            Some((end, index + 2))
-        } else {
-            None
-        };
-        if let Some((next, next_line)) = cut {
-            pieces.push(Piece {
-                line: start_line,
-                text: &text[start..offset],
-            });
-            (start, start_line) = (next, next_line);
+    // The line that the part begins with that has no number yet.
+    let (mut counted, mut line) = (0, 1);
+    for offset in marked_lines(text.as_bytes()) {
+        let rest = &text[offset..];
+        let is_begin = is_marker(rest, "---");
+        if !is_begin && !is_marker(rest, "...") {
+            continue;
         }
-        offset = end;
+        line += line_ends(&text.as_bytes()[counted..offset]);
+        counted = offset;
+        pieces.push(Piece {
+            line: start_line,
+            text: &text[start..offset],
+        });
+        // A `---` belongs to what follows it, a `...` to nothing.
+        (start, start_line) = if is_begin {
+            (offset, line)
+        } else {
+            let end = rest.find('\n').map_or(text.len(), |end| offset + end + 1);
+            (end, line + 1)
+        };
     }
     pieces.push(Piece {
         line: start_line,
         text: &text[start..],
     });
     pieces
+}
+
+/// Offsets of the lines that begin like a marker.
+fn marked_lines(text: &[u8]) -> impl Iterator<Item = usize> {
+    /// Looked at together: as one, most of them have no such line.
+    const STRETCH: usize = 4096;
+    let begins = |byte: u8| matches!(byte, b'-' | b'.');
+    let first = text.first().is_some_and(|&byte| begins(byte)).then_some(0);
+    let stretches = (0..text.len()).step_by(STRETCH);
+    let others = stretches.flat_map(move |start| {
+        let behind = &text[start + 1..];
+        let pairs = move || text[start..].iter().zip(behind).take(STRETCH);
+        let found = move |(&end, &byte): (&u8, &u8)| end == b'\n' && begins(byte);
+        let any = pairs().fold(false, |any, pair| any | found(pair));
+        let places = any.then(|| (start + 1..).zip(pairs()));
+        let places = places.into_iter().flatten();
+        places.filter_map(move |(at, pair)| found(pair).then_some(at))
+    });
+    first.into_iter().chain(others)
+}
+
+fn line_ends(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b'\n').count()
 }
 
 impl<'a> Piece<'a> {
@@ -253,4 +278,67 @@ fn looks_like_json(content: &str) -> bool {
         .trim_start()
         .strip_prefix('{')
         .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, line by line.
+    fn plainly(text: &str) -> Vec<(usize, &str)> {
+        let (mut pieces, mut start, mut start_line, mut offset) = (Vec::new(), 0, 1, 0);
+        for (index, line) in text.split_inclusive('\n').enumerate() {
+            let end = offset + line.len();
+            let cut = match (is_marker(line, "---"), is_marker(line, "...")) {
+                (true, _) => Some((offset, index + 1)),
+                (_, true) => Some((end, index + 2)),
+                (false, false) => None,
+            };
+            if let Some((next, next_line)) = cut {
+                pieces.push((start_line, &text[start..offset]));
+                (start, start_line) = (next, next_line);
+            }
+            offset = end;
+        }
+        pieces.push((start_line, &text[start..]));
+        pieces
+    }
+
+    fn pieces(text: &str) -> Vec<(usize, &str)> {
+        let pieces = split(text).into_iter();
+        pieces.map(|piece| (piece.line, piece.text)).collect()
+    }
+
+    #[test]
+    fn text_is_cut_at_markers_wherever_they_are() {
+        let lines = [
+            "---\n",
+            "...\n",
+            "--- a: b\n",
+            "----\n",
+            "- x\n",
+            "a\n",
+            "\n",
+            "..\n",
+        ];
+        let ends = ["", "---", "...", "--", "a", "...\r\n"];
+        // Markers at every place about the bound of a stretch that is looked at.
+        for shift in (0..4).chain(4080..4110) {
+            let ahead = "#".repeat(shift) + "\n";
+            for first in lines {
+                for second in lines {
+                    for end in ends {
+                        let text = [&ahead, first, second, end].concat();
+                        assert_eq!(
+                            pieces(&text),
+                            plainly(&text),
+                            "{shift}: {first}{second}{end}"
+                        );
+                        let text = &text[shift + 1..];
+                        assert_eq!(pieces(text), plainly(text));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -62,8 +62,7 @@ struct Union {
 
 impl Union {
     fn become_of(&mut self, parts: Vec<Arc<[IpNet]>>) -> Arc<[IpNet]> {
-        let (mut removed, mut added) = exchanged(&self.parts, &parts);
-        let (removed, added) = differing(&mut removed, &mut added);
+        let (removed, added) = exchanged(&self.parts, &parts);
         // About where sorting everything is less work.
         if (removed.len() + added.len()) * 8 > self.all.len() {
             let mut all = parts.concat();
@@ -73,7 +72,7 @@ impl Union {
                 self.all = all.into();
             }
         } else {
-            self.exchange(removed, added, &parts);
+            self.exchange(&removed, &added, &parts);
         }
         self.parts = parts;
         Arc::clone(&self.all)
@@ -129,8 +128,11 @@ impl Union {
     }
 }
 
-/// What the parts hold that are only among the old ones, or only among the new
-/// ones. A part is the same if it is the same allocation.
+/// What the parts hold that are only among the old ones, and that are only among
+/// the new ones, each sorted. A part is the same if it is the same allocation.
+///
+/// Where a part has taken the place of another, what both begin and end with alike
+/// is left out: of a large part of which a little has changed, the rest is little.
 fn exchanged(old: &[Arc<[IpNet]>], new: &[Arc<[IpNet]>]) -> (Vec<IpNet>, Vec<IpNet>) {
     let mut count: HashMap<*const IpNet, isize> = HashMap::new();
     for part in old {
@@ -139,37 +141,42 @@ fn exchanged(old: &[Arc<[IpNet]>], new: &[Arc<[IpNet]>]) -> (Vec<IpNet>, Vec<IpN
     for part in new {
         *count.entry(part.as_ptr()).or_default() -= 1;
     }
-    let mut only = |parts: &[Arc<[IpNet]>], sign: isize| {
-        let mut nets = Vec::new();
-        for part in parts {
+    let mut only = |parts: &'_ [Arc<[IpNet]>], sign: isize| {
+        let mut found = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
             if let Some(count) = count.get_mut(&part.as_ptr())
                 && *count * sign > 0
             {
                 *count -= sign;
-                nets.extend_from_slice(part);
+                found.push(at);
             }
         }
-        nets
+        found
     };
-    (only(old, 1), only(new, -1))
+    let (gone, come) = (only(old, 1), only(new, -1));
+    let (mut removed, mut added) = (Vec::new(), Vec::new());
+    for pair in 0..gone.len().max(come.len()) {
+        let of = |parts: &'_ [usize]| parts.get(pair).copied();
+        let one = of(&gone).map_or(&[][..], |at| &old[at]);
+        let other = of(&come).map_or(&[][..], |at| &new[at]);
+        let (one, other) = differing(one, other);
+        removed.extend_from_slice(one);
+        added.extend_from_slice(other);
+    }
+    removed.sort_unstable();
+    added.sort_unstable();
+    (removed, added)
 }
 
-/// Both without what they begin and end with alike, sorted: of a large part of
-/// which a little has changed, that little.
-fn differing<'a>(one: &'a mut [IpNet], other: &'a mut [IpNet]) -> (&'a [IpNet], &'a [IpNet]) {
+/// Both without what they begin and end with alike.
+fn differing<'a>(one: &'a [IpNet], other: &'a [IpNet]) -> (&'a [IpNet], &'a [IpNet]) {
     fn same<'b>(pairs: impl Iterator<Item = (&'b IpNet, &'b IpNet)>) -> usize {
         pairs.take_while(|(one, other)| one == other).count()
     }
-    let head = same(one.iter().zip(&*other));
-    let (one, other) = (&mut one[head..], &mut other[head..]);
+    let head = same(one.iter().zip(other));
+    let (one, other) = (&one[head..], &other[head..]);
     let tail = same(one.iter().rev().zip(other.iter().rev()));
-    let within = |nets: &'a mut [IpNet]| {
-        let len = nets.len() - tail;
-        let nets = &mut nets[..len];
-        nets.sort_unstable();
-        &*nets
-    };
-    (within(one), within(other))
+    (&one[..one.len() - tail], &other[..other.len() - tail])
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::{atomic::is_temporary, store::LOCK};
 
 /// A change that comes alone is told when nothing else came for this long:
 /// enough for one who copies a few files.
-const ALONE: Duration = Duration::from_millis(5);
+const ALONE: Duration = Duration::from_millis(3);
 /// The same, for a change that comes so shortly after another that there may be
 /// more of them: the part of the time that who was told of the other one took,
 /// but no longer than this. So waiting costs little of what it may spare.

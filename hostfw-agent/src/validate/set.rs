@@ -82,7 +82,8 @@ pub(super) fn with_nets(
     let before = set.nets.get(..replaced.start)?;
     let behind = set.nets.get(replaced.end..)?;
     Some(NetworkSet {
-        nets: [before, &nets, behind].concat().into(),
+        // At once: a vector of them would be copied once more.
+        nets: before.iter().chain(&nets).chain(behind).copied().collect(),
         ..set.clone()
     })
 }

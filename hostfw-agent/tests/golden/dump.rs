@@ -12,9 +12,7 @@ use hostfw_common::{
         FLAG_NO_LINK_HEADER, FLAG_WORKLOAD,
     },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS},
-    index::{
-        CLASS_BASE, LINE_WORDS, Line, NO_RULE, RECORD_FIRST, RECORD_WORDS, Record, STRIDE_TRIE,
-    },
+    index::{CLASS_BASE, LINE_WORDS, Line, NO_RULE, RECORD_FIRST, RECORD_WORDS, Record},
     policy::{Action, Dim, PolicyTable, TABLE_DEFAULT_DENY, TABLE_HAS_JUMP, TABLE_HAS_LOG},
     prefix::{PROTOCOL_BITS, Service, TABLE_BITS},
     stage::List,
@@ -150,7 +148,6 @@ fn dimension(text: &mut String, image: &Image, list: &PolicyTable, dim: Dim) -> 
         .collect();
     write!(text, "  {name}: table {}, ", place.table.number)?;
     match place.stride {
-        STRIDE_TRIE => write!(text, "not indexed")?,
         0 => write!(text, "all class {}", place.root)?,
         stride => write!(text, "{stride} bits at line {}", place.root)?,
     }

@@ -22,7 +22,8 @@ pub(crate) struct Cluster {
     pub(crate) trust: Trust,
     pub(crate) accepted: Accepted,
     acceptor: Acceptor,
-    server: Server,
+    /// If it is one by script.
+    server: Option<Server>,
     error: Option<String>,
 }
 
@@ -38,9 +39,21 @@ impl Cluster {
 
     /// As a client finds the server.
     pub(crate) fn through(client: &Client, server: &Server, remembered: Vec<SourceFile>) -> Self {
+        Self {
+            server: Some(server.clone()),
+            ..Self::of(client, Duration::from_millis(1000), remembered)
+        }
+    }
+
+    /// Of a real server.
+    pub(crate) fn of_real(client: &Client) -> Self {
+        Self::of(client, PATIENCE, Vec::new())
+    }
+
+    fn of(client: &Client, patience: Duration, remembered: Vec<SourceFile>) -> Self {
         let times = Times {
             retry: [Duration::from_millis(10), Duration::from_millis(100)],
-            patience: Duration::from_millis(1000),
+            patience,
             rediscover: Duration::from_millis(100),
         };
         Self {
@@ -48,7 +61,7 @@ impl Cluster {
             trust: Trust::Stamps,
             accepted: Accepted::default(),
             acceptor: Acceptor::default(),
-            server: server.clone(),
+            server: None,
             error: None,
         }
     }
@@ -93,14 +106,18 @@ impl Cluster {
         }
     }
 
-    /// Waits until the kind is watched.
+    /// Waits until the kind is watched, if the server can tell.
     pub(crate) async fn until_watched(&self, kind: &'static str) {
-        self.poll(|| self.server.watchers(kind) > 0).await;
+        if let Some(server) = &self.server {
+            self.poll(|| server.watchers(kind) > 0).await;
+        }
     }
 
-    /// Waits until nobody watches the kind.
+    /// Waits until nobody watches the kind, if the server can tell.
     pub(crate) async fn until_unwatched(&self, kind: &'static str) {
-        self.poll(|| self.server.watchers(kind) == 0).await;
+        if let Some(server) = &self.server {
+            self.poll(|| server.watchers(kind) == 0).await;
+        }
     }
 
     async fn poll(&self, holds: impl Fn() -> bool) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     cluster::{endpoint, object, policy},
     server::{STORED, Server, WRITTEN},
+    world::World,
 };
 
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/protect-hosts");
@@ -23,14 +24,7 @@ struct Admin {
 
 impl Admin {
     fn of(server: &Server) -> Self {
-        let admin = Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            program: "hostfwctl",
-        };
-        for name in ["hostfwctl", "kubectl-hostfw"] {
-            let program = env!("CARGO_BIN_EXE_hostfwctl");
-            std::os::unix::fs::symlink(program, admin.path().join(name)).expect("a link");
-        }
+        let admin = Self::new();
         let of = |context: &str, address: &str| {
             (
                 json!({"name": context, "cluster": {"server": address}}),
@@ -46,6 +40,31 @@ impl Admin {
             "users": [{"name": "me", "user": {}}],
         });
         std::fs::write(admin.path().join("config"), config.to_string()).expect("a file");
+        admin
+    }
+
+    /// Of a server of either sort.
+    fn of_world(world: &World) -> Self {
+        match world {
+            World::Script(server) => Self::of(server),
+            World::Real(real, _) => {
+                let admin = Self::new();
+                let config = real.administrator().expect("a file");
+                std::fs::copy(config, admin.path().join("config")).expect("a file");
+                admin
+            }
+        }
+    }
+
+    fn new() -> Self {
+        let admin = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            program: "hostfwctl",
+        };
+        for name in ["hostfwctl", "kubectl-hostfw"] {
+            let program = env!("CARGO_BIN_EXE_hostfwctl");
+            std::os::unix::fs::symlink(program, admin.path().join(name)).expect("a link");
+        }
         admin
     }
 
@@ -112,48 +131,63 @@ impl Done {
     }
 }
 
-fn names(server: &Server, kind: &'static str) -> Vec<String> {
+async fn names(world: &World, kind: &'static str) -> Vec<String> {
     let of = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
-    server.all(kind).iter().filter_map(of).collect()
+    world.all(kind).await.iter().filter_map(of).collect()
 }
 
 #[tokio::test]
 async fn the_tutorial_is_applied_through_the_api() {
-    let server = Server::serving(WRITTEN).await;
-    let admin = Admin::of(&server);
+    apply_the_tutorial(&World::Script(Server::serving(WRITTEN).await)).await;
+}
+
+#[tokio::test]
+async fn the_tutorial_is_applied_through_a_real_api() {
+    if let Some(world) = World::real().await {
+        apply_the_tutorial(&world).await;
+    }
+}
+
+async fn apply_the_tutorial(world: &World) {
+    let admin = Admin::of_world(world);
     let file = |name: &str| format!("{TUTORIAL}/{name}");
     let (policies, endpoints) = (file("1-policies.yaml"), file("2-endpoints.yaml"));
     let done = admin.ctl(&["apply", "-f", &policies], "").await.succeeds();
     assert!(done.out.starts_with("Successfully applied"), "{done:?}");
     assert!(done.err.contains("IPv6"), "{done:?}");
     admin.ctl(&["apply", "-f", &endpoints], "").await.succeeds();
-    assert_eq!(names(&server, "HostEndpoint"), ["node1-eth0", "node2-eth0"]);
-    let created = server.wrote("POST /apis/projectcalico.org/v3/");
     assert_eq!(
-        created,
-        names(&server, "GlobalNetworkPolicy").len() + 2,
-        "each once"
+        names(world, "HostEndpoint").await,
+        ["node1-eth0", "node2-eth0"]
     );
+    let policies = names(world, "GlobalNetworkPolicy").await.len();
+    assert!(policies > 2, "{policies}");
+    if let Some(server) = world.script() {
+        let created = server.wrote("POST /apis/projectcalico.org/v3/");
+        assert_eq!(created, policies + 2, "each once");
+    }
     // What is as it should be is not written again.
     admin.ctl(&["apply", "-f", &endpoints], "").await.succeeds();
     admin
         .ctl(&["create", "-f", &endpoints], "")
         .await
         .fails("resource already exists: HostEndpoint(node1-eth0)");
-    assert_eq!(server.wrote("PUT "), 0);
+    if let Some(server) = world.script() {
+        assert_eq!(server.wrote("PUT "), 0);
+    }
 
     // Step 4 changes a label, and nothing that the server keeps.
     let special = file("4-special-label.yaml");
     admin.ctl(&["apply", "-f", &special], "").await.succeeds();
-    assert!(server.wrote("PUT ") > 0);
-    assert_eq!(
-        server.wrote("POST ") + server.wrote("PUT "),
-        server.wrote("fieldValidation=Strict")
-    );
-    assert_eq!(
-        server.wrote("POST ") + server.wrote("PUT "),
-        server.wrote("fieldManager=hostfwctl")
-    );
+    if let Some(server) = world.script() {
+        assert!(server.wrote("PUT ") > 0);
+        let wrote = server.wrote("POST ") + server.wrote("PUT ");
+        assert_eq!(wrote, server.wrote("fieldValidation=Strict"));
+        assert_eq!(wrote, server.wrote("fieldManager=hostfwctl"));
+    }
+    let endpoint = world.object("HostEndpoint", "node2-eth0").await;
+    let endpoint = endpoint.expect("it is there");
+    assert_eq!(endpoint["metadata"]["labels"]["host-endpoint"], "special");
 
     let shown = admin.ctl(&["get", "hep"], "").await.succeeds();
     assert!(shown.out.contains("node2-eth0"), "{shown:?}");
@@ -161,7 +195,7 @@ async fn the_tutorial_is_applied_through_the_api() {
         .ctl(&["delete", "hep", "node2-eth0"], "")
         .await
         .succeeds();
-    assert_eq!(names(&server, "HostEndpoint"), ["node1-eth0"]);
+    assert_eq!(names(world, "HostEndpoint").await, ["node1-eth0"]);
     admin
         .ctl(&["delete", "hep", "node2-eth0"], "")
         .await
@@ -176,11 +210,21 @@ async fn the_tutorial_is_applied_through_the_api() {
 
 #[tokio::test]
 async fn a_change_of_another_version_is_a_conflict() {
-    let server = Server::serving(WRITTEN).await;
-    let admin = Admin::of(&server);
+    meet_a_conflict(&World::Script(Server::serving(WRITTEN).await)).await;
+}
+
+#[tokio::test]
+async fn a_change_of_another_version_is_a_conflict_on_a_real_server() {
+    if let Some(world) = World::real().await {
+        meet_a_conflict(&world).await;
+    }
+}
+
+async fn meet_a_conflict(world: &World) {
+    let admin = Admin::of_world(world);
     let mut kept = endpoint("a");
     kept["metadata"]["finalizers"] = json!(["example.org/keep"]);
-    server.put("HostEndpoint", kept);
+    world.put("HostEndpoint", kept).await;
     let read = admin
         .ctl(&["get", "hep", "a", "-o", "yaml"], "")
         .await
@@ -191,7 +235,8 @@ async fn a_change_of_another_version_is_a_conflict() {
         .ctl(&["replace", "-f", "-"], &changed)
         .await
         .succeeds();
-    let now = server.object("HostEndpoint", "a").expect("it is there");
+    let now = world.object("HostEndpoint", "a").await;
+    let now = now.expect("it is there");
     assert_eq!(now["spec"]["interfaceName"], "eth1");
     assert_eq!(now["metadata"]["finalizers"], json!(["example.org/keep"]));
 
@@ -250,7 +295,10 @@ async fn what_the_server_refuses_is_told_of_the_object() {
     let done = admin.ctl(&["apply", "-f", "-"], &both).await;
     let done = done.fails("HostEndpoint(a): hostendpoints is refused by script (403)");
     assert!(done.out.starts_with("Partial success"), "{done:?}");
-    assert_eq!(names(&server, "GlobalNetworkPolicy"), ["deny"]);
+    assert_eq!(
+        names(&World::Script(server.clone()), "GlobalNetworkPolicy").await,
+        ["deny"]
+    );
 
     server.refuse("Tier", Some(403));
     admin.ctl(&["get", "gnp"], "").await.succeeds();
@@ -308,7 +356,10 @@ async fn a_change_is_judged_before_it_is_made() {
     ];
     let done = admin.ctl(&words, &change.to_string()).await.succeeds();
     assert!(done.out.contains("8080"), "{done:?}");
-    assert_eq!(names(&server, "GlobalNetworkPolicy"), [""; 0]);
+    assert_eq!(
+        names(&World::Script(server.clone()), "GlobalNetworkPolicy").await,
+        [""; 0]
+    );
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ::kube::Client;
 use hostfw_agent::{
     model::EndpointAddresses,
     observe::{
@@ -27,6 +28,7 @@ use tokio::{
 use super::{
     cluster::object,
     server::{Server, WRITTEN},
+    world::World,
 };
 
 const OWN: &str = "hostfw.io/v1alpha1";
@@ -55,7 +57,10 @@ struct Told {
 
 impl Told {
     fn start(server: &Server, node: &str) -> Self {
-        let client = client_at(&server.address).expect("an address");
+        Self::through(client_at(&server.address).expect("an address"), node)
+    }
+
+    fn through(client: Client, node: &str) -> Self {
         let times = Times {
             retry: [Duration::from_millis(10), Duration::from_millis(100)],
             patience: Duration::from_secs(20),
@@ -198,6 +203,110 @@ async fn a_node_tells_its_state_when_it_changes_and_only_then() {
     .await;
     assert_eq!(server.wrote(patch), 4);
     assert_eq!(agent.notes.warnings(), []);
+}
+
+#[tokio::test]
+async fn a_real_server_takes_the_state_of_a_node() {
+    let Some(world) = World::real().await else {
+        return;
+    };
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}});
+    world.put("Node", node).await;
+    let uid = world.object("Node", "node1").await.expect("a node")["metadata"]["uid"].clone();
+    // As it is without the rights of an administrator.
+    let client = super::rights::agent(&world).await.expect("a real server");
+    let agent = Told::through(client, "node1");
+    let first = state_when(&world, "/generation", &json!(1)).await;
+    assert_eq!(first["metadata"]["ownerReferences"][0]["uid"], uid);
+    assert_eq!(
+        first["metadata"]["managedFields"][0]["manager"],
+        "hostfw-agent"
+    );
+    agent.say(|status| status.error = Some("too many rules".to_owned()));
+    let failed = state_when(&world, "/conditions/1/reason", &json!("NotInForce")).await;
+    for number in [0, 2] {
+        let since = |of: &serde_json::Value| {
+            of["status"]["conditions"][number]["lastTransitionTime"].clone()
+        };
+        assert!(since(&failed).is_string());
+        assert_eq!(since(&first), since(&failed), "{number}");
+    }
+    agent.say(|status| status.error = None);
+    let well = state_when(&world, "/conditions/1/reason", &json!("Enforced")).await;
+    // What is not said any more goes from a real server, too.
+    agent.say(|status| status.problems = vec![problem("Tier/a", "Tier(a)")]);
+    state_when(&world, "/problems/0/object", &json!("Tier(a)")).await;
+    agent.say(|status| status.problems.clear());
+    let again = state_when(&world, "/problems/0", &json!(null)).await;
+    assert_eq!(again["status"]["generation"], well["status"]["generation"]);
+    assert_eq!(agent.notes.warnings(), []);
+}
+
+/// The state of the node, when this part of its status is so.
+async fn state_when(
+    world: &World,
+    pointer: &str,
+    expected: &serde_json::Value,
+) -> serde_json::Value {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let state = world.object("NodeEnforcement", "node1").await;
+            if let Some(state) = state {
+                let found = state["status"].pointer(pointer);
+                if found.unwrap_or(&serde_json::Value::Null) == expected {
+                    return state;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    match waited.await {
+        Ok(state) => state,
+        Err(_) => panic!("{pointer} never became {expected}"),
+    }
+}
+
+#[tokio::test]
+async fn a_real_server_keeps_one_event_of_all_nodes() {
+    let Some(world) = World::real().await else {
+        return;
+    };
+    // With a namespace: in which one Events about other objects are differs
+    // between versions before 1.25.
+    let mut wrong = object("NetworkSet", "wrong", json!({"nets": ["192.0.2.0/24"]}));
+    wrong["metadata"]["namespace"] = json!("web");
+    world.put("NetworkSet", wrong).await;
+    let file = "NetworkSet/web/wrong";
+    let client = super::rights::agent(&world).await.expect("a real server");
+    let agents = ["node1", "node2"].map(|node| Told::through(client.clone(), node));
+    for agent in &agents {
+        until("the object is there", || {
+            agent.source.known().text(file).is_some()
+        })
+        .await;
+        let told = problem(file, "NetworkSet(web/wrong)");
+        agent.say(|status| status.problems = vec![told]);
+    }
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let events = world.all("Event").await;
+            let ours = |event: &&serde_json::Value| event["reason"] == "Invalid";
+            if events.iter().filter(ours).count() > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let came = waited.await.is_ok();
+    assert!(came, "no event: {:?}", agents[0].notes.warnings());
+    for agent in &agents {
+        agent.looked_at().await;
+        assert_eq!(agent.notes.warnings(), []);
+    }
+    let mut events = world.all("Event").await;
+    events.retain(|event| event["reason"] == "Invalid");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["regarding"]["name"], "wrong");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
 ];
 
 /// The others, with their plurals.
-const OTHERS: [(&str, &str); 9] = [
+pub(crate) const OTHERS: &[(&str, &str)] = &[
     ("EndpointSlice", "endpointslices"),
     ("Event", "events"),
     ("HostEndpointTemplate", "hostendpointtemplates"),
@@ -418,7 +418,7 @@ impl World {
     fn served_as(&self, version: &str, plural: &str) -> Option<(&'static str, &'static str)> {
         let kind = KINDS
             .iter()
-            .chain(&OTHERS)
+            .chain(OTHERS)
             .find(|(_, known)| *known == plural);
         let kinds = self.served.get(version)?;
         kind.filter(|(kind, _)| kinds.contains(kind)).copied()
@@ -520,10 +520,10 @@ impl Collection {
 }
 
 /// The plural of a kind.
-fn plural(kind: &str) -> &'static str {
+pub(crate) fn plural(kind: &str) -> &'static str {
     KINDS
         .iter()
-        .chain(&OTHERS)
+        .chain(OTHERS)
         .find(|(known, _)| *known == kind)
         .expect("a known kind")
         .1

@@ -391,7 +391,7 @@ impl Draft {
             .chain(rule.destination.services.as_ref().map(called))
             .flat_map(|called| {
                 let points = aim.points.iter();
-                points.filter(move |point| point.called == called)
+                points.filter(move |point| point.called == called && !point.addresses.is_empty())
             })
             .collect();
         let point = random.any_of(&named).copied();

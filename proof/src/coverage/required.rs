@@ -193,13 +193,12 @@ fn matched() -> Vec<String> {
             "selector and notSelector",
             "namespaceSelector",
             "serviceAccounts",
+            "services",
         ] {
             all.push(format!("{side}.{field}"));
         }
         all.extend(ports(side));
     }
-    // Destinations match with their ports: too rarely to be asked for.
-    all.push("source.services".to_owned());
     all
 }
 

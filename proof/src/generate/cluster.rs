@@ -21,8 +21,8 @@ pub(super) fn objects(random: &mut Random) -> Vec<Resource> {
             objects.push(workload(random, name));
         }
     }
-    if random.percent(60) {
-        for name in random.subset(60, &["web-1", "web-2", "other"]) {
+    if random.percent(85) {
+        for name in random.subset(70, &["web-1", "web-2", "other"]) {
             objects.push(slice(random, name));
         }
     }
@@ -91,10 +91,11 @@ fn slice(random: &mut Random, name: &str) -> Resource {
     }
     let v4 = random.percent(55);
     let pool: &[&str] = if v4 { &ADDRESSES_V4 } else { &ADDRESSES_V6 };
-    let endpoints = random.several(&(0..=4), |random| SliceEndpoint {
+    let least = usize::from(random.percent(90));
+    let endpoints = random.several(&(least..=4), |random| SliceEndpoint {
         addresses: vec![(*random.one_of(pool)).to_owned()],
     });
-    let ports = random.several(&(0..=3), |random| SlicePort {
+    let ports = random.several(&(least..=3), |random| SlicePort {
         name: None,
         protocol: random.some(80, |random| match protocol(random) {
             NumberOrText::Text(text) => text,
@@ -118,7 +119,7 @@ fn slice(random: &mut Random, name: &str) -> Resource {
 /// A namespace of services, and of rules that name them: most often the same.
 pub(super) fn home(random: &mut Random) -> String {
     let [most, ..] = NAMESPACES;
-    match random.percent(60) {
+    match random.percent(85) {
         true => most.to_owned(),
         false => (*random.one_of(&NAMESPACES)).to_owned(),
     }

@@ -101,7 +101,12 @@ pub(super) fn rule(random: &mut Random, place: Place) -> Rule {
     };
     rule.source = entity(random, version, ports);
     rule.destination = entity(random, version, ports);
-    if !place.profile && random.percent(5) {
+    // A destination is met with its ports: more of them, for some to match.
+    let served = match place.direction {
+        Direction::Ingress => 5,
+        Direction::Egress => 9,
+    };
+    if !place.profile && random.percent(served) {
         service(random, &mut rule, place.direction);
     }
     if place.direction == Direction::Ingress

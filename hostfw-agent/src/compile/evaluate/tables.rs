@@ -7,8 +7,9 @@ use hostfw_common::{
     endpoint::Family,
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     index::{
-        CLASS_BASE, Dimension, ENTRY_NODE, LINE_ENTRIES, LINE_WORDS, NO_RULE, RECORD_FIRST,
-        RECORD_WORDS, Record, STRIDE_TRIE, node_entry, service_key, source_port_key,
+        CLASS_BASE, CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, LINE_WORDS, NO_RULE,
+        RECORD_FIRST, RECORD_WORDS, Record, address_key_v6, node_entry, service_key,
+        source_port_key,
     },
     policy::{Action, Dim, PolicyTable, RuleEntry, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
@@ -203,8 +204,8 @@ fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The packet's class in a dimension, which the index, if there is one, and the
-/// trie must agree about.
+/// The packet's class in a dimension, which the index and the trie must agree
+/// about, unless the index leaves it to the trie.
 fn class(image: &Image, table: &PolicyTable, dimension: Dim, packet: &Packet) -> Option<u32> {
     let place = &table.dimensions[dimension as usize];
     let (key, class) = match dimension {
@@ -213,18 +214,20 @@ fn class(image: &Image, table: &PolicyTable, dimension: Dim, packet: &Packet) ->
         Dim::Service => {
             let port = packet.service.to_be_bytes();
             let class = service(image, place, packet.protocol, port)?;
-            (Some(service_key(packet.protocol, port)), class)
+            (service_key(packet.protocol, port), class)
         }
         Dim::SourcePort => {
             let port = packet.source_port.to_be_bytes();
-            (Some(source_port_key(port)), service(image, place, 0, port)?)
+            (source_port_key(port), service(image, place, 0, port)?)
         }
     };
-    let indexed = match key {
-        Some(key) => indexed(&image.index, place, key)? == class,
-        None => place.stride == STRIDE_TRIE,
+    let asks_trie = match dimension {
+        Dim::Source => packet.source.is_ipv6(),
+        Dim::Destination => packet.destination.is_ipv6(),
+        Dim::Service | Dim::SourcePort => false,
     };
-    indexed.then_some(class)
+    let indexed = indexed(&image.index, place, key)?;
+    (indexed == class || indexed == CLASS_TRIE && asks_trie).then_some(class)
 }
 
 /// The class that the index leads to.
@@ -246,8 +249,8 @@ fn indexed(index: &Lines, place: &Dimension, key: u32) -> Option<u32> {
     Some(found)
 }
 
-/// The key in the index, if the family has one, and the class by the trie.
-fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(Option<u32>, u32)> {
+/// The key in the index, and the class by the trie.
+fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(u32, u32)> {
     let table = place.table;
     match address {
         IpAddr::V4(address) => {
@@ -255,14 +258,14 @@ fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(Option<
                 table,
                 address: first_bits(address.octets(), length),
             })?;
-            Some((Some(address.to_bits()), class))
+            Some((address.to_bits(), class))
         }
         IpAddr::V6(address) => {
             let class = of_table(&image.prefixes_v6, table, 128, |length| PrefixV6 {
                 table,
                 address: first_bits(address.octets(), length),
             })?;
-            Some((None, class))
+            Some((address_key_v6(&address.octets()), class))
         }
     }
 }
