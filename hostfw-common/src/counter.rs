@@ -3,6 +3,7 @@
 use crate::{
     boundary,
     endpoint::EndpointId,
+    limits::MAX_RULE_COUNTERS,
     policy::PolicyId,
     verdict::{Direction, Reason},
 };
@@ -124,4 +125,59 @@ pub struct StagedKey {
     pub action: u8,
 }
 
-boundary!(Counter = 16, StagedKey = 16);
+/// Counters of a page.
+pub const PAGE_COUNTERS: u32 = 64;
+/// Entries of [`RULE_COUNTERS`](crate::names::RULE_COUNTERS).
+pub const COUNTER_PAGES: u32 = MAX_RULE_COUNTERS / PAGE_COUNTERS;
+
+/// Value of [`RULE_COUNTERS`](crate::names::RULE_COUNTERS), per CPU: counter `n` is
+/// number `n % PAGE_COUNTERS` of page `n / PAGE_COUNTERS`. In pages, for the agent
+/// reads one with each call of the kernel. Nobody ever sets them back: what a
+/// counter held before it was given to a rule is for the agent to take off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct CounterPage {
+    /// The counters.
+    pub counters: [Counter; PAGE_COUNTERS as usize],
+}
+
+/// Where a list of rules is counted: the first of as many counters in a row as the
+/// list has entries. Zero, the default: nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct CounterBlock {
+    /// The number of the first counter with the highest bit set, or 0.
+    pub number: u32,
+}
+
+impl CounterBlock {
+    /// Stands for no counters.
+    pub const NONE: Self = Self { number: 0 };
+    const SET: u32 = 1 << 31;
+
+    /// The block that begins with this counter.
+    #[must_use]
+    pub const fn beginning(first: u32) -> Self {
+        Self {
+            number: Self::SET | first,
+        }
+    }
+
+    /// The counter of an entry of the list; one that there is none of, if the
+    /// list is not counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counter(self, entry: u32) -> u32 {
+        self.number.wrapping_sub(Self::SET).wrapping_add(entry)
+    }
+}
+
+const _: () = assert!(MAX_RULE_COUNTERS.is_multiple_of(PAGE_COUNTERS));
+const _: () = assert!(CounterBlock::NONE.counter(crate::limits::MAX_RULES) >= MAX_RULE_COUNTERS);
+
+boundary!(
+    Counter = 16,
+    StagedKey = 16,
+    CounterPage = 1024,
+    CounterBlock = 4,
+);

@@ -1,6 +1,6 @@
 //! What governs an interface.
 
-use crate::{boundary, failsafe::ListedPorts, policy::ListId, stage::List};
+use crate::{boundary, counter::CounterBlock, failsafe::ListedPorts, policy::ListId, stage::List};
 
 /// Number of an endpoint within a generation; the agent knows its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -59,6 +59,8 @@ pub struct Endpoint {
     pub listed: ListedPorts,
     /// The lists of rules by [`List`], then [`Family`].
     pub lists: [[ListId; 2]; List::COUNT],
+    /// Where the entries of these lists are counted, likewise.
+    pub counters: [[CounterBlock; 2]; List::COUNT],
 }
 
-boundary!(EndpointId = 4, Endpoint = 128);
+boundary!(EndpointId = 4, Endpoint = 184);

@@ -65,6 +65,11 @@ pub const EVENT_BYTES: u32 = 1 << 18;
 /// collected their counts. What is beyond is reported, and not counted.
 pub const MAX_STAGED_COUNTS: u32 = 1 << 13;
 
+/// Counters of rules: of all endpoints, stages and families together, one for each
+/// entry of a list. Lists beyond are enforced, and not counted by rule. Each CPU
+/// takes 16 bytes for each.
+pub const MAX_RULE_COUNTERS: u32 = 1 << 15;
+
 /// Rules with action Log or of staged policies that one packet reports for one
 /// list; those that it matches beyond are not reported. They decide nothing, so
 /// no verdict depends on it.

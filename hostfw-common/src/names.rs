@@ -42,6 +42,9 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Packets by rule of a staged policy
 /// ([`StagedKey`](crate::counter::StagedKey)), per CPU.
 pub const STAGED: &str = "STAGED";
+/// Packets and bytes by rule ([`CounterPage`](crate::counter::CounterPage)), per
+/// CPU. Not pinned: each agent's programs have their own.
+pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
 /// Ring buffer of [`Event`](crate::event::Event)s.
 pub const EVENTS: &str = "EVENTS";
 

@@ -21,6 +21,7 @@ use crate::{
     remember::{Outcome, recall, remember, remembers},
     report::{self, Origin},
     search::{self, Search},
+    tally,
 };
 
 /// What a list of rules says of a packet.
@@ -61,6 +62,7 @@ pub(crate) fn classify(
             if !decides(*action) {
                 return None;
             }
+            tally::rule(origin, rule);
             if remembered {
                 remember(
                     list,
@@ -83,9 +85,14 @@ pub(crate) fn classify(
 /// What it means that this is remembered.
 #[inline(always)]
 fn recalled(outcome: Outcome, table: &PolicyTable, origin: &Origin) -> Classified {
-    if outcome == Outcome::NO_MATCH {
-        Classified::NoMatch
-    } else if judge::tells(origin) {
+    if let Some(passed) = outcome.passed() {
+        tally::rule(origin, passed);
+    }
+    if outcome.is_no_match() {
+        return Classified::NoMatch;
+    }
+    tally::rule(origin, outcome.number());
+    if judge::tells(origin) {
         decided(table, outcome.number(), origin)
     } else {
         Classified::Rule(outcome.action(), None)
@@ -105,15 +112,21 @@ pub(crate) fn go_on(
     let Some(search) = search::this_cpus(origin) else {
         return Classified::Broken;
     };
-    let rule = walk(search, table, headers, origin);
+    let Walked { rule, passed } = walk(search, table, headers, origin);
     let found = decided(table, rule, origin);
-    if is_remembered(table, origin) {
+    // Who has passed more than one tier is to be counted at all of them.
+    if is_remembered(table, origin) && passed != MANY {
         let outcome = match &found {
             Classified::Rule(action, _) => Outcome::rule(rule, *action),
             Classified::NoMatch => Outcome::NO_MATCH,
             Classified::Broken => return found,
         };
-        remember(list, &search.classes, origin.generation, outcome);
+        remember(
+            list,
+            &search.classes,
+            origin.generation,
+            outcome.behind(passed),
+        );
     }
     found
 }
@@ -163,20 +176,36 @@ struct Walk<'a> {
     /// Rules below are passed over.
     start: u32,
     reported: u32,
+    end: Walked,
+}
+
+/// How a walk ended.
+#[derive(Clone, Copy)]
+struct Walked {
     /// The rule that decides, [`NO_RULE`], or [`BROKEN`] until the walk has
     /// come to a good end.
     rule: u32,
+    /// The rule with action Pass that was met, [`NO_PASS`] or [`MANY`].
+    passed: u32,
 }
 
-/// Goes from match to match until one decides: its number, [`NO_RULE`] or
-/// [`BROKEN`].
+/// No rule with action Pass was met.
+const NO_PASS: u32 = Outcome::NO_PASS;
+/// More than one was. No list has that many rules.
+const MANY: u32 = Outcome::NO_PASS - 1;
+
+/// Goes from match to match until one decides, and counts them.
 ///
 /// Rounds of the `bpf_loop` helper: the verifier follows every round of an
 /// ordinary loop, and here each has too many ways. Minimum kernel version 5.17.
 #[inline(always)]
-fn walk(search: &mut Search, table: &PolicyTable, headers: &Headers, origin: &Origin) -> u32 {
+fn walk(search: &mut Search, table: &PolicyTable, headers: &Headers, origin: &Origin) -> Walked {
+    let mut end = Walked {
+        rule: BROKEN,
+        passed: NO_PASS,
+    };
     if !search.widen(table) {
-        return BROKEN;
+        return end;
     }
     // The first round is to look like any other.
     let zero = Veil::new(table.first_rule).draw(0);
@@ -187,7 +216,7 @@ fn walk(search: &mut Search, table: &PolicyTable, headers: &Headers, origin: &Or
         origin,
         start: zero,
         reported: zero,
-        rule: BROKEN,
+        end,
     };
     // No round goes back, so there are at most as many as rules, and one that
     // finds none.
@@ -197,7 +226,8 @@ fn walk(search: &mut Search, table: &PolicyTable, headers: &Headers, origin: &Or
     unsafe {
         bpf_loop(rounds, step as *mut c_void, (&raw mut walk).cast(), 0);
     }
-    walk.rule
+    end = walk.end;
+    end
 }
 
 /// One round: the next rule that matches. 1 ends the loop.
@@ -208,7 +238,7 @@ extern "C" fn step(_round: u32, walk: *mut Walk<'_>) -> i64 {
     let generation = walk.origin.generation;
     let rule = walk.search.next(walk.start);
     if rule == NO_RULE {
-        walk.rule = NO_RULE;
+        walk.end.rule = NO_RULE;
         return 1;
     }
     if rule >= walk.table.rule_count.into() {
@@ -220,9 +250,12 @@ extern "C" fn step(_round: u32, walk: *mut Walk<'_>) -> i64 {
     let Some(action) = Action::from_number(entry.action) else {
         return 1;
     };
+    if action != Action::Skip {
+        tally::rule(walk.origin, rule);
+    }
     match action {
         Action::Allow | Action::Deny | Action::TierDeny => {
-            walk.rule = rule;
+            walk.end.rule = rule;
             return 1;
         }
         Action::Log | Action::StagedAllow | Action::StagedDeny | Action::StagedPass => {
@@ -231,7 +264,14 @@ extern "C" fn step(_round: u32, walk: *mut Walk<'_>) -> i64 {
                 walk.reported += 1;
             }
         }
-        Action::Pass | Action::Skip => {}
+        Action::Pass => {
+            walk.end.passed = if walk.end.passed == NO_PASS {
+                rule
+            } else {
+                MANY
+            };
+        }
+        Action::Skip => {}
     }
     walk.start = rule + 1;
     if action.jumps() {

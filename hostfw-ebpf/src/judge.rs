@@ -6,6 +6,7 @@ use core::hint::black_box;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
+    counter::CounterBlock,
     endpoint::{
         Endpoint, FLAG_DROP_INVALID, FLAG_DROP_INVALID_PRE_DNAT, FLAG_OBSERVE, FLAG_WORKLOAD,
         Family,
@@ -78,7 +79,7 @@ pub(crate) fn untracked(
     endpoint: &Endpoint,
     table: Option<&PolicyTable>,
     headers: &Headers,
-    origin: &Origin,
+    origin: &mut Origin,
 ) -> Reason {
     if is_empty(endpoint, headers, origin.list) || leads_around_untracked(endpoint, headers, origin)
     {
@@ -127,7 +128,7 @@ pub(crate) fn pre_dnat(
     table: Option<&PolicyTable>,
     headers: &Headers,
     invalid: bool,
-    origin: &Origin,
+    origin: &mut Origin,
 ) -> Reason {
     let reason = if invalid && endpoint.flags & FLAG_DROP_INVALID_PRE_DNAT != 0 {
         Reason::Invalid
@@ -191,7 +192,7 @@ pub(crate) fn forward(
     endpoint: &Endpoint,
     headers: &Headers,
     invalid: bool,
-    origin: &Origin,
+    origin: &mut Origin,
 ) -> Reason {
     if invalid && endpoint.flags & FLAG_DROP_INVALID != 0 {
         return told(headers, origin, Reason::Invalid, None);
@@ -209,7 +210,7 @@ pub(crate) fn normal(
     table: Option<&PolicyTable>,
     headers: &Headers,
     invalid: bool,
-    origin: &Origin,
+    origin: &mut Origin,
 ) -> Reason {
     let reason = if endpoint.flags & FLAG_WORKLOAD != 0 {
         Reason::Workload
@@ -354,19 +355,20 @@ extern "C" fn hostfw_is_listed(
     }
 }
 
-/// The number of a list, by the packet's family.
+/// The number of a list, by the packet's family, and where it is counted.
 #[inline(always)]
-fn number(endpoint: &Endpoint, headers: &Headers, list: List) -> Option<ListId> {
+fn number(endpoint: &Endpoint, headers: &Headers, list: List) -> Option<(ListId, CounterBlock)> {
     // The compiler knows that it is in bounds, and would leave out the check by
     // which the verifier learns it, too.
     let index = black_box(list as usize * 2 + headers.family() as usize);
-    endpoint.lists.as_flattened().get(index).copied()
+    let number = *endpoint.lists.as_flattened().get(index)?;
+    Some((number, *endpoint.counters.as_flattened().get(index)?))
 }
 
 /// Whether a list has nothing to say at all.
 #[inline(always)]
 fn is_empty(endpoint: &Endpoint, headers: &Headers, list: List) -> bool {
-    number(endpoint, headers, list).is_some_and(|list| list == ListId::EMPTY)
+    number(endpoint, headers, list).is_some_and(|(list, _)| list == ListId::EMPTY)
 }
 
 /// What a list of rules, or else its default, says. `table` is the list, where it
@@ -376,10 +378,16 @@ fn decide(
     endpoint: &Endpoint,
     table: Option<&PolicyTable>,
     headers: &Headers,
-    origin: &Origin,
+    origin: &mut Origin,
 ) -> Reason {
-    let Some(list) = number(endpoint, headers, origin.list) else {
+    let Some((list, counters)) = number(endpoint, headers, origin.list) else {
         return Reason::BrokenTable;
+    };
+    // What is asked once more was counted before.
+    origin.counters = if origin.quiet {
+        CounterBlock::NONE
+    } else {
+        counters
     };
     let table = table.map_or(core::ptr::null(), core::ptr::from_ref);
     // Not one inside the other: the stack would not do.

@@ -24,6 +24,7 @@ mod remember;
 mod report;
 mod search;
 mod socket_buffer;
+mod tally;
 mod trial;
 mod wire;
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, FragmentKey},
-    counter::{COUNTER_SLOTS, Counter, StagedKey},
+    counter::{COUNTER_PAGES, COUNTER_SLOTS, Counter, CounterPage, StagedKey},
     endpoint::Endpoint,
     event::Event,
     failsafe::{FailsafeV4, FailsafeV6},
@@ -110,6 +110,12 @@ pub(crate) static KNOWN: PerCpuArray<Place, { 2 * limits::KNOWN_INTERFACES as us
 /// Not pinned, as above.
 #[btf_map]
 pub(crate) static SEARCH: PerCpuArray<Search, 2> = PerCpuArray::new();
+
+/// Not pinned, as above: an earlier agent's programs count what they still judge in
+/// a map of theirs, and never in counters that this one's agent has given away.
+#[btf_map]
+pub(crate) static RULE_COUNTERS: PerCpuArray<CounterPage, { COUNTER_PAGES as usize }> =
+    PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static STAGED: PerCpuHashMap<StagedKey, u64, { MAX_STAGED_COUNTS as usize }> =

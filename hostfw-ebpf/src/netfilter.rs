@@ -30,7 +30,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use hostfw_common::{
-    counter::Checkpoint,
+    counter::{Checkpoint, CounterBlock},
     endpoint::{Endpoint, EndpointId, FLAG_NETFILTER, Family},
     layout::Layout,
     stage::List,
@@ -176,6 +176,8 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
         at_netfilter: true,
         quiet: false,
         observes: observes(coming, going),
+        bytes: work.hook.bytes,
+        counters: CounterBlock::NONE,
     };
     let reason = judge(work, packet, coming, going);
     let bytes = u64::from(work.hook.bytes);
@@ -306,10 +308,10 @@ fn came_in(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> (
     work.origin.endpoint = endpoint.id;
     let before = judge::before_dnat(endpoint, &work.wire, &mut work.origin);
     let reason = if before == Reason::NoMatch && is_local {
-        judge::normal(endpoint, None, &work.headers, invalid, &work.origin)
+        judge::normal(endpoint, None, &work.headers, invalid, &mut work.origin)
     } else if before == Reason::NoMatch || before == Reason::Tunnel && !is_local {
         // A tunnel that ends elsewhere is traffic like any other.
-        judge::forward(endpoint, &work.headers, invalid, &work.origin)
+        judge::forward(endpoint, &work.headers, invalid, &mut work.origin)
     } else {
         before
     };
@@ -352,7 +354,7 @@ fn goes_out(work: &mut Work, packet: &SocketBuffer<'_>, endpoint: &Endpoint) -> 
     work.origin.interface = work.hook.out_interface;
     work.origin.endpoint = endpoint.id;
     work.origin.list = List::ForwardOut;
-    let reason = judge::forward(endpoint, &work.headers, invalid, &work.origin);
+    let reason = judge::forward(endpoint, &work.headers, invalid, &mut work.origin);
     if again && matches!(reason.verdict(), Verdict::Pass) {
         conntrack::forgive(&work.headers, Direction::Egress);
     }

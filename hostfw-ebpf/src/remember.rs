@@ -27,7 +27,8 @@ pub(crate) struct Remembered {
     sequence: u64,
     generation: u64,
     classes: [u64; 2],
-    /// The list in the upper half, the [`Outcome`] in the lower.
+    /// The [`Outcome`]; behind it in 16 bits the list, and in 16 the rule with
+    /// action Pass.
     verdict: u64,
 }
 
@@ -47,30 +48,59 @@ pub(crate) fn remembers(origin: &Origin) -> bool {
 }
 
 /// What was found in a list: the number of a rule and its action, or
-/// [`NO_MATCH`](Self::NO_MATCH).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Outcome(u32);
+/// [`NO_MATCH`](Self::NO_MATCH), and which rule with action Pass was ahead of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    found: u32,
+    passed: u32,
+}
 
 impl Outcome {
     /// No rule matches. No list has that many.
-    pub(crate) const NO_MATCH: Self = Self(u16::MAX as u32);
+    pub(crate) const NO_MATCH: Self = Self {
+        found: u16::MAX as u32,
+        passed: Self::NO_PASS,
+    };
+    /// The number of no rule.
+    pub(crate) const NO_PASS: u32 = u16::MAX as u32;
 
     #[inline(always)]
     pub(crate) const fn rule(number: u32, action: u8) -> Self {
-        const { assert!(limits::MAX_RULES < Self::NO_MATCH.0) };
-        Self((action as u32) << 16 | number & 0xffff)
+        const { assert!(limits::MAX_RULES + 1 < Self::NO_PASS) };
+        Self {
+            found: (action as u32) << 16 | number & 0xffff,
+            passed: Self::NO_PASS,
+        }
+    }
+
+    /// The same, behind a rule with action Pass or [`NO_PASS`](Self::NO_PASS).
+    #[inline(always)]
+    pub(crate) const fn behind(self, passed: u32) -> Self {
+        Self { passed, ..self }
+    }
+
+    /// Whether no rule matches.
+    #[inline(always)]
+    pub(crate) const fn is_no_match(self) -> bool {
+        self.found == Self::NO_MATCH.found
+    }
+
+    /// The rule with action Pass, if there was one.
+    #[inline(always)]
+    pub(crate) fn passed(self) -> Option<u32> {
+        (self.passed != Self::NO_PASS).then_some(self.passed)
     }
 
     /// The number of the rule in its list.
     #[inline(always)]
     pub(crate) const fn number(self) -> u32 {
-        self.0 & 0xffff
+        self.found & 0xffff
     }
 
     /// The number of its action.
     #[inline(always)]
     pub(crate) const fn action(self) -> u8 {
-        (self.0 >> 16) as u8
+        (self.found >> 16) as u8
     }
 }
 
@@ -93,15 +123,20 @@ pub(crate) fn recall(list: ListId, classes: &Classes, generation: u64) -> Option
             && remembered == generation
             && first == words[0]
             && second == words[1]
-            && (verdict >> 32) as u32 == list.number;
-        good.then_some(Outcome(verdict as u32))
+            && (verdict >> 32) as u32 & 0xffff == list.number;
+        good.then_some(Outcome {
+            found: verdict as u32,
+            passed: (verdict >> 48) as u32,
+        })
     }
 }
 
 /// Remembers what was found for packets of these classes.
 #[inline(always)]
 pub(crate) fn remember(list: ListId, classes: &Classes, generation: u64, outcome: Outcome) {
-    hostfw_remember(list.number, classes, generation, outcome.0);
+    const { assert!(limits::MAX_LISTS <= 1 << 16) };
+    let list = list.number | outcome.passed << 16;
+    hostfw_remember(list, classes, generation, outcome.found);
 }
 
 /// The classes, two to a word, and their place in the table.
@@ -119,7 +154,8 @@ fn key(list: u32, classes: &Classes) -> ([u64; 2], u32) {
     (words, (hash >> 40) as u32 & (limits::REMEMBERED - 1))
 }
 
-/// [`remember`], global to the verifier: see [`judge`](crate::judge).
+/// [`remember`], global to the verifier: see [`judge`](crate::judge). `list` has the
+/// rule with action Pass in its upper half.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_remember(
@@ -132,7 +168,7 @@ extern "C" fn hostfw_remember(
     let Some(classes) = (unsafe { classes.as_ref() }) else {
         return 0;
     };
-    let (words, place) = key(list, classes);
+    let (words, place) = key(list & 0xffff, classes);
     let Some(place) = REMEMBERED.get_ptr_mut(place) else {
         return 0;
     };

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
 use hostfw_common::{
-    counter::{self, Checkpoint, Outcome, StagedKey},
+    counter::{self, Checkpoint, CounterBlock, Outcome, StagedKey},
     endpoint::EndpointId,
     event::NO_REASON,
     policy::{Action, PolicyId, RuleEntry},
@@ -50,6 +50,10 @@ pub(crate) struct Origin {
     pub(crate) quiet: bool,
     /// Nothing is enforced.
     pub(crate) observes: bool,
+    /// Length of the packet.
+    pub(crate) bytes: u32,
+    /// Where the list's rules are counted: set when the list is asked.
+    pub(crate) counters: CounterBlock,
 }
 
 /// Reports that a rule matched that has something to tell: one with action Log

@@ -12,7 +12,7 @@
 //!    policy.
 
 use hostfw_common::{
-    counter::Checkpoint,
+    counter::{Checkpoint, CounterBlock},
     endpoint::{FLAG_LEARNING, FLAG_NETFILTER, FLAG_NO_LINK_HEADER},
     stage::List,
     verdict::{Direction, Reason, Verdict},
@@ -151,6 +151,8 @@ fn judge_governed(
         at_netfilter: false,
         quiet: false,
         observes: judge::observes(endpoint),
+        bytes: hook.bytes as u32,
+        counters: CounterBlock::NONE,
     };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = wire_stages(hook, known, headers, origin, quoted);

@@ -26,13 +26,13 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{HashMap, IterableMap as _, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::Program,
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
-    counter::{Checkpoint, Counter, Outcome, StagedKey, slot},
-    names::{CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, STAGED},
+    counter::{Checkpoint, Counter, CounterPage, Outcome, PAGE_COUNTERS, StagedKey, slot},
+    names::{CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, RULE_COUNTERS, STAGED},
     verdict::{Direction, Reason},
 };
 
@@ -102,6 +102,7 @@ pub struct Dataplane {
     pub(crate) filter: FilterKeeper,
     counters: PerCpuArray<MapData, Counter>,
     staged: PerCpuHashMap<MapData, StagedKey, u64>,
+    rule_counters: PerCpuArray<MapData, CounterPage>,
     /// Why an interface's hook is not the first choice.
     fallbacks: BTreeMap<(u32, Direction), String>,
     /// Interfaces that have a filter of ours: unlike links they are in no
@@ -145,6 +146,7 @@ impl Dataplane {
             confirmed,
             counters,
             staged,
+            rule_counters,
             netfilter,
         } = object::load(options, object::Purpose::Enforce(&pins))?;
         let mut dataplane = Self {
@@ -157,6 +159,7 @@ impl Dataplane {
             confirmed,
             counters,
             staged,
+            rule_counters,
             fallbacks: BTreeMap::new(),
             filtered: BTreeSet::new(),
             netfilter: netfilter.map_err(|error| error.to_string()),
@@ -274,6 +277,32 @@ impl Dataplane {
         Ok(self.staged.remove(key).map_err(MapsError::map(STAGED))?)
     }
 
+    /// What the counters of a page hold, all CPUs together.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn rule_counters(
+        &self,
+        page: u32,
+    ) -> Result<[Counter; PAGE_COUNTERS as usize], DataplaneError> {
+        let pages = self.rule_counters.get(&page, 0);
+        let mut sum = [Counter::default(); PAGE_COUNTERS as usize];
+        for page in pages.map_err(MapsError::map(RULE_COUNTERS))?.iter() {
+            for (sum, counter) in sum.iter_mut().zip(&page.counters) {
+                sum.packets = sum.packets.wrapping_add(counter.packets);
+                sum.bytes = sum.bytes.wrapping_add(counter.bytes);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Whether no packet is judged by a generation before the one in force any
+    /// more. False if that is not known.
+    pub fn is_settled(&mut self) -> bool {
+        self.generations.is_settled()
+    }
+
     /// What the maps take of the kernel's memory, each name once.
     ///
     /// # Errors
@@ -286,6 +315,10 @@ impl Dataplane {
             let bytes = size::bytes(map).map_err(|error| MapsError::Size { name, error })?;
             sizes.push(MapSize { name, bytes });
         }
+        let name = RULE_COUNTERS;
+        let bytes = size::bytes(self.rule_counters.map().fd());
+        let bytes = bytes.map_err(|error| MapsError::Size { name, error })?;
+        sizes.push(MapSize { name, bytes });
         Ok(sizes)
     }
 

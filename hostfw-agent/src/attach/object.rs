@@ -9,11 +9,11 @@ use aya::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey},
-    counter::{Counter, StagedKey},
+    counter::{Counter, CounterPage, StagedKey},
     names::{
         ACTIVE, CONFIRMED, COUNTERS, EVENTS, FLOW_FILTER, HALF_OPEN, LASTING, LAYOUT,
-        PER_GENERATION, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER, STAGED,
-        TIMEOUTS, TRIAL_MODE,
+        PER_GENERATION, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER,
+        RULE_COUNTERS, STAGED, TIMEOUTS, TRIAL_MODE,
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Loaded {
     pub(super) confirmed: HashMap<MapData, FlowKey, Flow>,
     pub(super) counters: PerCpuArray<MapData, Counter>,
     pub(super) staged: PerCpuHashMap<MapData, StagedKey, u64>,
+    pub(super) rule_counters: PerCpuArray<MapData, CounterPage>,
     /// The programs of the netfilter hooks, or why there are none.
     pub(super) netfilter: Result<Programs, NetfilterError>,
 }
@@ -73,6 +74,10 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
         for name in LASTING.into_iter().chain(PER_GENERATION) {
             loader.map_pin_path(name, pins.maps().join(name));
         }
+    }
+    if let Purpose::Trial = purpose {
+        // No image of a trial says where to count.
+        loader.map_max_entries(RULE_COUNTERS, 1);
     }
     let mut ebpf = loader
         .map_max_entries(HALF_OPEN, options.tables.half_open)
@@ -137,6 +142,8 @@ pub(super) fn load(options: &Options, purpose: Purpose<'_>) -> Result<Loaded, Da
             .map_err(MapsError::map(COUNTERS))?,
         staged: PerCpuHashMap::try_from(take(&mut ebpf, STAGED)?)
             .map_err(MapsError::map(STAGED))?,
+        rule_counters: PerCpuArray::try_from(take(&mut ebpf, RULE_COUNTERS)?)
+            .map_err(MapsError::map(RULE_COUNTERS))?,
         netfilter,
         ebpf,
     })

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::observe::{
     live::{Enforced, Flows},
     reports::Reports,
+    rules::RuleCounts,
     socket::{Refusal, Request},
     status::Status,
 };
@@ -64,6 +65,11 @@ pub(super) fn reports(socket: &Path, from: Option<u64>) -> Result<Reports, Clien
     ask(socket, Request::Reports { from })
 }
 
+/// Asks the agent what its rules have counted.
+pub(super) fn rules(socket: &Path) -> Result<RuleCounts, ClientError> {
+    ask(socket, Request::Rules)
+}
+
 fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> Result<T, ClientError> {
     let answer = exchange(socket, request).map_err(|error| ClientError::NoAgent {
         socket: socket.to_path_buf(),
@@ -86,6 +92,7 @@ fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
         | Request::Enforced
         | Request::Metrics
         | Request::Health
+        | Request::Rules
         | Request::Reports { .. } => PATIENCE,
     }))?;
     stream.set_write_timeout(Some(PATIENCE))?;

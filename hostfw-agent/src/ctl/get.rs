@@ -1,5 +1,6 @@
 use std::{
     io::{self, Write},
+    path::Path,
     str::FromStr,
 };
 
@@ -7,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    CtlError, Streams, columns,
+    CtlError, Streams, client, columns, counts,
     kind::{self, KindError},
     place::Place,
 };
@@ -51,6 +52,12 @@ pub(super) struct Get {
     /// answer can be applied elsewhere.
     #[arg(long)]
     export: bool,
+    /// Show how many packets and bytes the rules of policies, staged policies or
+    /// profiles have met on this node, and the defaults of tiers, since the agent was
+    /// started or the rule came into force. Packets of established flows meet no
+    /// rule. -o wide, json and yaml tell each endpoint by itself.
+    #[arg(long, conflicts_with = "export")]
+    counters: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,9 +98,13 @@ impl Get {
     pub(super) fn run(
         &self,
         place: &Place,
+        socket: &Path,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let kind = kind::parse(&self.kind)?;
+        if self.counters && !counts::has_rules(kind) {
+            return Err(KindError::NoRules(kind).into());
+        }
         let contents = Contents::parse(&place.read_kind(kind)?);
         let broken: Vec<String> = contents
             .files()
@@ -102,9 +113,13 @@ impl Get {
             .collect();
 
         let all = self.stored(&contents, kind)?;
-        let (shown, missing) = self.pick(kind, &all)?;
+        let (shown, mut missing) = self.pick(kind, &all)?;
         warn(&ambiguous(&contents, &shown), streams)?;
-        self.write(kind, &shown, &mut streams.output)?;
+        if self.counters {
+            self.count(kind, &mut missing, socket, streams)?;
+        } else {
+            self.write(kind, &shown, &mut streams.output)?;
+        }
         if !missing.is_empty() {
             warn(&broken, streams)?;
             return Err(CtlError::Objects(missing));
@@ -114,6 +129,47 @@ impl Get {
             return Err(CtlError::Files(broken));
         }
         warn(&broken, streams)
+    }
+
+    /// Shows what rules have counted. What has is not missing, stored or not: there
+    /// are tiers that are always there.
+    fn count(
+        &self,
+        kind: Kind,
+        missing: &mut Vec<StoreError>,
+        socket: &Path,
+        streams: &mut Streams<impl io::Read, impl Write, impl Write>,
+    ) -> Result<(), CtlError> {
+        let form = match &self.output {
+            Form::Ps => counts::Form::Sums,
+            Form::Wide => counts::Form::ByEndpoint,
+            Form::Yaml => counts::Form::Yaml,
+            Form::Json => counts::Form::Json,
+            Form::Custom(_) => return Err(KindError::CustomCounters.into()),
+        };
+        let mut counted = client::rules(socket)?;
+        counted.rules.retain(|rule| {
+            rule.kind == kind.name() && (self.name.is_empty() || self.name.contains(&rule.name))
+        });
+        counts::sort(&mut counted.rules);
+        missing.retain(|error| match error {
+            StoreError::NotFound(object) => {
+                !counted.rules.iter().any(|rule| rule.name == object.name)
+            }
+            _ => true,
+        });
+        if !missing.is_empty() && counted.rules.is_empty() {
+            return Ok(());
+        }
+        counts::write(&counted, form, &mut streams.output)?;
+        if counted.not_counted > 0 {
+            let rules = counted.not_counted;
+            writeln!(
+                streams.warnings,
+                "Warning: {rules} rules are not counted: there are no more counters"
+            )?;
+        }
+        Ok(())
     }
 
     /// All objects of the kind in the namespaces that were asked for, sorted by

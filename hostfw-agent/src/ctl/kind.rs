@@ -15,6 +15,15 @@ pub enum KindError {
     /// Nothing of Calico's.
     #[error("unknown kind {0:?}: expected one of {KNOWN}")]
     Unknown(String),
+    /// The tables of counters have all their columns.
+    #[error("--counters: expected -o ps, wide, yaml or json, found custom-columns")]
+    CustomCounters,
+    /// Counters were asked for of what counts nothing.
+    #[error(
+        "--counters: expected a kind with rules (globalnetworkpolicy, \
+         stagedglobalnetworkpolicy, profile or tier), found {0}"
+    )]
+    NoRules(Kind),
     /// A namespace was given for a kind that lives in none.
     #[error(
         "--namespace: expected a kind that lives in a namespace (networkset, \

@@ -7,6 +7,7 @@
 mod change;
 mod client;
 mod columns;
+mod counts;
 mod diff;
 mod explain;
 mod flows;
@@ -95,7 +96,7 @@ enum Command {
     Replace(change::Replace),
     /// Remove resources.
     Delete(change::Delete),
-    /// Show stored resources.
+    /// Show stored resources, or how many packets their rules have met.
     Get(get::Get),
     /// Show what stored resources and new ones make of the same traffic.
     Diff(diff::Diff),
@@ -242,7 +243,7 @@ pub fn run(
         Command::Create(command) => command.run(&place.open(plugin)?, streams),
         Command::Replace(command) => command.run(&place.open(plugin)?, streams),
         Command::Delete(command) => command.run(&place.open(plugin)?, streams),
-        Command::Get(command) => command.run(&place.open(plugin)?, streams),
+        Command::Get(command) => command.run(&place.open(plugin)?, &socket, streams),
         Command::Diff(command) => command.run(&place.open(plugin)?, &socket, streams),
         Command::Validate(command) => command.run(streams),
         Command::Status(command) => command.run(place.folder(plugin), &socket, streams),

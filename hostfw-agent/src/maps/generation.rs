@@ -44,6 +44,8 @@ pub(crate) struct Generations {
     /// Until the last switch is over, packets may be judged by the generation
     /// before.
     wait: Option<JoinHandle<Result<(), BpfError>>>,
+    /// It is over since the last switch.
+    settled: bool,
 }
 
 impl Generations {
@@ -85,6 +87,7 @@ impl Generations {
             inherited: BTreeMap::new(),
             pins,
             wait: None,
+            settled: false,
         };
         generations.inherited = generations.mend_pins()?;
         Ok(generations)
@@ -133,6 +136,7 @@ impl Generations {
     /// Begins to wait until every program that may have read the former active
     /// word has returned: nothing may be written to the former slot before.
     fn begin_wait(&mut self, generation: u64) {
+        self.settled = false;
         let wait = self.grace_period(generation).and_then(|wait| {
             let thread = std::thread::Builder::new().name("grace period".to_owned());
             thread.spawn(wait).map_err(|error| MapsError::Bpf {
@@ -153,7 +157,11 @@ impl Generations {
     /// Returns when no packet is judged by the generation before the one in
     /// force.
     fn settle(&mut self) -> Result<(), MapsError> {
+        if self.settled {
+            return Ok(());
+        }
         if let Some(Ok(Ok(()))) = self.wait.take().map(JoinHandle::join) {
+            self.settled = true;
             return Ok(());
         }
         // No switch of this process, or none whose end is known.
@@ -162,6 +170,15 @@ impl Generations {
             return Ok(());
         }
         self.grace_period(generation)?().map_err(MapsError::bpf(ENDPOINTS))
+    }
+
+    /// Whether no packet is judged by the generation before the one in force,
+    /// without waiting for it; false if that is not known.
+    pub(crate) fn is_settled(&mut self) -> bool {
+        if self.wait.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.settled = matches!(self.wait.take().map(JoinHandle::join), Some(Ok(Ok(()))));
+        }
+        self.settled
     }
 
     /// What waits until every program that runs now has returned.

@@ -120,7 +120,13 @@ async fn answer(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("{}\n", refusal.error),
         ),
-        Ok(Reply::Status(_) | Reply::Enforced(_) | Reply::Flows(_) | Reply::Reports(_))
+        Ok(
+            Reply::Status(_)
+            | Reply::Enforced(_)
+            | Reply::Flows(_)
+            | Reply::Reports(_)
+            | Reply::Rules(_),
+        )
         | Err(_) => response(
             StatusCode::SERVICE_UNAVAILABLE,
             "the agent is stopping\n".to_owned(),

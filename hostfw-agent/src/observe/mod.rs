@@ -10,5 +10,6 @@ pub mod notes;
 pub mod objects;
 pub mod program_log;
 pub mod reports;
+pub mod rules;
 pub mod socket;
 pub mod status;

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use super::{
     live::{Enforced, Flows},
     reports::Reports,
+    rules::RuleCounts,
     status::Status,
 };
 
@@ -46,6 +47,8 @@ pub enum Request {
     Metrics,
     /// Answered with [`Health`].
     Health,
+    /// Answered with [`RuleCounts`].
+    Rules,
     /// Answered with [`Reports`].
     Reports {
         /// [`Reports::next`] of an earlier answer; without it, all that are kept.
@@ -68,6 +71,8 @@ pub enum Reply {
     Metrics(String),
     /// To [`Request::Health`].
     Health(Health),
+    /// To [`Request::Rules`].
+    Rules(RuleCounts),
     /// To [`Request::Reports`].
     Reports(Reports),
     /// To what cannot be answered.
@@ -238,7 +243,7 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Question>) -> io::Re
         }
         Err(error) => Reply::Refusal(Refusal {
             error: format!(
-                "expected {{\"request\":\"status\"}}, enforced, flows, metrics, health or reports: {error}"
+                "expected {{\"request\":\"status\"}}, enforced, flows, metrics, health, rules or reports: {error}"
             ),
         }),
     };

@@ -158,6 +158,7 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Option<Status> {
         | Reply::Metrics(_)
         | Reply::Health(_)
         | Reply::Reports(_)
+        | Reply::Rules(_)
         | Reply::Refusal(_) => None,
     }
 }

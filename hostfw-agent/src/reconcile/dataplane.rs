@@ -7,6 +7,7 @@ use hostfw_common::{
     verdict::Reason,
 };
 
+use super::tally::Page;
 use crate::{
     compile::image::Image,
     maps::MapSize,
@@ -132,6 +133,17 @@ pub trait Dataplane {
     ///
     /// If it could not be.
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Self::Error>;
+
+    /// A page of the counters of rules.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn rule_counters(&self, page: u32) -> Result<Page, Self::Error>;
+
+    /// Whether no packet is judged by a generation before the one in force any
+    /// more; false if that is not known.
+    fn is_settled(&mut self) -> bool;
 
     /// What the maps take of the kernel's memory.
     ///

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_common::{
-    counter::{Checkpoint, Counter, StagedKey},
+    counter::{Checkpoint, Counter, PAGE_COUNTERS, StagedKey},
     endpoint::{Endpoint, FLAG_LEARNING, FLAG_NETFILTER, FLAG_OBSERVE},
     verdict::Reason,
 };
 
-use super::dataplane::{CountFlows, Dataplane, Hooks, ReadFlows};
+use super::{
+    dataplane::{CountFlows, Dataplane, Hooks, ReadFlows},
+    tally::Page,
+};
 use crate::{
     compile::image::Image,
     maps::MapSize,
@@ -54,6 +57,10 @@ pub(super) struct Fake {
     pub(super) has_netfilter: bool,
     pub(super) netfilter_attached: bool,
     pub(super) staged: BTreeMap<StagedKey, u64>,
+    /// By number.
+    pub(super) rule_counters: BTreeMap<u32, Counter>,
+    /// Packets may still be judged by the generation before.
+    pub(super) unsettled: bool,
 }
 
 impl Fake {
@@ -224,6 +231,18 @@ impl Dataplane for Fake {
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), Refused> {
         self.staged.remove(key);
         Ok(())
+    }
+
+    fn rule_counters(&self, page: u32) -> Result<Page, Refused> {
+        let mut counters = [Counter::default(); PAGE_COUNTERS as usize];
+        for (number, counter) in (page * PAGE_COUNTERS..).zip(&mut counters) {
+            *counter = self.rule_counters.get(&number).copied().unwrap_or_default();
+        }
+        Ok(counters)
+    }
+
+    fn is_settled(&mut self) -> bool {
+        !self.unsettled
     }
 
     fn map_sizes(&self) -> Result<Vec<MapSize>, Refused> {

@@ -8,7 +8,7 @@ use hostfw_common::{
     verdict::{Direction, Reason},
 };
 
-use super::{CountFlows, Dataplane, Hooks, ReadFlows};
+use super::{CountFlows, Dataplane, Hooks, ReadFlows, tally::Page};
 use crate::{
     adopt::{Kernel, KnownFlow, Surroundings, ip},
     attach::{self, DataplaneError, Hook},
@@ -97,6 +97,14 @@ impl Dataplane for attach::Dataplane {
 
     fn forget_staged(&mut self, key: &StagedKey) -> Result<(), DataplaneError> {
         self.forget_staged(key)
+    }
+
+    fn rule_counters(&self, page: u32) -> Result<Page, DataplaneError> {
+        self.rule_counters(page)
+    }
+
+    fn is_settled(&mut self) -> bool {
+        self.is_settled()
     }
 
     fn map_sizes(&self) -> Result<Vec<MapSize>, DataplaneError> {

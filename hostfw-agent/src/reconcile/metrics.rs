@@ -101,6 +101,12 @@ impl<D: Dataplane> Reconciler<D> {
             },
             flows: self.meter.census.last(),
             kinds: self.kinds.clone(),
+            policies: self
+                .tally
+                .by_policy(|page| dataplane.rule_counters(page))
+                .inspect_err(|error| warn!(%error, "cannot read the counters of rules"))
+                .unwrap_or_default(),
+            not_counted: self.tally.not_counted(),
         };
         let rendered = match &self.meter.metrics {
             Some(metrics) => metrics

@@ -21,11 +21,13 @@ mod run;
 mod save;
 mod staged;
 mod steps;
+mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -40,6 +42,7 @@ use self::{
     save::{Saver, When},
     staged::StagedCounts,
     steps::Steps,
+    tally::Tally,
 };
 use crate::{
     accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
@@ -55,7 +58,7 @@ use crate::{
         notes::Notes,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
         reports::RecentReports,
-        socket::{Health, Question, Reply, Request},
+        socket::{Health, Question, Refusal, Reply, Request},
         status::{EndpointStatus, MapStatus, Status},
     },
     select::{self, Selection, select_with},
@@ -118,6 +121,7 @@ pub struct Reconciler<D> {
     interfaces: Vec<Interface>,
     not_adopted: BTreeMap<u32, String>,
     staged: StagedCounts,
+    tally: Tally,
     flow_clients: FlowClients,
     reports: RecentReports,
     meter: Meter,
@@ -186,6 +190,7 @@ impl<D: Dataplane> Reconciler<D> {
             interfaces: Vec::new(),
             not_adopted: BTreeMap::new(),
             staged: StagedCounts::default(),
+            tally: Tally::default(),
             flow_clients: FlowClients::default(),
             reports: RecentReports::default(),
             meter: Meter::new(),
@@ -319,7 +324,7 @@ impl<D: Dataplane> Reconciler<D> {
             }
             changed
         });
-        let outcome = self.enforce(selection, &derived.image);
+        let outcome = self.enforce(selection, &derived.image, &candidate);
         steps.done("enforce");
         // Behind what cannot wait.
         if changed {
@@ -410,9 +415,14 @@ impl<D: Dataplane> Reconciler<D> {
         (derived, true)
     }
 
-    fn enforce(&mut self, selection: &Selection, image: &Result<Image, CompileError>) -> Outcome {
-        let image = match image {
-            Ok(image) => image,
+    fn enforce(
+        &mut self,
+        selection: &Selection,
+        image: &Result<Image, CompileError>,
+        candidate: &Accepted,
+    ) -> Outcome {
+        let mut image = match image {
+            Ok(image) => image.clone(),
             Err(error) => {
                 return Outcome {
                     error: Some(error.to_string()),
@@ -425,9 +435,40 @@ impl<D: Dataplane> Reconciler<D> {
             .iter()
             .map(|governed| &governed.interface)
             .collect();
-        self.enforcer.enforce(image, &interfaces, |generation| {
+        self.collect_counts();
+        self.tally.prepare(&mut image, |object| {
+            Some(Arc::clone(&candidate.object(object)?.object))
+        });
+        let outcome = self.enforcer.enforce(&image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
-        })
+        });
+        if outcome.switched {
+            self.tally.switched(self.enforcer.dataplane().generation());
+        }
+        outcome
+    }
+
+    /// Takes in what rules that are not in force any more, or are elsewhere, have
+    /// counted until then.
+    fn collect_counts(&mut self) {
+        let dataplane = self.enforcer.dataplane_mut();
+        let settled = dataplane.is_settled();
+        let generation = dataplane.generation();
+        let read = |page| dataplane.rule_counters(page);
+        if let Err(error) = self.tally.collect(generation, settled, read) {
+            warn!(%error, "cannot collect what rules have counted");
+        }
+    }
+
+    /// What the rules in force have counted.
+    fn rule_counts(&self) -> Reply {
+        let dataplane = self.enforcer.dataplane();
+        match self.tally.counts(|page| dataplane.rule_counters(page)) {
+            Ok(counts) => Reply::Rules(counts),
+            Err(error) => Reply::Refusal(Refusal {
+                error: format!("cannot read the counters of rules: {error}"),
+            }),
+        }
     }
 
     /// Collects what staged policies of earlier generations would have done,
@@ -542,6 +583,7 @@ impl<D: Dataplane> Reconciler<D> {
                 Ok(read) => return self.flow_clients.serve(read, question.reply),
                 Err(error) => flows::refusal(&error),
             },
+            Request::Rules => self.rule_counts(),
             Request::Reports { from } => Reply::Reports(self.reports.since(from)),
             Request::Metrics => self.metrics(),
             Request::Health => Reply::Health(Health {
@@ -581,6 +623,7 @@ impl<D: Dataplane> Reconciler<D> {
             warnings: warning_statuses(&self.warnings)
                 .into_iter()
                 .chain(self.notes.warnings())
+                .chain(self.tally.warning())
                 .collect(),
             counters: counter_statuses(counters, Counted::Enforced)
                 .into_iter()

@@ -90,6 +90,12 @@ families! {
         "Bytes of these packets, link-layer header included where the checkpoint sees it.";
     STAGED_PACKETS = "hostfw_staged_packets_total", Counter, ["stage", "tier", "policy", "would"],
         "Packets that rules of a staged policy matched since the agent was started, by what the rule would have done. Policies beyond the first 500 by name count together as \"(others)\".";
+    POLICY_PACKETS = "hostfw_policy_packets_total", Counter, ["stage", "tier", "policy", "action"],
+        "Packets that rules of each policy matched since the agent was started, by what the rule does: allow, deny, pass or log, and of a staged policy would-allow, would-deny or would-pass. Without a policy: the default of the tier. Packets of established flows are not among them. Policies beyond the first 500 by name count together as \"(others)\"; one that is removed begins anew when it comes back.";
+    POLICY_BYTES = "hostfw_policy_bytes_total", Counter, ["stage", "tier", "policy", "action"],
+        "Bytes of these packets, link-layer header included where the stage sees it.";
+    RULES_NOT_COUNTED = "hostfw_rules_not_counted", Gauge, [],
+        "Rules, by endpoint, stage, direction and IP version, that are enforced and whose packets are not counted by policy, for there are no more counters.";
     FLOWS = "hostfw_flows", Gauge, ["table"],
         "Flows that are alive in each table of connection tracking. Counted at most once a minute, and only while somebody asks for metrics, who is told the last count.";
     FLOWS_CAPACITY = "hostfw_flows_capacity", Gauge, ["table"],

@@ -16,13 +16,16 @@ use self::families::{
     BUILD_INFO, COMPILE_DURATION, ENDPOINT_ENFORCED, ENDPOINTS, ENFORCED_TIMESTAMP,
     FLOW_FILTER_FILL, FLOWS, FLOWS_CAPACITY, Family, GENERATION_ENFORCED, GENERATION_WANTED,
     MAP_BYTES, MAP_CAPACITY, MAP_ENTRIES, OBJECTS, OBSERVE_ONLY, PACKET_BYTES, PACKETS,
-    PASS_DURATION, PASSES, PROBLEMS, READY, SOURCE_KIND_FOLLOWED, SOURCE_READABLE, STAGED_PACKETS,
-    SWITCH_DURATION, WARNINGS,
+    PASS_DURATION, PASSES, POLICY_BYTES, POLICY_PACKETS, PROBLEMS, READY, RULES_NOT_COUNTED,
+    SOURCE_KIND_FOLLOWED, SOURCE_READABLE, STAGED_PACKETS, SWITCH_DURATION, WARNINGS,
 };
-use super::status::{EndpointStatus, ObjectState, StagedStatus, Status};
+use super::{
+    rules::PolicyCount,
+    status::{EndpointStatus, ObjectState, StagedStatus, Status},
+};
 use crate::model::Kind;
 
-/// Of more staged policies than these, the rest count together: what a
+/// Of more policies than these, the rest count together: what a
 /// Prometheus server keeps for each label is dear.
 const MOST_POLICIES: usize = 500;
 
@@ -70,6 +73,10 @@ pub struct Readings {
     pub flows: Option<FlowFill>,
     /// Kinds of objects that the source follows one by one, and whether it can.
     pub kinds: Vec<(&'static str, bool)>,
+    /// What policies have counted.
+    pub policies: Vec<PolicyCount>,
+    /// Rules that are not counted.
+    pub not_counted: u64,
 }
 
 /// The metrics of an agent.
@@ -93,6 +100,9 @@ pub struct Metrics {
     packets: IntCounterVec,
     packet_bytes: IntCounterVec,
     staged: IntCounterVec,
+    policy_packets: IntCounterVec,
+    policy_bytes: IntCounterVec,
+    not_counted: IntGauge,
     flows: IntGaugeVec,
     flows_capacity: IntGaugeVec,
     filter_fill: GenericGauge<prometheus::core::AtomicF64>,
@@ -131,6 +141,9 @@ impl Metrics {
             packets: counters(&registry, PACKETS)?,
             packet_bytes: counters(&registry, PACKET_BYTES)?,
             staged: counters(&registry, STAGED_PACKETS)?,
+            policy_packets: counters(&registry, POLICY_PACKETS)?,
+            policy_bytes: counters(&registry, POLICY_BYTES)?,
+            not_counted: gauge(&registry, RULES_NOT_COUNTED)?,
             flows: gauges(&registry, FLOWS)?,
             flows_capacity: gauges(&registry, FLOWS_CAPACITY)?,
             filter_fill: gauge(&registry, FLOW_FILTER_FILL)?,
@@ -193,6 +206,7 @@ impl Metrics {
         self.set_objects(status);
         self.set_endpoints(&status.endpoints);
         self.set_counters(status);
+        self.set_policies(readings);
         self.set_maps(status, readings);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -264,10 +278,7 @@ impl Metrics {
                 .inc_by(counter.bytes);
         }
         self.staged.reset();
-        let mut policies: Vec<&str> = status.staged.iter().map(|one| &*one.policy).collect();
-        policies.sort_unstable();
-        policies.dedup();
-        let last = policies.get(MOST_POLICIES - 1).copied();
+        let last = last_of(status.staged.iter().map(|one| &*one.policy));
         for StagedStatus {
             stage,
             tier,
@@ -284,6 +295,25 @@ impl Metrics {
                 [stage, "", OTHERS, &**would]
             };
             self.staged.with_label_values(&labels).inc_by(*packets);
+        }
+    }
+
+    fn set_policies(&self, readings: &Readings) {
+        self.policy_packets.reset();
+        self.policy_bytes.reset();
+        self.not_counted.set(whole(readings.not_counted));
+        let last = last_of(readings.policies.iter().map(|one| &*one.policy));
+        for one in &readings.policies {
+            let labels = if last.is_none_or(|last| &*one.policy <= last) {
+                [one.stage, &*one.tier, &*one.policy, one.action]
+            } else {
+                [one.stage, "", OTHERS, one.action]
+            };
+            let packets = self.policy_packets.with_label_values(&labels);
+            packets.inc_by(one.packets);
+            self.policy_bytes
+                .with_label_values(&labels)
+                .inc_by(one.bytes);
         }
     }
 
@@ -347,6 +377,14 @@ fn enforced_at(endpoint: &EndpointStatus) -> Vec<(&'static str, bool)> {
         hooks.push(("local-in", at_all && !fails("NormalIngressEnforced")));
     }
     hooks
+}
+
+/// The last policy by name that has labels of its own; `None`: all have.
+fn last_of<'a>(policies: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut policies: Vec<&str> = policies.collect();
+    policies.sort_unstable();
+    policies.dedup();
+    policies.get(MOST_POLICIES - 1).copied()
 }
 
 /// Gauges are signed.
