@@ -36,6 +36,7 @@ pub(super) const fn has_rules(kind: Kind) -> bool {
         | Kind::HostEndpointTemplate
         | Kind::NetworkSet
         | Kind::Node
+        | Kind::NodeAddresses
         | Kind::WorkloadEndpoint => false,
     }
 }
