@@ -239,8 +239,31 @@ pub(crate) fn track(headers: &Headers, quoted: Option<Tracked>, direction: Direc
     match (trial::tracked(), quoted) {
         (Some(tracked), _) => given(tracked),
         (None, Some(tracked)) => tracked,
-        (None, None) => hostfw_track_flow(headers, direction),
+        (None, None) => match untold(headers, direction) {
+            Some(tracked) => tracked,
+            None => hostfw_track_flow(headers, direction),
+        },
     }
+}
+
+/// What is known of a packet without a look into the tables of flows; `None` if
+/// they must be asked. Most packets of a flood have no flow: these are spared a
+/// call.
+#[inline(always)]
+fn untold(headers: &Headers, direction: Direction) -> Option<Tracked> {
+    if is_impossible(headers) {
+        return Some(Tracked::Invalid);
+    }
+    match key(headers, direction) {
+        Some(key) if filter::may_know(key.words()) => None,
+        Some(_) | None => Some(Tracked::New),
+    }
+}
+
+/// Whether the packet has flags that no segment can have.
+#[inline(always)]
+fn is_impossible(headers: &Headers) -> bool {
+    headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags)
 }
 
 /// Looks a packet up at a hook behind the one that brings its flow up to date:
@@ -278,7 +301,7 @@ fn fits(headers: &Headers, from_opener: bool) -> bool {
     !headers.is_icmp() || can_open(headers) == from_opener
 }
 
-/// [`look_up`], global: see [`crate::judge`].
+/// [`look_up`] of what is not [`untold`], global: see [`crate::judge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hostfw_track_flow(headers: *const Headers, direction: Direction) -> Tracked {
@@ -301,6 +324,10 @@ extern "C" fn hostfw_known_flow(
     let Some(headers) = (unsafe { headers.as_ref() }) else {
         return Tracked::New;
     };
+    // What is judged at netfilter has passed the wire: the filter would know it.
+    if is_impossible(headers) {
+        return Tracked::Invalid;
+    }
     look_up(headers, direction, || now, false)
 }
 
@@ -313,16 +340,9 @@ fn look_up(
     now: impl Fn() -> u64,
     update: bool,
 ) -> Tracked {
-    if headers.protocol == protocol::TCP && !tcp::valid(headers.tcp_flags) {
-        return Tracked::Invalid;
-    }
     let Some(key) = key(headers, direction) else {
         return Tracked::New;
     };
-    // At netfilter, what is judged has passed the wire.
-    if update && !filter::may_know(key.words()) {
-        return Tracked::New;
-    }
     if let Some(flow) = CONFIRMED.get_ptr_mut(&key) {
         let now = now();
         // SAFETY: the pointer stays valid for the run of the program; that

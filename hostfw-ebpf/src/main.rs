@@ -38,8 +38,8 @@ use aya_log_ebpf::debug;
 use hostfw_common::verdict::{Direction, Verdict};
 
 use crate::{
-    packet::{MAX_OFFSET, Packet},
-    parse::VLAN_ID,
+    packet::{MAX_OFFSET, Packet, Source as _},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, VLAN_ID},
     wire::Hook,
 };
 
@@ -52,8 +52,7 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         interface: ctx.ingress_ifindex() as u32,
         forwarded: false,
         of_vlan: false,
-        // SAFETY: the context is the one that the kernel passed in.
-        bytes: unsafe { bpf_xdp_get_buff_len(ctx.ctx) },
+        bytes: length(&ctx, &packet),
         short_of_stack: false,
     };
     let interface = hook.interface;
@@ -66,6 +65,35 @@ fn hostfw_xdp(ctx: XdpContext) -> u32 {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
+}
+
+/// The length of a frame, part of which may not be linear. Where an IP packet
+/// right behind the link header ends in the linear part, that is taken for all of
+/// the frame, and the helper is not called: no driver puts padding alone into
+/// another piece.
+#[inline(always)]
+fn length(ctx: &XdpContext, packet: &Packet) -> u64 {
+    /// Behind the two addresses.
+    const ETHERTYPE: usize = 12;
+    const LINK_HEADER: usize = 14;
+    const IPV6_HEADER: usize = 40;
+    let linear = ctx.data_end() - ctx.data();
+    if let Some([ethertype, _, second, third]) = packet.read::<[[u8; 2]; 4]>(ETHERTYPE) {
+        let end = match (u16::from_be_bytes(ethertype), u16::from_be_bytes(second)) {
+            // 0: longer than the field can say.
+            (ETHERTYPE_IPV4, total) if total != 0 => LINK_HEADER + usize::from(total),
+            (ETHERTYPE_IPV6, _) => match u16::from_be_bytes(third) {
+                0 => usize::MAX,
+                payload => LINK_HEADER + IPV6_HEADER + usize::from(payload),
+            },
+            _ => usize::MAX,
+        };
+        if end <= linear {
+            return linear as u64;
+        }
+    }
+    // SAFETY: the context is the one that the kernel passed in.
+    unsafe { bpf_xdp_get_buff_len(ctx.ctx) }
 }
 
 /// Judges what comes in where XDP cannot be attached.

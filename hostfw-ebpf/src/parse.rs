@@ -28,8 +28,8 @@ mod extension {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// Bits of a VLAN tag that hold the VLAN; the rest is priority (IEEE 802.1Q).

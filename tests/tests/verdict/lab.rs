@@ -304,6 +304,18 @@ impl Lab {
         self.judge_bytes(hook, &packet.build()).1
     }
 
+    /// How many bytes the program counts for the packet.
+    pub(crate) fn counted(&self, hook: Hook, bytes: &[u8]) -> u64 {
+        let sum = || -> u64 {
+            let counters = self.dataplane().counters().unwrap();
+            let here = counters.iter().filter(|(at, ..)| *at == hook.checkpoint());
+            here.map(|(_, _, counter)| counter.bytes).sum()
+        };
+        let before = sum();
+        let _ = self.run(hook, bytes);
+        sum() - before
+    }
+
     fn run(&self, hook: Hook, bytes: &[u8]) -> Verdict {
         let mut options = TestRunOptions::new();
         // XDP test runs want the room that a driver leaves behind a frame, and

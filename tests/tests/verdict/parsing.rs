@@ -47,6 +47,43 @@ fn options_and_extensions_do_not_shift_the_ports() {
     }
 }
 
+/// The length of the packet is not always that of the frame, and a frame need not be
+/// in one piece.
+#[test]
+fn frames_are_counted_with_all_their_bytes() {
+    /// Longer than a page, in which the first piece of a frame is.
+    const LONG: usize = 7_000;
+
+    let Some(mut lab) = lab("lengths") else {
+        return;
+    };
+    lab.enforce(&allow_80());
+    let mut longer_than_the_field = web_v4().payload(&[0; LONG]).build();
+    longer_than_the_field[16..18].fill(0);
+    let mut jumbogram = web_v6().payload(&[0; LONG]).build();
+    jumbogram[18..20].fill(0);
+    let mut cut = web_v4().build();
+    cut[16..18].copy_from_slice(&u16::MAX.to_be_bytes());
+    let padded = |packet: Packet| [packet.build(), vec![0; 20]].concat();
+    let frames = [
+        ("IPv4", web_v4().build()),
+        ("IPv6", web_v6().build()),
+        ("IPv4, padded", padded(web_v4())),
+        ("IPv6, padded", padded(web_v6())),
+        ("IPv4 in pieces", web_v4().payload(&[0; LONG]).build()),
+        ("IPv6 in pieces", web_v6().payload(&[0; LONG]).build()),
+        ("IPv4 without a length", longer_than_the_field),
+        ("IPv6 without a length", jumbogram),
+        ("IPv4, cut", cut),
+        ("behind a tag", web_v4().vlan(0).payload(&[0; LONG]).build()),
+        ("ARP", [vec![0xff; 12], vec![8, 6], vec![0; 46]].concat()),
+    ];
+    for (what, frame) in frames {
+        let counted = lab.counted(Hook::Xdp, &frame);
+        assert_eq!(counted, frame.len() as u64, "{what}");
+    }
+}
+
 #[test]
 fn chains_of_extensions_have_an_end() {
     let Some(mut lab) = lab("extensions") else {
