@@ -1,6 +1,7 @@
 //! Writes images into maps and switches generations.
 //!
-//! Every per-generation map is an array of two maps. The programs read the
+//! Every per-generation map is an array of maps: two, or for one in parts
+//! ([`parts`](hostfw_common::names::parts)) two for each part. The programs read the
 //! word [`ACTIVE`](hostfw_common::names::ACTIVE) once for each packet; its
 //! lowest bit says which of the two they use. [`Generations::switch`] brings the
 //! maps of the slot that nobody reads to the image, and then writes that word: a
