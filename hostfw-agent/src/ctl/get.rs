@@ -152,12 +152,10 @@ impl Get {
             rule.kind == kind.name() && (self.name.is_empty() || self.name.contains(&rule.name))
         });
         counts::sort(&mut counted.rules);
-        missing.retain(|error| match error {
-            StoreError::NotFound(object) => {
-                !counted.rules.iter().any(|rule| rule.name == object.name)
-            }
-            _ => true,
-        });
+        let is_counted = |name: &str| counted.rules.iter().any(|rule| rule.name == name);
+        missing.retain(
+            |error| !matches!(error, StoreError::NotFound(object) if is_counted(&object.name)),
+        );
         if !missing.is_empty() && counted.rules.is_empty() {
             return Ok(());
         }
