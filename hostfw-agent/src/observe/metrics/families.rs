@@ -152,7 +152,7 @@ An invalid object does not make a node unready: its last good version stays in
 force, and `hostfw_objects` tells. Nor does a kernel without netfilter programs:
 `hostfw_endpoint_enforced` does.
 
-No label has more values than the node has interfaces, or the cluster staged
+No label has more values than the node has interfaces, or the cluster
 policies (500 at most). Histograms have the suffixes `_bucket`, `_sum` and `_count`.
 Counts of packets go on when the agent starts anew, and begin anew with the node,
 except where it says otherwise.
