@@ -35,7 +35,7 @@ use std::{
 
 use clap::Parser;
 use hostfw_agent::{
-    accept::{self, Accepted, Acceptor},
+    accept::{self, Accepted, Acceptor, Assembler},
     compile::{self, compile_with},
     model::Interface,
     select::{self, select_with},
@@ -332,6 +332,7 @@ impl Drop for Served {
 struct Agent {
     source: KubernetesSource,
     acceptor: Acceptor,
+    assembler: Assembler,
     accepted: Accepted,
     caches: (select::Cache, compile::Cache),
     interfaces: Vec<Interface>,
@@ -358,6 +359,7 @@ impl Agent {
         Self {
             source: KubernetesSource::start(&client, NODE, Vec::new(), times),
             acceptor: Acceptor::default(),
+            assembler: Assembler::default(),
             accepted: Accepted::default(),
             caches: Default::default(),
             interfaces: vec![Interface {
@@ -388,8 +390,8 @@ impl Agent {
             "{:?}",
             self.accepted.problems.first()
         );
-        let (model, made) = timed(|| self.accepted.model());
-        let (report, _) = timed(|| (self.accepted.warnings(&made), self.accepted.unenforced()));
+        let (model, made) = timed(|| self.assembler.model(&self.accepted));
+        let (report, _) = timed(|| self.assembler.warnings(&self.accepted));
         let (select, selection) =
             timed(|| select_with(&made, NODE, &self.interfaces, &mut self.caches.0));
         let (compile, image) = timed(|| compile_with(&selection, &mut self.caches.1));

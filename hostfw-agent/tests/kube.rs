@@ -497,7 +497,7 @@ async fn what_came_from_a_folder_is_no_memory_of_the_cluster() {
     server.put("HostEndpoint", endpoint("a"));
     server.refuse("Tier", Some(403));
     let file = SourceFile {
-        path: "tutorial.yaml".to_owned(),
+        path: "tutorial.yaml".into(),
         content: Ok(Text::from(endpoint("old").to_string())),
     };
     let mut cluster = Cluster::remembering(&server, vec![file]);

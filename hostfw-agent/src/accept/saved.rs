@@ -1,4 +1,4 @@
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,7 +26,7 @@ struct SavedState<O> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Saving<'a> {
-    files: &'a [String],
+    files: Vec<&'a str>,
     resource: &'a Resource,
     stored: Stored,
     stored_generation: Option<u64>,
@@ -75,7 +75,7 @@ pub fn save(path: &Path, accepted: &Accepted) -> io::Result<()> {
             .objects
             .iter()
             .map(|object| Saving {
-                files: &object.files,
+                files: object.files.iter().map(|file| &**file).collect(),
                 resource: &object.resource,
                 stored: object.stored,
                 stored_generation: object.stored_generation,
@@ -87,7 +87,7 @@ pub fn save(path: &Path, accepted: &Accepted) -> io::Result<()> {
             .map(|refused| SavedRefusal {
                 kind: refused.object.kind.name().to_owned(),
                 name: refused.object.name.clone(),
-                files: refused.files.clone(),
+                files: refused.files.iter().map(|file| file.to_string()).collect(),
                 stored_generation: refused.stored_generation,
             })
             .collect(),
@@ -122,7 +122,9 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
     for saved in state.objects {
         let file = saved.files.first().cloned();
         match restore(saved) {
-            Ok(object) => accepted.objects.push(object),
+            Ok(object) => {
+                accepted.objects.insert(object);
+            }
             Err(message) => accepted.problems.push(Problem {
                 file,
                 object: None,
@@ -138,7 +140,7 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
                     kind,
                     name: saved.name,
                 },
-                files: saved.files,
+                files: saved.files.into_iter().map(Arc::from).collect(),
                 stored_generation: saved.stored_generation,
             });
         }
@@ -153,9 +155,10 @@ fn restore(saved: SavedObject) -> Result<AcceptedObject, String> {
         format!("{}: {}", resource.object_ref(), errors.join("; "))
     })?;
     Ok(AcceptedObject {
-        files: saved.files,
+        named: resource.object_ref(),
+        files: saved.files.into_iter().map(Arc::from).collect(),
         resource: resource.into(),
-        object: object.into(),
+        object,
         stored: saved.stored,
         stored_generation: saved.stored_generation,
     })

@@ -73,6 +73,15 @@ fn within_reason(mut warnings: Vec<Warning>) -> Vec<Warning> {
     warnings
 }
 
+/// Whether nothing is ever said of objects of the kind.
+#[must_use]
+pub const fn silent(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::EndpointSlice | Kind::NodeAddresses | Kind::WorkloadEndpoint
+    )
+}
+
 /// Looks over one object as it was written: for what its valid form no longer
 /// shows.
 #[must_use]

@@ -17,19 +17,27 @@ pub struct FirstHeld(BTreeMap<ObjectRef, u64>);
 impl FirstHeld {
     /// Notes that `now` is in force with this generation, after `before` was.
     pub fn update(&mut self, before: &Accepted, now: &Accepted, generation: u64) {
-        let held = now
-            .objects
-            .iter()
-            .map(|object| {
-                let named = object.resource.object_ref();
-                let same = before.object(&named).is_some_and(|before| {
-                    before.same_object(object) && version(before) == version(object)
-                });
-                let first = self.0.get(&named).copied().filter(|_| same);
-                (named, first.unwrap_or(generation))
-            })
-            .collect();
-        self.0 = held;
+        if before.objects.len() != self.0.len() {
+            // The agent has just begun.
+            self.0 = before
+                .objects
+                .iter()
+                .map(|object| (object.named.clone(), generation))
+                .collect();
+        }
+        for change in now.objects.changes_from(&before.objects) {
+            match (change.before, change.now) {
+                (Some(before), None) => {
+                    self.0.remove(&before.named);
+                }
+                (Some(before), Some(now))
+                    if before.same_object(now) && version(before) == version(now) => {}
+                (_, Some(now)) => {
+                    self.0.insert(now.named.clone(), generation);
+                }
+                (None, None) => {}
+            }
+        }
     }
 }
 
@@ -56,12 +64,12 @@ pub fn object_statuses(
     // Those that the store no longer holds, as long as they are in force.
     for object in &enforced.objects {
         statuses.insert(
-            object.resource.object_ref(),
+            object.named.clone(),
             (None, ObjectState::Pending, Some(object)),
         );
     }
     for object in &latest.objects {
-        let named = object.resource.object_ref();
+        let named = object.named.clone();
         let in_force = enforced.object(&named);
         let state = match object.stored {
             Stored::LastGood => ObjectState::LastGood,
@@ -142,7 +150,7 @@ mod tests {
 
     fn stored(text: &str, last: &Accepted) -> Accepted {
         let snapshot = Snapshot::of(vec![SourceFile {
-            path: "a.yaml".to_owned(),
+            path: "a.yaml".into(),
             content: Ok(text.into()),
         }]);
         accept(&snapshot, last)

@@ -47,7 +47,7 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
+    accept::{self, Accepted, AcceptedObject, Acceptor, Assembler, LoadError, Problem},
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
     maps::MapSize,
@@ -64,6 +64,7 @@ use crate::{
         status::{EndpointStatus, MapStatus, Status},
     },
     select::{self, Selection, select_with},
+    sorted::Sorted,
     source::{
         Snapshot, SourceFile, Text,
         follow::{FollowError, create_folder},
@@ -96,6 +97,8 @@ pub struct Reconciler<D> {
     names: NameBook,
     /// What the store's files say.
     acceptor: Acceptor,
+    /// The model of it.
+    assembler: Assembler,
     /// What need not be selected or compiled again.
     caches: (select::Cache, compile::Cache),
     /// What came of the last pass.
@@ -110,7 +113,7 @@ pub struct Reconciler<D> {
     /// The kinds of objects that it follows one by one, and whether it can.
     kinds: Vec<(&'static str, bool)>,
     /// What is valid in it, and probably not meant.
-    warnings: Vec<Warning>,
+    warnings: Arc<[Warning]>,
     /// What the store asks for.
     latest: Accepted,
     /// What is in force.
@@ -138,7 +141,7 @@ pub struct Reconciler<D> {
 /// What follows from objects and interfaces.
 #[derive(Debug)]
 struct Derived {
-    objects: Vec<AcceptedObject>,
+    objects: Sorted<AcceptedObject>,
     interfaces: Vec<Interface>,
     /// Of every interface that is meant.
     all: Selection,
@@ -175,6 +178,7 @@ impl<D: Dataplane> Reconciler<D> {
             settings,
             names,
             acceptor: Acceptor::default(),
+            assembler: Assembler::default(),
             caches: Default::default(),
             derived: None,
             saver,
@@ -182,7 +186,7 @@ impl<D: Dataplane> Reconciler<D> {
             read_error: None,
             being_written: BTreeSet::new(),
             kinds: Vec::new(),
-            warnings: Vec::new(),
+            warnings: Arc::default(),
             latest: enforced.clone(),
             enforced,
             first_held: FirstHeld::default(),
@@ -234,7 +238,7 @@ impl<D: Dataplane> Reconciler<D> {
         let held = self.enforced.objects.iter().flat_map(|object| {
             let text = Text::from(object.resource.to_value().to_string());
             object.files.iter().map(move |file| SourceFile {
-                path: file.clone(),
+                path: Arc::clone(file),
                 content: Ok(text.clone()),
             })
         });
@@ -310,7 +314,7 @@ impl<D: Dataplane> Reconciler<D> {
         );
 
         self.interfaces = interfaces.to_vec();
-        let model = candidate.model();
+        let model = self.assembler.model(&candidate);
         let (derived, changed) = self.derive(&candidate, &model, interfaces, &mut steps);
         let Derived {
             all,
@@ -330,7 +334,8 @@ impl<D: Dataplane> Reconciler<D> {
         steps.done("enforce");
         // Behind what cannot wait.
         if changed {
-            self.tell_warnings(candidate.warnings(&model));
+            let warnings = self.assembler.warnings(&candidate);
+            self.tell_warnings(warnings);
         }
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
@@ -439,7 +444,7 @@ impl<D: Dataplane> Reconciler<D> {
             .collect();
         self.collect_counts();
         self.tally.prepare(&mut image, |object| {
-            Some(Arc::clone(&candidate.object(object)?.object))
+            Some(candidate.object(object)?.object.clone())
         });
         let outcome = self.enforcer.enforce(&image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
@@ -546,7 +551,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    fn tell_warnings(&mut self, warnings: Vec<Warning>) {
+    fn tell_warnings(&mut self, warnings: Arc<[Warning]>) {
         for warning in warnings.iter().filter(|w| !self.warnings.contains(w)) {
             warn!(object = %warning.about, "{}", warning.message);
         }
