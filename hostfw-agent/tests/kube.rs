@@ -658,14 +658,12 @@ fn held(saved: &Accepted) -> Vec<SourceFile> {
         .iter()
         .map(|object| SourceFile {
             path: object.files[0].clone(),
-            content: Ok(Text::from(object.resource.to_value().to_string())),
+            content: Ok(object.resource.to_text()),
         })
         .collect()
 }
 
 fn names(accepted: &Accepted) -> Vec<String> {
     let objects = accepted.objects.iter();
-    objects
-        .map(|object| object.resource.object_ref().name)
-        .collect()
+    objects.map(|object| object.named.name.clone()).collect()
 }

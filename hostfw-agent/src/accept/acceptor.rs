@@ -6,13 +6,10 @@ use std::{
 };
 
 use super::{
-    Accepted, AcceptedObject, Problem, RefusedObject, Stored,
+    Accepted, AcceptedObject, Problem, RefusedObject, Stored, Written,
     parsed::{Parsed, ParsedFile},
-    same,
 };
-use crate::{
-    model::ObjectRef, resource::Resource, sorted::Sorted, source::Snapshot, validate::Object,
-};
+use crate::{model::ObjectRef, sorted::Sorted, source::Snapshot, validate::Object};
 
 /// Accepts one snapshot after another, and looks of each only at what is not as it
 /// was: files whose text is another, and objects that are in force in another
@@ -45,7 +42,7 @@ struct Claim {
 /// What a file makes of an object.
 #[derive(Clone, Debug)]
 pub(super) enum Version {
-    Valid(Arc<Resource>, Object),
+    Valid(Written, Object),
     /// Why not is among the problems.
     Invalid,
     /// The file meant the object before, and is too broken to tell whether it
@@ -121,7 +118,8 @@ impl Acceptor {
         doubtful
     }
 
-    /// What is in force in another version than when it accepted last is open.
+    /// What is in force in another version than when it accepted last is open, if
+    /// anything depends on that.
     fn follow(&mut self, last: &Accepted, open: &mut Open) {
         let objects = last.objects.changes_from(&self.last.objects);
         let objects = objects.into_iter().map(|change| {
@@ -133,26 +131,35 @@ impl Acceptor {
             let before = self.last.refused.iter().map(move |it| (of(it), None));
             before.chain(last.refused.iter().map(move |it| (None, of(it))))
         });
+        // One whose only version is valid is in force in that, whatever was before:
+        // unless a file is in doubt that meant it.
+        let settled = |it: &AcceptedObject| it.stored == Stored::Current;
         let mut come = Vec::new();
         for (before, now) in objects.chain(refused.into_iter().flatten()) {
             if let Some((named, files)) = before {
+                let mut doubted = false;
                 for file in files.iter() {
                     if let Some(meant) = self.doubtful.get_mut(file) {
-                        meant.remove(&named);
+                        doubted |= meant.remove(&named);
                     }
                 }
-                open.entry(named).or_default();
+                if doubted || !self.objects.get(&named).is_some_and(settled) {
+                    open.entry(named).or_default();
+                }
             }
             come.extend(now);
         }
         // Behind all that is gone, for an object may go here and come there.
         for (named, files) in come {
+            let mut doubted = false;
             for file in files.iter() {
                 if let Some(meant) = self.doubtful.get_mut(file) {
-                    meant.insert(named.clone());
+                    doubted |= meant.insert(named.clone());
                 }
             }
-            open.entry(named).or_default();
+            if doubted || !self.objects.get(&named).is_some_and(settled) {
+                open.entry(named).or_default();
+            }
         }
         self.last = Accepted {
             objects: last.objects.clone(),
@@ -219,7 +226,7 @@ impl Acceptor {
                 // The copy that is in force already, if it says the same.
                 let resource = previous
                     .map(|known| &known.resource)
-                    .filter(|known| same(known, resource))
+                    .filter(|known| *known == resource)
                     .unwrap_or(resource);
                 let object = previous
                     .map(|known| &known.object)
@@ -245,7 +252,7 @@ impl Acceptor {
         };
         self.refused.remove(&named);
         let accepted = AcceptedObject {
-            resource: Arc::clone(resource),
+            resource: resource.clone(),
             object: object.clone(),
             named,
             files,

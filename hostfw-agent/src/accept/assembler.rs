@@ -92,12 +92,12 @@ fn count(
         return false;
     }
     let mut changed = false;
-    for port in now.into_iter().flat_map(|it| &it.ports) {
+    for port in now.into_iter().flat_map(|it| it.ports.iter()) {
         let count = ports.entry(port.name.clone()).or_default();
         changed |= *count == 0;
         *count += 1;
     }
-    for port in before.into_iter().flat_map(|it| &it.ports) {
+    for port in before.into_iter().flat_map(|it| it.ports.iter()) {
         if let Some(count) = ports.get_mut(&port.name) {
             *count -= 1;
             if *count == 0 {

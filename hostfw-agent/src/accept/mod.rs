@@ -6,9 +6,11 @@
 
 mod acceptor;
 mod assembler;
+mod intern;
 mod parsed;
 mod saved;
 mod splice;
+mod written;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::{
 pub use acceptor::Acceptor;
 pub use assembler::Assembler;
 pub use saved::{LoadError, load, save};
+pub use written::Written;
 
 /// What is in force, and what is wrong with the store.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,7 +51,7 @@ pub struct AcceptedObject {
     /// something is wrong.
     pub files: Arc<[Arc<str>]>,
     /// The version in force, as written.
-    pub resource: Arc<Resource>,
+    pub resource: Written,
     /// The version in force.
     pub object: Object,
     /// Whether the store holds that version.
@@ -61,7 +64,7 @@ impl AcceptedObject {
     /// Whether both have the same version in force, as written.
     #[must_use]
     pub fn same_resource(&self, other: &Self) -> bool {
-        same(&self.resource, &other.resource)
+        self.resource == other.resource
     }
 
     /// Whether both have versions in force that mean the same.
@@ -88,11 +91,6 @@ impl Keyed for AcceptedObject {
     fn key(&self) -> &ObjectRef {
         &self.named
     }
-}
-
-/// Equal; what is shared is not looked at.
-fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 /// Whether the version in force is the one in the store.
@@ -138,8 +136,7 @@ impl Accepted {
     #[must_use]
     pub fn warnings(&self, model: &Model) -> Vec<Warning> {
         let mut warnings = lint::lint(model);
-        let resources = self.resources_but(lint::silent);
-        warnings.extend(resources.flat_map(lint::lint_resource));
+        warnings.extend(self.resources().flat_map(lint::lint_resource));
         warnings
     }
 
@@ -151,14 +148,11 @@ impl Accepted {
             workloads: any(Kind::WorkloadEndpoint),
             services: any(Kind::EndpointSlice),
         };
-        let resources = self.resources_but(lint::silent);
-        let mut unenforced: Vec<Unenforced> = resources
+        let mut unenforced: Vec<Unenforced> = self
+            .resources()
             .flat_map(|resource| lint::unenforced(resource, known))
             .collect();
-        // Pods and services have no part in it, and there may be very many.
-        let others = Kind::ALL.into_iter().filter(|kind| !lint::silent(*kind));
-        let others = others.flat_map(|kind| self.of_kind(kind));
-        let model = validate::assemble(others.map(|object| object.object.clone()));
+        let model = validate::assemble(self.not_silent().map(|object| object.object.clone()));
         unenforced.extend(lint::unenforced_together(&model));
         unenforced.sort();
         unenforced
@@ -180,11 +174,16 @@ impl Accepted {
         objects.take_while(move |object| object.named.kind == kind)
     }
 
-    /// What is in force as written, but for some kinds.
-    fn resources_but(&self, left_out: fn(Kind) -> bool) -> impl Iterator<Item = &Resource> {
-        let kinds = Kind::ALL.into_iter().filter(move |kind| !left_out(*kind));
-        let objects = kinds.flat_map(|kind| self.of_kind(kind));
-        objects.map(|object| &*object.resource)
+    /// Those of which something may be said: not of pods and services, of which there
+    /// may be very many.
+    fn not_silent(&self) -> impl Iterator<Item = &AcceptedObject> {
+        let kinds = Kind::ALL.into_iter().filter(|kind| !lint::silent(*kind));
+        kinds.flat_map(|kind| self.of_kind(kind))
+    }
+
+    fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.not_silent()
+            .filter_map(|object| object.resource.resource().map(|resource| &**resource))
     }
 
     /// Every object, with the files that mean it.

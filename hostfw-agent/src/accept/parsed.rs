@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Problem,
+    Problem, Written,
     acceptor::Version,
+    intern::Interner,
     splice::{Splice, splice},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Parsed {
     texts: Files,
     /// What they say, by path.
     files: HashMap<Arc<str>, ParsedFile>,
+    interner: Interner,
 }
 
 /// What one file says. Does not depend on any other.
@@ -83,11 +85,15 @@ impl Parsed {
                 drafts.push((now, Draft::of(&now.content, known)));
             }
         }
-        let missing: Vec<Piece<'_>> = drafts
+        let missing: Vec<Missing<'_>> = drafts
             .iter()
             .flat_map(|(_, draft)| draft.missing())
             .collect();
-        let mut read = parse_all(&missing).into_iter();
+        let mut read = parse_all(&missing);
+        for piece in &mut read {
+            piece.share(&mut self.interner);
+        }
+        let mut read = read.into_iter().map(Arc::new);
         for (file, draft) in drafts {
             let parsed = draft.filled(&mut read);
             self.files.insert(Arc::clone(&file.path), parsed);
@@ -164,8 +170,12 @@ impl ParsedFile {
     }
 }
 
+/// A piece to read, and the text of the file if it holds no other.
+type Missing<'a> = (Piece<'a>, Option<&'a Text>);
+
 /// A file of which not every piece is read.
 struct Draft<'a> {
+    text: Option<&'a Text>,
     pieces: Vec<Known<'a>>,
     blank: bool,
     unreadable: Option<&'a str>,
@@ -179,6 +189,7 @@ impl<'a> Draft<'a> {
             Ok(text) => text,
             Err(reason) => {
                 return Self {
+                    text: None,
                     pieces: Vec::new(),
                     blank: false,
                     unreadable: Some(reason),
@@ -206,17 +217,18 @@ impl<'a> Draft<'a> {
             }
         }
         Self {
+            text: Some(text).filter(|_| pieces.len() == 1),
             pieces,
             blank: is_blank(text),
             unreadable: None,
         }
     }
 
-    fn missing(&self) -> impl Iterator<Item = Piece<'a>> {
+    fn missing(&self) -> impl Iterator<Item = Missing<'a>> {
         self.pieces
             .iter()
             .filter(|(_, known)| known.is_none())
-            .map(|(piece, _)| *piece)
+            .map(|(piece, _)| (*piece, self.text))
     }
 
     /// With those that were missing, in order.
@@ -253,9 +265,9 @@ fn share<'a: 'b, 'b, 'c, 'd: 'c>(
 }
 
 /// Reads pieces, several at a time if there is much to read.
-fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
-    let one = |piece: &Piece<'_>| Arc::new(ParsedPiece::of(piece));
-    let total: usize = pieces.iter().map(|piece| piece.text().len()).sum();
+fn parse_all(pieces: &[Missing<'_>]) -> Vec<ParsedPiece> {
+    let one = |(piece, whole): &Missing<'_>| ParsedPiece::of(piece, *whole);
+    let total: usize = pieces.iter().map(|(piece, _)| piece.text().len()).sum();
     let worth = (total / WORTH_A_THREAD).min(MOST_THREADS);
     if worth < 2 {
         return pieces.iter().map(one).collect();
@@ -292,7 +304,8 @@ fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
 }
 
 impl ParsedPiece {
-    fn of(piece: &Piece<'_>) -> Self {
+    /// `whole`: the text of the file, if nothing else is in it.
+    fn of(piece: &Piece<'_>, whole: Option<&Text>) -> Self {
         let (documents, nets) = piece.documents_and_nets();
         let documents = documents.into_iter().map(|document| {
             let resources = document.result?;
@@ -302,7 +315,10 @@ impl ParsedPiece {
                     let named = resource.object_ref();
                     let generation = resource.metadata().generation;
                     let (version, errors) = match validate::validate(&resource) {
-                        Ok(valid) => (Version::Valid(resource.into(), valid), Vec::new()),
+                        Ok(valid) => {
+                            let written = Written::new(resource, whole);
+                            (Version::Valid(written, valid), Vec::new())
+                        }
                         Err(errors) => (Version::Invalid, errors),
                     };
                     ParsedObject {
@@ -339,17 +355,26 @@ impl ParsedPiece {
             items,
         } = splice(items, old, new)?;
         let valid = validate::with_nets(valid, replaced.clone(), &by)?;
-        let resource = resource.with_nets(replaced, by)?;
+        let resource = resource.resource()?.with_nets(replaced, by)?;
         let object = ParsedObject {
             named: object.named.clone(),
             generation: object.generation,
-            version: Version::Valid(resource.into(), valid),
+            version: Version::Valid(Written::new(resource, None), valid),
             errors: Vec::new(),
         };
         Some(Self {
             documents: vec![Ok(vec![object])],
             nets: Some(items),
         })
+    }
+
+    /// Has what stands in it share what others have, too.
+    fn share(&mut self, interner: &mut Interner) {
+        for object in self.documents.iter_mut().flatten().flatten() {
+            if let Version::Valid(_, valid) = &mut object.version {
+                interner.share_in(valid);
+            }
+        }
     }
 
     /// Whether all of it could be read: what is told of errors names the line,

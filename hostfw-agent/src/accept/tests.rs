@@ -18,11 +18,11 @@ const SYNTAX_ERROR: &str = "apiVersion: projectcalico.org/v3\nkind: [\n";
 /// What is in force: name, order, whether it is the stored version.
 fn in_force(accepted: &Accepted) -> Vec<(String, u64, Stored)> {
     let one = |object: &AcceptedObject| {
-        let metadata = object.resource.metadata();
         let Object::Policy(policy) = &object.object else {
             panic!("not a policy");
         };
-        assert_eq!(policy.name, metadata.name);
+        assert_eq!(policy.name, object.named.name);
+        let metadata = object.resource.resource().unwrap().metadata();
         (
             metadata.name.clone(),
             metadata.generation.unwrap(),
@@ -265,7 +265,7 @@ fn saved_state_that_is_no_longer_valid_is_told() {
 
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
     assert!(matches!(load(&path), Err(LoadError::Content(_))));
-    std::fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    std::fs::write(&path, text.replace("\"version\":1", "\"version\":2")).unwrap();
     assert!(load(&path).unwrap_err().to_string().contains("version 2"));
 }
 
@@ -287,14 +287,14 @@ fn objects_of_two_namespaces_are_two() {
     let names: Vec<_> = accepted
         .objects
         .iter()
-        .map(|object| object.resource.object_ref().to_string())
+        .map(|object| object.named.to_string())
         .collect();
     assert_eq!(
         names,
         ["NetworkSet(a/s)", "NetworkSet(b/s)", "NetworkSet(b/t)"]
     );
     for object in &accepted.objects {
-        let named = object.resource.object_ref();
+        let named = object.named.clone();
         assert_eq!(accepted.object(&named), Some(object));
     }
     assert_eq!(

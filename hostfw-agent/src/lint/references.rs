@@ -104,9 +104,9 @@ fn ports(model: &Model) -> Vec<Warning> {
     let declared: BTreeSet<&str> = model
         .endpoints
         .iter()
-        .map(|endpoint| &endpoint.ports)
-        .chain(model.templates.iter().map(|template| &template.ports))
-        .chain(model.workloads.iter().map(|workload| &workload.ports))
+        .map(|endpoint| &*endpoint.ports)
+        .chain(model.templates.iter().map(|template| &*template.ports))
+        .chain(model.workloads.iter().map(|workload| &*workload.ports))
         .flatten()
         .map(|port| &*port.name)
         .collect();

@@ -32,7 +32,7 @@ pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleActi
 pub use set::NetworkSet;
 pub use template::{HostEndpointTemplate, Node};
 pub use tier::{Tier, TierDefault};
-pub use workload::{EndpointSlice, WorkloadEndpoint};
+pub use workload::{EndpointSlice, Labels, WorkloadEndpoint};
 
 use std::sync::Arc;
 

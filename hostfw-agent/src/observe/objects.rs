@@ -128,7 +128,7 @@ pub fn warning_statuses(warnings: &[lint::Warning]) -> Vec<Warning> {
 }
 
 fn version(object: &AcceptedObject) -> Option<u64> {
-    object.resource.metadata().generation
+    object.resource.generation()
 }
 
 #[cfg(test)]

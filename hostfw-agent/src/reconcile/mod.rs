@@ -66,7 +66,7 @@ use crate::{
     select::{self, Selection, select_with},
     sorted::Sorted,
     source::{
-        Snapshot, SourceFile, Text,
+        Snapshot, SourceFile,
         follow::{FollowError, create_folder},
         is_resource_file,
     },
@@ -236,7 +236,7 @@ impl<D: Dataplane> Reconciler<D> {
     #[must_use]
     pub fn held(&self) -> Vec<SourceFile> {
         let held = self.enforced.objects.iter().flat_map(|object| {
-            let text = Text::from(object.resource.to_value().to_string());
+            let text = object.resource.to_text();
             object.files.iter().map(move |file| SourceFile {
                 path: Arc::clone(file),
                 content: Ok(text.clone()),

@@ -269,7 +269,7 @@ mod tests {
                     named: resource.object_ref(),
                     files: Arc::default(),
                     object: validate(&resource).unwrap(),
-                    resource: resource.into(),
+                    resource: accept::Written::new(resource, None),
                     stored: crate::accept::Stored::Current,
                     stored_generation: None,
                 }

@@ -67,8 +67,8 @@ impl<'a> Profiles<'a> {
     /// Its own labels, and for every other key what the first listed profile
     /// with that key says.
     pub(super) fn labels_of_workload<'w>(&self, workload: &'w WorkloadEndpoint) -> Cow<'w, Labels> {
-        let mut labels = Cow::Borrowed(&workload.labels);
-        for name in &workload.profiles {
+        let mut labels = Cow::Borrowed(&*workload.labels);
+        for name in workload.profiles.iter() {
             self.inherit(name, &mut labels);
         }
         labels

@@ -181,15 +181,16 @@ fn place(workload: &Arc<WorkloadEndpoint>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
 
     fn workload(name: &str, label: &str, address: &str) -> Arc<WorkloadEndpoint> {
         Arc::new(WorkloadEndpoint {
             namespace: "web".to_owned(),
             name: name.to_owned(),
-            labels: [("app".to_owned(), label.to_owned())].into(),
-            profiles: Vec::new(),
+            labels: Labels::from([("app".to_owned(), label.to_owned())]).into(),
+            profiles: Arc::default(),
             nets: [format!("{address}/32").parse().unwrap()].into(),
-            ports: Vec::new(),
+            ports: Arc::default(),
         })
     }
 
