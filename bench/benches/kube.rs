@@ -2,9 +2,9 @@
 //! policies, from an API server in a process of its own, through the source to the
 //! image that would be written into the kernel. No kernel is needed.
 //!
-//! `cargo bench -p hostfw-bench --bench kube [-- --pods N --policies N --nodes N
-//! --rounds N --out FOLDER]`; `-- --render FOLDER` writes what a run came to into
-//! docs/performance.md.
+//! `cargo xtask bench --only kube`, or `cargo bench -p hostfw-bench --bench kube [--
+//! --pods N --policies N --nodes N --rounds N --out FOLDER]`; `-- --render FOLDER`
+//! writes what a run came to into docs/performance.md.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,9 +36,9 @@ use std::{
 use clap::Parser;
 use hostfw_agent::{
     accept::{self, Accepted, Acceptor, Assembler},
-    compile::{self, compile_with},
-    model::Interface,
-    select::{self, select_with},
+    compile::{self, compile_with, image::Image},
+    model::{Interface, Kind, ObjectRef},
+    select::{self, Selection, select_with},
     source::{
         Source as _, Trust,
         kubernetes::{KubernetesSource, Times, client_at},
@@ -71,6 +71,12 @@ struct Cli {
     /// Changes of each sort
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Policies that change, for the rates
+    #[arg(long, default_value_t = 1_000)]
+    changes: usize,
+    /// Print a line of JSON for each value
+    #[arg(long)]
+    json: bool,
     /// Folder for the raw data
     #[arg(long)]
     out: Option<PathBuf>,
@@ -148,7 +154,8 @@ fn pod(number: usize, address: u32, seen: usize) -> Value {
     })
 }
 
-fn policy(number: usize, apps: usize) -> Value {
+/// `version`: how often it was changed. Each version denies something else.
+fn policy(number: usize, apps: usize, version: usize) -> Value {
     let app = |salt: usize| (number * 31 + salt * 17) % apps.max(1);
     let mut ingress = vec![
         json!({"action": "Allow", "protocol": "TCP",
@@ -160,7 +167,8 @@ fn policy(number: usize, apps: usize) -> Value {
                 "namespaceSelector": format!("team == 'team-{}'", number % 40)},
             "destination": {"ports": [9100]}}),
         json!({"action": "Deny", "protocol": "UDP",
-            "source": {"nets": [format!("172.{}.{}.0/24", 16 + number % 16, number / 16 % 256)]}}),
+            "source": {"nets": [format!("172.{}.{}.0/24", 16 + number % 16, number / 16 % 256),
+                format!("100.{}.{}.0/24", 64 + version / 256 % 64, version % 256)]}}),
     ];
     if number.is_multiple_of(20) {
         let service = json!({"name": format!("app-{}", app(4)), "namespace":
@@ -168,7 +176,7 @@ fn policy(number: usize, apps: usize) -> Value {
         ingress.push(json!({"action": "Allow", "source": {"services": service}}));
     }
     json!({"apiVersion": WRITTEN, "kind": "GlobalNetworkPolicy",
-        "metadata": {"name": format!("p-{number:05}")},
+        "metadata": {"name": format!("p-{number:05}"), "generation": version + 1},
         "spec": {"order": number, "selector": format!("role == 'role-{}'", number % ROLES),
             "applyOnForward": true, "ingress": ingress}})
 }
@@ -222,12 +230,12 @@ async fn serve(cli: &Cli) {
         server.put("Pod", pod(number, address, 0));
     }
     for number in 0..cli.policies {
-        server.put("GlobalNetworkPolicy", policy(number, apps));
+        server.put("GlobalNetworkPolicy", policy(number, apps, 0));
     }
     let sent = Arc::new(AtomicU64::new(0));
     println!("{}", through(&server.address, &sent).await);
-    // NUMBER ADDRESS SEEN: what becomes of a pod; or a question, how many bytes
-    // were sent.
+    // NUMBER ADDRESS SEEN: what becomes of a pod; NUMBER VERSION: of a policy; or a
+    // question, how many bytes were sent.
     tokio::task::spawn_blocking(move || {
         for line in std::io::stdin().lock().lines() {
             let line = line.expect("a line");
@@ -235,13 +243,18 @@ async fn serve(cli: &Cli) {
                 println!("{}", sent.load(Ordering::Relaxed));
                 continue;
             }
-            let mut words = line
-                .split(' ')
-                .map(|word| word.parse::<usize>().expect("a number"));
-            let mut next = || words.next().expect("three numbers");
-            let (number, address, seen) = (next(), next(), next());
-            let address = u32::try_from(address).expect("an address");
-            server.put("Pod", pod(number, address, seen));
+            let words = line.split(' ');
+            let words = words.map(|word| word.parse::<usize>().expect("a number"));
+            match words.collect::<Vec<_>>()[..] {
+                [number, address, seen] => {
+                    let address = u32::try_from(address).expect("an address");
+                    server.put("Pod", pod(number, address, seen));
+                }
+                [number, version] => {
+                    server.put("GlobalNetworkPolicy", policy(number, apps, version));
+                }
+                _ => panic!("an order: {line}"),
+            }
         }
     })
     .await
@@ -312,6 +325,10 @@ impl Served {
         writeln!(self.orders, "{number} {address} {seen}").expect("it listens");
     }
 
+    fn policy(&mut self, number: usize, version: usize) {
+        writeln!(self.orders, "{number} {version}").expect("it listens");
+    }
+
     /// Bytes that the server has sent so far.
     fn sent(&mut self) -> f64 {
         writeln!(self.orders, "sent").expect("it listens");
@@ -336,17 +353,20 @@ struct Agent {
     accepted: Accepted,
     caches: (select::Cache, compile::Cache),
     interfaces: Vec<Interface>,
+    /// What was selected and compiled last.
+    last: Option<(Selection, Arc<Image>)>,
 }
 
 /// How long each step took, and whether the image is another.
-struct Pass<I> {
+struct Pass {
     read: Duration,
     accept: Duration,
     model: Duration,
     report: Duration,
     select: Duration,
     compile: Duration,
-    image: I,
+    /// Whether the image is another than before.
+    changed: bool,
 }
 
 impl Agent {
@@ -371,11 +391,12 @@ impl Agent {
                 up: true,
                 master: None,
             }],
+            last: None,
         }
     }
 
     /// `None`: not everything was listed yet.
-    fn pass(&mut self) -> Option<Pass<impl PartialEq + use<>>> {
+    fn pass(&mut self) -> Option<Pass> {
         fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
             let begin = Instant::now();
             let done = work();
@@ -394,8 +415,15 @@ impl Agent {
         let (report, _) = timed(|| self.assembler.warnings(&self.accepted));
         let (select, selection) =
             timed(|| select_with(&made, NODE, &self.interfaces, &mut self.caches.0));
-        let (compile, image) = timed(|| compile_with(&selection, &mut self.caches.1));
-        let image = image.expect("it fits");
+        let (compile, image) = timed(|| match &self.last {
+            // As the agent does it.
+            Some((before, image)) if *before == selection => Arc::clone(image),
+            Some(_) | None => {
+                Arc::new(compile_with(&selection, &mut self.caches.1).expect("it fits"))
+            }
+        });
+        let before = self.last.replace((selection, Arc::clone(&image)));
+        let changed = before.is_none_or(|(_, before)| before != image);
         Some(Pass {
             read,
             accept,
@@ -403,23 +431,47 @@ impl Agent {
             report,
             select,
             compile,
-            image,
+            changed,
         })
+    }
+
+    /// The `metadata.generation` in which a policy is in force.
+    fn generation(&self, number: usize) -> Option<u64> {
+        let named = ObjectRef {
+            kind: Kind::GlobalNetworkPolicy,
+            name: format!("p-{number:05}"),
+        };
+        self.accepted.object(&named)?.resource.generation()
+    }
+
+    /// Passes until all of these policies are in force in this version, and gives how
+    /// often that was, and how often the image became another.
+    async fn until(&mut self, policies: &[usize], version: usize) -> (usize, usize) {
+        let (mut passes, mut images) = (0, 0);
+        let there = Some(version as u64 + 1);
+        while !policies
+            .iter()
+            .all(|number| self.generation(*number) == there)
+        {
+            self.source.changed().await;
+            let pass = self.pass().expect("all is listed");
+            passes += 1;
+            images += usize::from(pass.changed);
+        }
+        (passes, images)
     }
 }
 
 /// Seconds of CPU that this process has had.
 fn cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("proc");
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    // utime and stime, fields 14 and 15, in hundredths (proc(5); USER_HZ is 100).
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / 100.0
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes to the structure alone, which lives until it returns.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(failed, 0, "every Linux has this clock");
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// MiB of a line of /proc/self/status.
@@ -447,18 +499,29 @@ fn mib(bytes: f64) -> f64 {
 
 /// What was measured, one value a line.
 #[derive(Default)]
-struct Raw(String);
+struct Raw {
+    lines: String,
+    json: bool,
+}
 
 impl Raw {
     fn add(&mut self, measure: &str, unit: &str, round: usize, value: f64) {
-        writeln!(self.0, "\"{measure}\",{unit},{round},{value:.3}").expect("a text");
-        println!("{measure}: {value:.1} {unit}");
+        writeln!(self.lines, "\"{measure}\",{unit},{round},{value:.3}").expect("a text");
+        if self.json {
+            let line = json!({"measure": measure, "unit": unit, "round": round, "value": value});
+            println!("{line}");
+        } else {
+            println!("{measure}: {value:.1} {unit}");
+        }
     }
 }
 
 async fn measure(cli: &Cli) {
     let mut served = Served::start(cli);
-    let mut raw = Raw(String::from("measure,unit,round,value\n"));
+    let mut raw = Raw {
+        lines: String::from("measure,unit,round,value\n"),
+        json: cli.json,
+    };
     raw.add("memory before", "MiB", 0, memory("VmRSS"));
     let begin = Instant::now();
     let mut agent = Agent::new(&served.address);
@@ -487,7 +550,6 @@ async fn measure(cli: &Cli) {
     // the first names this app.
     let apps = cli.pods.div_ceil(REPLICAS);
     let meant = 17 % apps * REPLICAS;
-    let mut before = first.image;
     for (sort, number) in [("a pod that a rule here means", meant), ("another pod", 5)] {
         for round in 0..cli.rounds {
             let (used, sent) = (cpu(), served.sent());
@@ -501,18 +563,15 @@ async fn measure(cli: &Cli) {
                 round,
                 ms(begin.elapsed()),
             );
-            raw.add(&format!("{sort}: CPU"), "s", round, cpu() - used);
+            let used = (cpu() - used) * 1000.0;
+            raw.add(&format!("{sort}: CPU"), "ms", round, used);
             let bytes = served.sent() - sent;
             raw.add(&format!("{sort}: sent by the server"), "B", round, bytes);
             steps(&mut raw, sort, round, &pass);
-            assert_eq!(
-                pass.image != before,
-                number == meant,
-                "{sort}, round {round}"
-            );
-            before = pass.image;
+            assert_eq!(pass.changed, number == meant, "{sort}, round {round}");
         }
     }
+    rates(cli, &mut served, &mut agent, &mut raw).await;
     // What kubelets write all the time, and what comes behind it to be told.
     let (used, sent) = (cpu(), served.sent());
     let updates = cli.rounds * 50;
@@ -532,8 +591,56 @@ async fn measure(cli: &Cli) {
     raw.add("memory, most", "MiB", 0, memory("VmHWM"));
     if let Some(out) = &cli.out {
         fs::create_dir_all(out).expect("a folder");
-        fs::write(out.join("kube.csv"), raw.0).expect("space");
+        fs::write(out.join("kube.csv"), raw.lines).expect("space");
         fs::write(out.join("kube-setup.md"), setup(cli)).expect("space");
+    }
+}
+
+/// How many changes of policies reach the image in a second.
+async fn rates(cli: &Cli, served: &mut Served, agent: &mut Agent, raw: &mut Raw) {
+    // Those of the node's own role, and others.
+    let own = |number: &usize| number.is_multiple_of(ROLES);
+    let here: Vec<usize> = (0..cli.policies).filter(own).collect();
+    let elsewhere: Vec<usize> = (0..cli.policies).filter(|it| !own(it)).collect();
+    let mut version = 0;
+    for (sort, policies) in [("here", &here), ("elsewhere", &elsewhere)] {
+        let name = |what: &str| format!("policies {sort}, one after the other: {what}");
+        let (used, begin) = (cpu(), Instant::now());
+        let count = cli.changes / 5;
+        for change in 0..count {
+            let number = policies[change % policies.len()];
+            version += 1;
+            served.policy(number, version);
+            let (_, images) = agent.until(&[number], version).await;
+            assert_eq!(images > 0, sort == "here", "{number}");
+        }
+        let rate = count as f64 / begin.elapsed().as_secs_f64();
+        raw.add(&name("rate"), "1/s", 0, rate);
+        let each = (cpu() - used) * 1000.0 / count as f64;
+        raw.add(&name("CPU for each"), "ms", 0, each);
+    }
+    // All at once, those that are for the node among them, as a rollout does it.
+    let others = cli.changes.saturating_sub(here.len());
+    let all: Vec<usize> = here.iter().chain(&elsewhere).copied().collect();
+    let all = &all[..(here.len() + others).min(all.len())];
+    for round in 0..cli.rounds.min(5) {
+        version += 1;
+        let (used, begin) = (cpu(), Instant::now());
+        for number in all {
+            served.policy(*number, version);
+        }
+        let (passes, images) = agent.until(all, version).await;
+        assert!(images > 0);
+        let rate = all.len() as f64 / begin.elapsed().as_secs_f64();
+        raw.add("policies at once: rate", "1/s", round, rate);
+        raw.add("policies at once: passes", "1", round, passes as f64);
+        let used = (cpu() - used) * 1000.0;
+        raw.add(
+            "policies at once: CPU for each",
+            "ms",
+            round,
+            used / all.len() as f64,
+        );
     }
 }
 
@@ -549,7 +656,7 @@ fn setup(cli: &Cli) -> String {
     let count = processors.lines().filter(|it| it.starts_with("processor"));
     format!(
         "- kernel: Linux {}\n- CPUs: {}, {}\n- memory: {}\n- load average at the end: {}\n\
-         - {} nodes, {} pods, {} policies; {} rounds\n",
+         - {} nodes, {} pods, {} policies; {} rounds, {} policies that change\n",
         read("/proc/sys/kernel/osrelease").trim(),
         count.count(),
         line(&processors, "model name"),
@@ -559,6 +666,7 @@ fn setup(cli: &Cli) -> String {
         cli.pods,
         cli.policies,
         cli.rounds,
+        cli.changes,
     )
 }
 
@@ -596,9 +704,28 @@ const TOLD: &[(&str, &str)] = &[
     ("another pod: report", "of that: warnings"),
     ("another pod: select", "of that: selecting"),
     (
-        "another pod: compile",
-        "of that: compiling, which the agent leaves out then",
+        "policies here, one after the other: rate",
+        "apply rate: policies of this node that change, each when the one before is in the image",
     ),
+    (
+        "policies here, one after the other: CPU for each",
+        "CPU for each",
+    ),
+    (
+        "policies elsewhere, one after the other: rate",
+        "apply rate: policies of other nodes likewise, each when it is known that the image is \
+         the same",
+    ),
+    (
+        "policies elsewhere, one after the other: CPU for each",
+        "CPU for each",
+    ),
+    (
+        "policies at once: rate",
+        "apply rate: policies that change all at once, those of this node among them",
+    ),
+    ("policies at once: passes", "passes that they take"),
+    ("policies at once: CPU for each", "CPU for each"),
     (
         "a status update: CPU",
         "CPU for a change of a pod's status, which is told to nobody",
@@ -659,7 +786,7 @@ fn render(run: &Path) {
     fs::write(&file, format!("{before}{BEGIN}\n{body}{END}{behind}")).expect("space");
 }
 
-fn steps<I>(raw: &mut Raw, sort: &str, round: usize, pass: &Pass<I>) {
+fn steps(raw: &mut Raw, sort: &str, round: usize, pass: &Pass) {
     for (step, time) in [
         ("read", pass.read),
         ("accept", pass.accept),
