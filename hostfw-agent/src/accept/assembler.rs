@@ -7,7 +7,7 @@ use crate::{
     lint::{self, Warning},
     model::{Kind, Model, WorkloadEndpoint},
     sorted::{Change, Sorted},
-    validate::Object,
+    validate::{Object, assemble},
 };
 
 /// More changes of pods than this are not put in one by one.
@@ -50,13 +50,23 @@ impl Assembler {
         if said {
             self.warnings = None;
         }
-        if changes.len() <= FEW && changes.iter().all(pods) {
-            let model = Arc::make_mut(&mut self.model);
-            for change in &changes {
-                put(&mut model.workloads, change);
-            }
-        } else {
+        let (pods, others): (Vec<_>, Vec<_>) = changes.iter().partition(|change| pods(change));
+        if pods.len() > FEW {
             self.model = accepted.model().into();
+            return Arc::clone(&self.model);
+        }
+        let model = Arc::make_mut(&mut self.model);
+        for change in pods {
+            put(&mut model.workloads, change);
+        }
+        if !others.is_empty() {
+            let kinds = Kind::ALL.into_iter();
+            let kinds = kinds.filter(|kind| *kind != Kind::WorkloadEndpoint);
+            let objects = kinds.flat_map(|kind| accepted.of_kind(kind));
+            *model = Model {
+                workloads: std::mem::take(&mut model.workloads),
+                ..assemble(objects.map(|object| object.object.clone()))
+            };
         }
         Arc::clone(&self.model)
     }
@@ -73,9 +83,10 @@ impl Assembler {
 }
 
 fn workload(object: &AcceptedObject) -> Option<&Arc<WorkloadEndpoint>> {
-    match &object.object {
-        Object::Workload(workload) => Some(workload),
-        _ => None,
+    if let Object::Workload(workload) = &object.object {
+        Some(workload)
+    } else {
+        None
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) struct Parsed {
 /// What one file says. Does not depend on any other.
 #[derive(Debug, Default)]
 pub(super) struct ParsedFile {
-    pieces: Vec<Arc<ParsedPiece>>,
+    /// Boxes here and below, for there may be very many: vectors keep room for more.
+    pieces: Box<[Arc<ParsedPiece>]>,
     /// There is nothing in it.
     pub(super) blank: bool,
     /// Why it cannot be read, if so.
@@ -52,10 +53,13 @@ pub(super) struct ParsedFile {
 /// What a piece of a file says.
 #[derive(Debug)]
 pub(super) struct ParsedPiece {
-    documents: Vec<Result<Vec<ParsedObject>, ResourceError>>,
+    documents: Box<[ParsedDocument]>,
     /// It is a set, whose networks stand in these lines of it.
     nets: Option<Items>,
 }
+
+/// What a document says, or why that cannot be told.
+type ParsedDocument = Result<Box<[ParsedObject]>, Box<ResourceError>>;
 
 /// An object in a file.
 #[derive(Debug)]
@@ -110,7 +114,7 @@ impl Parsed {
 impl ParsedFile {
     /// The objects that it means.
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectRef> {
-        let documents = self.pieces.iter().flat_map(|piece| &piece.documents);
+        let documents = self.pieces.iter().flat_map(|piece| piece.documents.iter());
         documents.flat_map(|document| {
             let (objects, error) = match document {
                 Ok(objects) => (&objects[..], None),
@@ -156,13 +160,13 @@ impl ParsedFile {
         &self,
     ) -> impl Iterator<Item = (usize, Result<&[ParsedObject], ResourceError>)> {
         (1..)
-            .zip(self.pieces.iter().flat_map(|piece| &piece.documents))
+            .zip(self.pieces.iter().flat_map(|piece| piece.documents.iter()))
             .map(|(document, result)| {
                 let result = match result {
                     Ok(objects) => Ok(&objects[..]),
                     Err(error) => Err(ResourceError {
                         document,
-                        ..error.clone()
+                        ..(**error).clone()
                     }),
                 };
                 (document, result)
@@ -308,7 +312,7 @@ impl ParsedPiece {
     fn of(piece: &Piece<'_>, whole: Option<&Text>) -> Self {
         let (documents, nets) = piece.documents_and_nets();
         let documents = documents.into_iter().map(|document| {
-            let resources = document.result?;
+            let resources = document.result.map_err(Box::new)?;
             Ok(resources
                 .into_iter()
                 .map(|resource| {
@@ -363,14 +367,19 @@ impl ParsedPiece {
             errors: Vec::new(),
         };
         Some(Self {
-            documents: vec![Ok(vec![object])],
+            documents: Box::new([Ok(Box::new([object]))]),
             nets: Some(items),
         })
     }
 
     /// Has what stands in it share what others have, too.
     fn share(&mut self, interner: &mut Interner) {
-        for object in self.documents.iter_mut().flatten().flatten() {
+        for object in self
+            .documents
+            .iter_mut()
+            .flatten()
+            .flat_map(|it| it.iter_mut())
+        {
             if let Version::Valid(_, valid) = &mut object.version {
                 interner.share_in(valid);
             }
@@ -411,7 +420,7 @@ mod tests {
                 Err(error) => error.to_string(),
             })
             .collect();
-        (lines, file.pieces.clone())
+        (lines, file.pieces.to_vec())
     }
 
     /// Whether these are the same allocations.
