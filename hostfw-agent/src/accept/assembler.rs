@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Accepted, AcceptedObject};
 use crate::{
-    lint::{self, Warning},
+    lint::{self, Unenforced, Warning},
     model::{Kind, Model, WorkloadEndpoint},
     sorted::{Change, Sorted},
     validate::{Object, assemble},
@@ -74,11 +74,44 @@ impl Assembler {
     /// What is valid, and yet probably not meant; of what [`model`](Self::model)
     /// was asked for last.
     pub fn warnings(&mut self, accepted: &Accepted) -> Arc<[Warning]> {
-        let model = &self.model;
-        let warnings = self
-            .warnings
-            .get_or_insert_with(|| accepted.warnings(model).into());
+        let (model, ports) = (&self.model, &self.ports);
+        let warnings = self.warnings.get_or_insert_with(|| {
+            let mut warnings = lint::lint_with(model, |name| ports.contains_key(name));
+            warnings.extend(accepted.warnings_of_each());
+            warnings.into()
+        });
         Arc::clone(warnings)
+    }
+}
+
+/// What is in force and not enforced, worked out anew only if something has changed of
+/// which that may be said. It is what [`Accepted::unenforced`] gives.
+#[derive(Debug, Default)]
+pub struct Shortfall {
+    objects: Sorted<AcceptedObject>,
+    /// With whether there are workloads, and services.
+    told: Option<([bool; 2], Arc<[Unenforced]>)>,
+}
+
+impl Shortfall {
+    /// What is in force and not enforced.
+    pub fn of(&mut self, accepted: &Accepted) -> Arc<[Unenforced]> {
+        let before = std::mem::replace(&mut self.objects, accepted.objects.clone());
+        let mut changes = self.objects.changes_from(&before).into_iter();
+        let said = changes.any(|change| {
+            let object = change.before.or(change.now);
+            object.is_some_and(|it| !lint::silent(it.named.kind))
+        });
+        let known = [Kind::WorkloadEndpoint, Kind::EndpointSlice]
+            .map(|kind| accepted.of_kind(kind).next().is_some());
+        match &self.told {
+            Some((before, told)) if !said && *before == known => Arc::clone(told),
+            Some(_) | None => {
+                let told: Arc<[Unenforced]> = accepted.unenforced().into();
+                self.told = Some((known, Arc::clone(&told)));
+                told
+            }
+        }
     }
 }
 

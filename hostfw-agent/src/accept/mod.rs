@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use acceptor::Acceptor;
-pub use assembler::Assembler;
+pub use assembler::{Assembler, Shortfall};
 pub use saved::{LoadError, load, save};
 pub use written::Written;
 
@@ -136,8 +136,12 @@ impl Accepted {
     #[must_use]
     pub fn warnings(&self, model: &Model) -> Vec<Warning> {
         let mut warnings = lint::lint(model);
-        warnings.extend(self.resources().flat_map(lint::lint_resource));
+        warnings.extend(self.warnings_of_each());
         warnings
+    }
+
+    fn warnings_of_each(&self) -> impl Iterator<Item = Warning> {
+        self.resources().flat_map(lint::lint_resource)
     }
 
     /// What is valid, in force, and not enforced.

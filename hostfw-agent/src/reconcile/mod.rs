@@ -21,6 +21,7 @@ mod plan;
 mod run;
 mod save;
 mod staged;
+mod status;
 mod steps;
 mod tally;
 
@@ -32,7 +33,6 @@ use std::{
     time::Instant,
 };
 
-use hostfw_common::counter::Outcome as Counted;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -47,28 +47,25 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    accept::{self, Accepted, AcceptedObject, Acceptor, Assembler, LoadError, Problem},
+    accept::{self, Accepted, AcceptedObject, Acceptor, Assembler, LoadError, Shortfall},
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
-    maps::MapSize,
     model::{EndpointAddresses, Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
-        counters::counter_statuses,
         events::NameBook,
         live::Enforced,
         notes::Notes,
-        objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
+        objects::FirstHeld,
         reports::RecentReports,
         socket::{Health, Question, Refusal, Reply, Request},
-        status::{EndpointStatus, MapStatus, Status},
+        status::EndpointStatus,
     },
     select::{self, Selection, select_with},
     sorted::Sorted,
     source::{
         Snapshot, SourceFile,
         follow::{FollowError, create_folder},
-        is_resource_file,
     },
 };
 
@@ -99,6 +96,8 @@ pub struct Reconciler<D> {
     acceptor: Acceptor,
     /// The model of it.
     assembler: Assembler,
+    /// What of it is not enforced.
+    shortfall: Shortfall,
     /// What need not be selected or compiled again.
     caches: (select::Cache, compile::Cache),
     /// What came of the last pass.
@@ -179,6 +178,7 @@ impl<D: Dataplane> Reconciler<D> {
             names,
             acceptor: Acceptor::default(),
             assembler: Assembler::default(),
+            shortfall: Shortfall::default(),
             caches: Default::default(),
             derived: None,
             saver,
@@ -507,31 +507,6 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforced = candidate.clone();
     }
 
-    /// What is wrong with the store, and what it takes time for.
-    fn problems(&self) -> Vec<Problem> {
-        let waiting = self
-            .being_written
-            .iter()
-            .filter(|name| is_resource_file(name))
-            // A new one is among them already: there is nothing before it.
-            .filter(|name| {
-                let known = |problem: &Problem| problem.file.as_ref() == Some(name);
-                !self.latest.problems.iter().any(known)
-            })
-            .map(|name| Problem {
-                file: Some(name.clone()),
-                object: None,
-                message: "someone is writing it: what it held before counts until it is closed"
-                    .to_owned(),
-            });
-        self.latest
-            .problems
-            .iter()
-            .cloned()
-            .chain(waiting)
-            .collect()
-    }
-
     fn tell_problems(&self, candidate: &Accepted) {
         let known: BTreeSet<_> = self.latest.problems.iter().collect();
         for problem in candidate.problems.iter().filter(|p| !known.contains(p)) {
@@ -574,6 +549,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.saver.wait();
         let reply = match question.request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Brief => Reply::Status(Box::new(self.brief())),
             Request::Enforced => Reply::Enforced(Enforced {
                 node: self.settings.node.clone(),
                 generation: self.enforcer.dataplane().generation(),
@@ -599,55 +575,6 @@ impl<D: Dataplane> Reconciler<D> {
         };
         // Fails if the client went away meanwhile.
         let _ = question.reply.send(reply);
-    }
-
-    /// The state of the node, with counters as they are now.
-    fn status(&self) -> Status {
-        let dataplane = self.enforcer.dataplane();
-        let cannot = |error: &D::Error| warn!(%error, "cannot read the counters");
-        let counters = dataplane.counters().inspect_err(cannot).unwrap_or_default();
-        let would_drop = dataplane.would_drop().inspect_err(cannot);
-        let staged = dataplane.staged().inspect_err(cannot).unwrap_or_default();
-        let maps = dataplane.map_sizes().unwrap_or_else(|error| {
-            warn!(%error, "cannot tell what the maps take");
-            Vec::new()
-        });
-        Status {
-            node: self.settings.node.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            store_revision: self
-                .snapshot
-                .as_ref()
-                .map(|snapshot| snapshot.revision.clone())
-                .unwrap_or_default(),
-            enforced_revision: self.enforced_revision.clone(),
-            generation: dataplane.generation(),
-            observe_only: self.settings.observe_only,
-            error: self.read_error.clone().or_else(|| self.error.clone()),
-            objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
-            endpoints: self.endpoints.clone(),
-            problems: problem_statuses(&self.problems()),
-            warnings: warning_statuses(&self.warnings)
-                .into_iter()
-                .chain(self.notes.warnings())
-                .chain(self.tally.warning())
-                .collect(),
-            counters: counter_statuses(counters, Counted::Enforced)
-                .into_iter()
-                .chain(counter_statuses(
-                    would_drop.unwrap_or_default(),
-                    Counted::Observed,
-                ))
-                .collect(),
-            staged: self.staged.statuses(&staged, &self.names),
-            maps: maps
-                .into_iter()
-                .map(|MapSize { name, bytes }| MapStatus {
-                    name: name.to_owned(),
-                    bytes,
-                })
-                .collect(),
-        }
     }
 }
 

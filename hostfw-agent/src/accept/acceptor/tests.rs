@@ -1,5 +1,8 @@
 use super::*;
-use crate::{accept::Assembler, source::SourceFile};
+use crate::{
+    accept::{Assembler, Shortfall},
+    source::SourceFile,
+};
 
 fn random(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed;
@@ -20,7 +23,7 @@ fn object(random: &mut impl FnMut(usize) -> usize) -> String {
         1 | 2 => format!(
             "{api}\nkind: GlobalNetworkPolicy\nmetadata: {{name: p{name}}}\nspec: {{tier: \
              t{value}, ingress: [{{action: Allow, protocol: TCP, source: {{selector: \"app == \
-             'a{value}'\", namespaceSelector: \"has(team)\"}}, destination: {{ports: \
+             'a{value}'\", namespaceSelector: \"has(team)\", serviceAccounts: {{names: [a]}}}}, destination: {{ports: \
              [port{value}]}}}}]}}\n"
         ),
         3 => format!(
@@ -66,6 +69,7 @@ fn random_changes_give_what_beginning_anew_gives() {
         let mut random = random(seed);
         let mut acceptor = Acceptor::default();
         let mut assembler = Assembler::default();
+        let mut shortfall = Shortfall::default();
         let mut files: BTreeMap<String, Result<crate::source::Text, String>> = BTreeMap::new();
         let mut last = Accepted::default();
         for step in 0..150 {
@@ -87,6 +91,7 @@ fn random_changes_give_what_beginning_anew_gives() {
             let model = assembler.model(&accepted);
             assert_eq!(*model, anew.model(), "seed {seed}, step {step}");
             assert_eq!(*assembler.warnings(&accepted), *anew.warnings(&model));
+            assert_eq!(*shortfall.of(&accepted), *anew.unenforced());
             refused += accepted.refused.len();
             ambiguous += accepted
                 .problems
