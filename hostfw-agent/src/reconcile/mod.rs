@@ -32,7 +32,10 @@ use std::{
     time::Instant,
 };
 
-use hostfw_common::counter::Outcome as Counted;
+use hostfw_common::{
+    counter::{Checkpoint, Outcome as Counted},
+    verdict::Reason,
+};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -59,7 +62,7 @@ use crate::{
         live::Enforced,
         notes::Notes,
         objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
-        reports::RecentReports,
+        reports::{RecentReports, Reports},
         socket::{Health, Question, Refusal, Reply, Request},
         status::{EndpointStatus, MapStatus, Status},
     },
@@ -586,7 +589,10 @@ impl<D: Dataplane> Reconciler<D> {
                 Err(error) => flows::refusal(&error),
             },
             Request::Rules => self.rule_counts(),
-            Request::Reports { from } => Reply::Reports(self.reports.since(from)),
+            Request::Reports { from } => Reply::Reports(Reports {
+                hidden: self.hidden().iter().map(|(.., packets)| packets).sum(),
+                ..self.reports.since(from)
+            }),
             Request::Metrics => self.metrics(),
             Request::Health => Reply::Health(Health {
                 not_ready: self.not_ready(),
@@ -594,6 +600,15 @@ impl<D: Dataplane> Reconciler<D> {
         };
         // Fails if the client went away meanwhile.
         let _ = question.reply.send(reply);
+    }
+
+    /// Packets that were dropped and not reported one by one.
+    fn hidden(&self) -> Vec<(Checkpoint, Reason, u64)> {
+        self.enforcer
+            .dataplane()
+            .hidden()
+            .inspect_err(|error| warn!(%error, "cannot read the counters"))
+            .unwrap_or_default()
     }
 
     /// The state of the node, with counters as they are now.
