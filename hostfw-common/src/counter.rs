@@ -8,7 +8,7 @@ use crate::{
     verdict::{Direction, Reason},
 };
 
-/// Value of [`COUNTERS`](crate::names::COUNTERS), per CPU.
+/// Packets and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Counter {
@@ -16,6 +16,28 @@ pub struct Counter {
     pub packets: u64,
     /// Their bytes, link-layer header included where the checkpoint sees it.
     pub bytes: u64,
+}
+
+/// Value of [`COUNTERS`](crate::names::COUNTERS), per CPU: packets that something
+/// became of at a checkpoint for one reason. If they were dropped, also what says
+/// which of them are shown one by one: in each second so many
+/// ([`DENIALS_PER_SECOND`](crate::limits::DENIALS_PER_SECOND)), and beyond that one
+/// of each kind. Here, because whoever drops a packet writes to it anyhow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct ReasonCounter {
+    /// All of them.
+    pub decided: Counter,
+    /// Packets that were dropped, and not shown.
+    pub hidden: u64,
+    /// When the second has begun: nanoseconds of `CLOCK_MONOTONIC`.
+    pub since: u64,
+    /// Kinds that were shown in this second: a bit for each.
+    pub kinds: u64,
+    /// The jiffy in which the clock was last read, its lower half.
+    pub jiffy: u32,
+    /// How many may be shown in this second, of whatever kind.
+    pub left: u32,
 }
 
 /// A place where packets are judged. A packet may meet several on its way, and
@@ -177,6 +199,7 @@ const _: () = assert!(CounterBlock::NONE.counter(crate::limits::MAX_RULES) >= MA
 
 boundary!(
     Counter = 16,
+    ReasonCounter = 48,
     StagedKey = 16,
     CounterPage = 1024,
     CounterBlock = 4,

@@ -4,8 +4,9 @@ use crate::{boundary, conntrack::Address, endpoint::EndpointId, policy::RuleEntr
 
 /// Record of the ring buffer [`EVENTS`](crate::names::EVENTS): a rule with
 /// action Log matched a packet, or a rule of a staged policy, which would have
-/// decided about it. Or the packet would have been dropped, but nothing is
-/// enforced ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)).
+/// decided about it. Or the packet was dropped; or would have been, but nothing is
+/// enforced ([`FLAG_OBSERVE`](crate::endpoint::FLAG_OBSERVE)). Of packets that are
+/// dropped not all are told of ([`ReasonCounter`](crate::counter::ReasonCounter)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
@@ -18,7 +19,7 @@ pub struct Event {
     /// The endpoint that governs the interface.
     pub endpoint: EndpointId,
     /// The rule, with its action: Log, or one of the `Staged*`. If the packet
-    /// would have been dropped, what would have done it: a rule with Deny or the
+    /// was dropped, or would have been, what did it: a rule with Deny or the
     /// default of a tier, or all zeros where `reason` is no rule's.
     pub rule: RuleEntry,
     /// Source address.
@@ -35,13 +36,17 @@ pub struct Event {
     pub family: u8,
     /// [`Direction`](crate::verdict::Direction) as a number.
     pub direction: u8,
-    /// [`List`](crate::stage::List) that holds the rule, as a number.
+    /// [`List`](crate::stage::List) that holds the rule, as a number. Where the
+    /// packet did not come as far as any list, one of its direction.
     pub list: u8,
     /// The [`Reason`](crate::verdict::Reason) to drop the packet, as a number, if
-    /// it would have been dropped; else [`NO_REASON`].
+    /// there was one; else [`NO_REASON`].
     pub reason: u8,
+    /// What comes of a reason to drop a packet, as the number of an
+    /// [`Outcome`](crate::counter::Outcome).
+    pub outcome: u8,
     /// Zero.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
 }
 
 /// Stands for no reason in [`Event::reason`].

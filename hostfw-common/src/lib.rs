@@ -34,7 +34,7 @@ pub mod verdict;
 /// Version of everything in this crate that a pinned map or program of an
 /// older agent could disagree about. It is part of the pin path, so that a new
 /// agent never reads an old layout. Raise it with any change to a map.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Declares plain-old-data types that may cross the kernel boundary: proves at
 /// compile time the size that the layout's author had in mind (so no implicit

@@ -60,6 +60,12 @@ pub const FRAGMENTED_DATAGRAMS: u32 = 1 << 13;
 /// Bytes of the event ring buffer.
 pub const EVENT_BYTES: u32 = 1 << 18;
 
+/// Packets that are dropped and shown one by one in a second: on each CPU, at each
+/// checkpoint, for each reason. In a second that has more, one of each kind (rule or
+/// reason, interface, protocol and destination port, which share 64 places) is shown
+/// besides. The figure is ours: more than anybody reads, and nothing to a CPU.
+pub const DENIALS_PER_SECOND: u32 = 100;
+
 /// Rules of staged policies whose packets are counted, over all endpoints and
 /// stages; those of the generation before are among them until the agent has
 /// collected their counts. What is beyond is reported, and not counted.

@@ -26,9 +26,9 @@ use crate::{
 
 /// What a list of rules says of a packet.
 pub(crate) enum Classified {
-    /// The action of the first rule that matches and decides, and the rule
-    /// itself, unless nobody is to be told of it.
-    Rule(u8, Option<&'static RuleEntry>),
+    /// The action of the first rule that matches and decides, its number among
+    /// all rules, and the rule itself, unless nobody is to be told of it.
+    Rule(u8, u32, Option<&'static RuleEntry>),
     /// No rule that decides matches.
     NoMatch,
     /// The tables are not what the compiler makes.
@@ -58,7 +58,7 @@ pub(crate) fn classify(
     let rule = search.first(table, origin.generation);
     let found = decided(table, rule, origin);
     match &found {
-        Classified::Rule(action, _) => {
+        Classified::Rule(action, ..) => {
             if !decides(*action) {
                 return None;
             }
@@ -95,7 +95,8 @@ fn recalled(outcome: Outcome, table: &PolicyTable, origin: &Origin) -> Classifie
     if judge::tells(origin) {
         decided(table, outcome.number(), origin)
     } else {
-        Classified::Rule(outcome.action(), None)
+        let number = table.first_rule + outcome.number();
+        Classified::Rule(outcome.action(), number, None)
     }
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn go_on(
     // Who has passed more than one tier is to be counted at all of them.
     if is_remembered(table, origin) && passed != MANY {
         let outcome = match &found {
-            Classified::Rule(action, _) => Outcome::rule(rule, *action),
+            Classified::Rule(action, ..) => Outcome::rule(rule, *action),
             Classified::NoMatch => Outcome::NO_MATCH,
             Classified::Broken => return found,
         };
@@ -156,8 +157,9 @@ fn decided(table: &PolicyTable, rule: u32, origin: &Origin) -> Classified {
     if rule >= u32::from(table.rule_count) {
         return Classified::Broken;
     }
-    match entry(origin.generation, table.first_rule + rule) {
-        Some(entry) => Classified::Rule(entry.action, Some(entry)),
+    let number = table.first_rule + rule;
+    match entry(origin.generation, number) {
+        Some(entry) => Classified::Rule(entry.action, number, Some(entry)),
         None => Classified::Broken,
     }
 }

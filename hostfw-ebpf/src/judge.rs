@@ -12,6 +12,7 @@ use hostfw_common::{
         Family,
     },
     failsafe::{CLASS_TUNNEL, FAILSAFE_BITS, FailsafeV4, FailsafeV6},
+    limits::MAX_RULE_ENTRIES,
     policy::{Action, ListId, PolicyTable, RuleEntry, TABLE_DEFAULT_DENY},
     stage::List,
     verdict::{Direction, Reason, Verdict},
@@ -152,13 +153,16 @@ pub(crate) fn pre_dnat(
 /// - By [`Reason::NoMatch`] the later stages decide.
 /// - By a reason to drop it, policy has changed while it was on its way.
 ///
-/// The list of `origin` does not matter, and is as before on return.
+/// The list of `origin` does not matter. It is as before on return, but for a
+/// packet to be dropped: then it is the one that says so.
 #[inline(always)]
 pub(crate) fn before_dnat(endpoint: &Endpoint, wire: &Headers, origin: &mut Origin) -> Reason {
     let list = origin.list;
     origin.quiet = true;
     let reason = before_dnat_quietly(endpoint, wire, origin);
-    origin.list = list;
+    if matches!(reason.verdict(), Verdict::Pass) {
+        origin.list = list;
+    }
     origin.quiet = false;
     reason
 }
@@ -391,18 +395,23 @@ fn decide(
     };
     let table = table.map_or(core::ptr::null(), core::ptr::from_ref);
     // Not one inside the other: the stack would not do.
-    let mut reason = hostfw_decide(list.number, table, headers, origin);
-    if reason == GOES_ON {
-        reason = hostfw_decide_further(list.number, table, headers, origin);
+    let mut decision = hostfw_decide(list.number, table, headers, origin);
+    if decision == GOES_ON {
+        decision = hostfw_decide_further(list.number, table, headers, origin);
     }
-    Reason::from_number(reason as u8).unwrap_or(Reason::BrokenTable)
+    origin.rule = decision >> REASON_BITS;
+    Reason::from_number(decision as u8).unwrap_or(Reason::BrokenTable)
 }
 
-/// Instead of a reason: the first rule that matches decides nothing.
+/// Instead of a decision: the first rule that matches decides nothing.
 const GOES_ON: u32 = u32::MAX;
 
-/// [`decide`], as far as the first rule that matches: a reason as a number, or
-/// [`GOES_ON`].
+/// Bits of a decision that hold the reason. Above them is the number of the rule
+/// among all of the generation, if a rule decided.
+const REASON_BITS: u32 = 8;
+const _: () = assert!(MAX_RULE_ENTRIES <= 1 << (u32::BITS - REASON_BITS));
+
+/// [`decide`], as far as the first rule that matches: a decision, or [`GOES_ON`].
 ///
 /// A function with an exported name: to the verifier such a function is global.
 /// It looks at it once and apart from its callers, instead of once for each way
@@ -426,7 +435,7 @@ extern "C" fn hostfw_decide(
         return Reason::BrokenTable as u32;
     };
     match classify(ListId { number: list }, table, headers, origin) {
-        Some(classified) => found(classified, table, headers, origin) as u32,
+        Some(classified) => found(classified, table, headers, origin),
         None => GOES_ON,
     }
 }
@@ -449,7 +458,7 @@ extern "C" fn hostfw_decide_further(
         return Reason::BrokenTable as u32;
     };
     let classified = go_on(ListId { number: list }, table, headers, origin);
-    found(classified, table, headers, origin) as u32
+    found(classified, table, headers, origin)
 }
 
 /// The list of this number.
@@ -458,16 +467,13 @@ fn table(list: u32, origin: &Origin) -> Option<&'static PolicyTable> {
     LISTS.get_value(slot(origin.generation), &list)
 }
 
-/// The reason that goes with what was found in a list.
+/// The decision that goes with what was found in a list.
 #[inline(always)]
-fn found(
-    classified: Classified,
-    table: &PolicyTable,
-    headers: &Headers,
-    origin: &Origin,
-) -> Reason {
+fn found(classified: Classified, table: &PolicyTable, headers: &Headers, origin: &Origin) -> u32 {
+    let mut number = 0;
     let (reason, rule) = match classified {
-        Classified::Rule(action, rule) => {
+        Classified::Rule(action, of_all, rule) => {
+            number = of_all;
             let reason = match Action::from_number(action) {
                 Some(Action::Allow) => Reason::RuleAllow,
                 Some(Action::Deny) => Reason::RuleDeny,
@@ -491,5 +497,5 @@ fn found(
         Classified::NoMatch => (Reason::NoMatch, None),
         Classified::Broken => (Reason::BrokenTable, None),
     };
-    told(headers, origin, reason, rule)
+    told(headers, origin, reason, rule) as u32 | number << REASON_BITS
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, FragmentKey},
-    counter::{COUNTER_PAGES, COUNTER_SLOTS, Counter, CounterPage, StagedKey},
+    counter::{COUNTER_PAGES, COUNTER_SLOTS, CounterPage, ReasonCounter, StagedKey},
     endpoint::Endpoint,
     event::Event,
     failsafe::{FailsafeV4, FailsafeV6},
@@ -94,7 +94,8 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { FRAGMENTED_DATAGRAMS
     LruHashMap::new();
 
 #[btf_map]
-pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static COUNTERS: PerCpuArray<ReasonCounter, { COUNTER_SLOTS as usize }> =
+    PerCpuArray::new();
 
 /// What the programs at the wire remember. Not pinned: other programs would
 /// take it for what they remember themselves.

@@ -167,10 +167,17 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
     work.now = unsafe { bpf_ktime_get_ns() };
     work.origin = Origin {
         generation,
-        interface: work.hook.in_interface,
-        endpoint: EndpointId { number: 0 },
+        interface: if coming.is_some() {
+            work.hook.in_interface
+        } else {
+            work.hook.out_interface
+        },
+        endpoint: coming
+            .or(going)
+            .map_or(EndpointId { number: 0 }, |endpoint| endpoint.id),
         list: match checkpoint {
             Checkpoint::LocalIn => List::NormalIn,
+            Checkpoint::Forward if coming.is_none() => List::ForwardOut,
             Checkpoint::Forward | Checkpoint::WireIn | Checkpoint::WireOut => List::ForwardIn,
         },
         at_netfilter: true,
@@ -178,10 +185,18 @@ fn run(context: *mut Context, checkpoint: Checkpoint) -> i32 {
         observes: observes(coming, going),
         bytes: work.hook.bytes,
         counters: CounterBlock::NONE,
+        rule: 0,
     };
     let reason = judge(work, packet, coming, going);
     let bytes = u64::from(work.hook.bytes);
-    let reason = report::count(observes(coming, going), checkpoint, reason, bytes);
+    let reason = report::count(
+        observes(coming, going),
+        checkpoint,
+        reason,
+        bytes,
+        &work.origin,
+        &work.headers,
+    );
     debug!(
         &LogContext(context),
         "netfilter: checkpoint {} interfaces {} {} protocol {} reason {}",

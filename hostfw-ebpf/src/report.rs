@@ -1,25 +1,37 @@
 //! What the programs tell user space: counters, and events one by one.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+};
 use hostfw_common::{
-    counter::{self, Checkpoint, CounterBlock, Outcome, StagedKey},
+    counter::{self, Checkpoint, CounterBlock, Outcome, ReasonCounter, StagedKey},
     endpoint::EndpointId,
     event::NO_REASON,
+    limits::DENIALS_PER_SECOND,
     policy::{Action, PolicyId, RuleEntry},
     stage::List,
     verdict::{Reason, Verdict},
 };
 
 use crate::{
-    maps::{COUNTERS, EVENTS, STAGED},
+    maps::{self, COUNTERS, EVENTS, STAGED},
     parse::{Headers, WideAddress},
     trial,
 };
 
-/// Counts a packet, and gives the reason for what is to become of it: where
-/// nothing is enforced, it is dropped for none.
+/// Counts a packet, reports it if it is dropped, and gives the reason for what is
+/// to become of it: where nothing is enforced, it is dropped for none. If it is
+/// dropped, `origin` says where.
 #[inline(always)]
-pub(crate) fn count(observes: bool, checkpoint: Checkpoint, reason: Reason, bytes: u64) -> Reason {
+pub(crate) fn count(
+    observes: bool,
+    checkpoint: Checkpoint,
+    reason: Reason,
+    bytes: u64,
+    origin: &Origin,
+    headers: &Headers,
+) -> Reason {
     trial::counted(checkpoint, reason);
     let (outcome, becomes) = match reason.verdict() {
         Verdict::Drop if observes => (Outcome::Observed, Reason::Observed),
@@ -29,11 +41,114 @@ pub(crate) fn count(observes: bool, checkpoint: Checkpoint, reason: Reason, byte
         // SAFETY: this CPU's own slot; programs at one hook do not interrupt
         // each other, and a count lost to another hook's does no harm.
         unsafe {
-            (*counter).packets += 1;
-            (*counter).bytes += bytes;
+            (*counter).decided.packets += 1;
+            (*counter).decided.bytes += bytes;
+            if matches!(becomes.verdict(), Verdict::Drop) {
+                dropped(&mut *counter, origin, headers, reason);
+            }
         }
     }
     becomes
+}
+
+/// Reports a packet that is dropped, unless there are too many.
+///
+/// Most of a flood ends here, so that is decided by what has been counted just
+/// now, and the clock is a word in memory: it is read once for each of its ticks.
+#[inline(always)]
+fn dropped(counter: &mut ReasonCounter, origin: &Origin, headers: &Headers, reason: Reason) {
+    if counter.left == 0 && counter.jiffy == jiffy() && counter.kinds & kind(origin, headers) != 0 {
+        counter.hidden += 1;
+    } else {
+        hostfw_dropped(counter, origin, headers, reason as u8);
+    }
+}
+
+/// The lower half of the number of timer ticks; how long one lasts is the kernel's
+/// affair. The kernel puts a load in the place of the call (Linux 5.6).
+#[inline(always)]
+fn jiffy() -> u32 {
+    // SAFETY: takes nothing, gives a number.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// The bit of a packet's kind. Those that differ in something that an
+/// administrator looks for have different ones, mostly.
+#[inline(always)]
+fn kind(origin: &Origin, headers: &Headers) -> u64 {
+    let port = u16::from_ne_bytes(headers.destination_port);
+    let what = u64::from(origin.rule)
+        | u64::from(headers.protocol) << 24
+        | u64::from(port) << 32
+        | u64::from(origin.interface) << 48;
+    // As in `remember`: the highest bits depend on all others.
+    1 << (what.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
+
+/// [`dropped`], where the packet may have to be reported. Global: see
+/// [`crate::judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hostfw_dropped(
+    counter: *mut ReasonCounter,
+    origin: *const Origin,
+    headers: *const Headers,
+    reason: u8,
+) -> u32 {
+    const SECOND: u64 = 1_000_000_000;
+    // SAFETY: `dropped`, the only caller, hands in references.
+    let (counter, origin, headers) =
+        unsafe { (counter.as_mut(), origin.as_ref(), headers.as_ref()) };
+    let (Some(counter), Some(origin), Some(headers)) = (counter, origin, headers) else {
+        return 0;
+    };
+    let jiffy = jiffy();
+    if counter.jiffy != jiffy {
+        counter.jiffy = jiffy;
+        // SAFETY: takes nothing, gives a number.
+        let now = unsafe { bpf_ktime_get_ns() };
+        if now.saturating_sub(counter.since) >= SECOND {
+            counter.since = now;
+            counter.kinds = 0;
+            counter.left = DENIALS_PER_SECOND;
+        }
+    }
+    let kind = kind(origin, headers);
+    let shown = if counter.left > 0 {
+        counter.left -= 1;
+        true
+    } else {
+        counter.kinds & kind == 0
+    };
+    counter.kinds |= kind;
+    if !shown || !event(origin, headers, decider(origin, reason), reason) {
+        counter.hidden += 1;
+    }
+    0
+}
+
+/// Stands for no rule.
+static NO_RULE: RuleEntry = RuleEntry {
+    policy: PolicyId { number: 0 },
+    index: 0,
+    action: 0,
+    direction: 0,
+    next: 0,
+    _pad: 0,
+};
+
+/// What has dropped a packet for a reason: the rule that decided last, if it is
+/// one that a rule gives.
+#[inline(always)]
+fn decider(origin: &Origin, reason: u8) -> &'static RuleEntry {
+    let by_a_rule = matches!(
+        Reason::from_number(reason),
+        Some(Reason::RuleDeny | Reason::UntrackedDeny | Reason::TierDefault)
+    );
+    if !by_a_rule {
+        return &NO_RULE;
+    }
+    maps::rule(origin.generation, origin.rule).unwrap_or(&NO_RULE)
 }
 
 /// Where a list of rules is looked at.
@@ -54,6 +169,9 @@ pub(crate) struct Origin {
     pub(crate) bytes: u32,
     /// Where the list's rules are counted: set when the list is asked.
     pub(crate) counters: CounterBlock,
+    /// The number, among all rules of the generation, of the one that has decided
+    /// in the list that was asked last; 0 if none has.
+    pub(crate) rule: u32,
 }
 
 /// Reports that a rule matched that has something to tell: one with action Log
@@ -81,18 +199,10 @@ extern "C" fn hostfw_report(
     rule: *const RuleEntry,
     reason: u8,
 ) -> u32 {
-    const NONE: RuleEntry = RuleEntry {
-        policy: PolicyId { number: 0 },
-        index: 0,
-        action: 0,
-        direction: 0,
-        next: 0,
-        _pad: 0,
-    };
     // SAFETY: the two callers hand in references, and null for no rule.
     let (origin, headers, rule) = unsafe { (origin.as_ref(), headers.as_ref(), rule.as_ref()) };
     if let (Some(origin), Some(headers)) = (origin, headers) {
-        let rule = rule.unwrap_or(&NONE);
+        let rule = rule.unwrap_or(&NO_RULE);
         if reason == NO_REASON && rule.action != Action::Log as u8 {
             count_staged(origin, rule);
         }
@@ -127,11 +237,11 @@ fn count_staged(origin: &Origin, rule: &RuleEntry) {
     }
 }
 
-/// Lost if nobody reads the ring buffer and it is full.
+/// Lost if nobody reads the ring buffer and it is full: then it says false.
 #[inline(always)]
-fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
+fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) -> bool {
     let Some(mut entry) = EVENTS.reserve(0) else {
-        return;
+        return false;
     };
     let event = entry.as_mut_ptr();
     // Field by field, since the stack has no room for an event.
@@ -170,7 +280,13 @@ fn event(origin: &Origin, headers: &Headers, rule: &RuleEntry, reason: u8) {
         (*event).direction = origin.list.direction() as u8;
         (*event).list = origin.list as u8;
         (*event).reason = reason;
-        (*event)._pad = [0; 3];
+        (*event).outcome = if origin.observes {
+            Outcome::Observed as u8
+        } else {
+            Outcome::Enforced as u8
+        };
+        (*event)._pad = [0; 2];
     }
     entry.submit(0);
+    true
 }

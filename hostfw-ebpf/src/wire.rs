@@ -82,7 +82,14 @@ pub(crate) fn judge(
     let reason = judge_governed(&hook, packet, work, pull, generation, known);
     let endpoint = &known.endpoint;
     let checkpoint = Checkpoint::wire(hook.direction);
-    let reason = report::count(judge::observes(endpoint), checkpoint, reason, hook.bytes);
+    let reason = report::count(
+        judge::observes(endpoint),
+        checkpoint,
+        reason,
+        hook.bytes,
+        &work.origin,
+        &work.headers,
+    );
     (reason, work.headers.protocol)
 }
 
@@ -100,6 +107,21 @@ fn judge_governed(
     if hook.of_vlan {
         return Reason::NotIp;
     }
+    *origin = Origin {
+        generation,
+        interface: hook.interface,
+        endpoint: endpoint.id,
+        list: match hook.direction {
+            Direction::Ingress => List::UntrackedIn,
+            Direction::Egress => List::UntrackedOut,
+        },
+        at_netfilter: false,
+        quiet: false,
+        observes: judge::observes(endpoint),
+        bytes: hook.bytes as u32,
+        counters: CounterBlock::NONE,
+        rule: 0,
+    };
     let checkpoint = Checkpoint::wire(hook.direction);
     let link_header = endpoint.flags & FLAG_NO_LINK_HEADER == 0;
     let learning = endpoint.flags & FLAG_LEARNING != 0;
@@ -140,20 +162,6 @@ fn judge_governed(
     {
         packet = longer;
     }
-    *origin = Origin {
-        generation,
-        interface: hook.interface,
-        endpoint: endpoint.id,
-        list: match hook.direction {
-            Direction::Ingress => List::UntrackedIn,
-            Direction::Egress => List::UntrackedOut,
-        },
-        at_netfilter: false,
-        quiet: false,
-        observes: judge::observes(endpoint),
-        bytes: hook.bytes as u32,
-        counters: CounterBlock::NONE,
-    };
     let quoted = conntrack::quoted(&packet, headers, hook.direction, conntrack::now);
     let reason = wire_stages(hook, known, headers, origin, quoted);
     if matches!(headers.fragment(), Fragment::First) && matches!(reason.verdict(), Verdict::Pass) {

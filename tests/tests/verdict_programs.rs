@@ -8,6 +8,7 @@
 mod verdict {
     mod attacks;
     mod capacity;
+    mod denials;
     mod flows;
     mod fragments;
     mod guard;

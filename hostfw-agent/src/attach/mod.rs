@@ -31,9 +31,11 @@ use aya::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey, Timeouts},
-    counter::{Checkpoint, Counter, CounterPage, Outcome, PAGE_COUNTERS, StagedKey, slot},
+    counter::{
+        Checkpoint, Counter, CounterPage, Outcome, PAGE_COUNTERS, ReasonCounter, StagedKey, slot,
+    },
     names::{CONFIRMED, COUNTERS, EVENTS, HALF_OPEN, LASTING, RULE_COUNTERS, STAGED},
-    verdict::{Direction, Reason},
+    verdict::{Direction, Reason, Verdict},
 };
 
 pub use error::DataplaneError;
@@ -100,7 +102,7 @@ pub struct Dataplane {
     pub(crate) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(crate) confirmed: HashMap<MapData, FlowKey, Flow>,
     pub(crate) filter: FilterKeeper,
-    counters: PerCpuArray<MapData, Counter>,
+    counters: PerCpuArray<MapData, ReasonCounter>,
     staged: PerCpuHashMap<MapData, StagedKey, u64>,
     rule_counters: PerCpuArray<MapData, CounterPage>,
     /// Why an interface's hook is not the first choice.
@@ -232,6 +234,39 @@ impl Dataplane {
         &self,
         outcome: Outcome,
     ) -> Result<Vec<(Checkpoint, Reason, Counter)>, DataplaneError> {
+        let sum = |values: &[ReasonCounter]| {
+            let add = |sum: Counter, value: &ReasonCounter| Counter {
+                packets: sum.packets.wrapping_add(value.decided.packets),
+                bytes: sum.bytes.wrapping_add(value.decided.bytes),
+            };
+            let sum = values.iter().fold(Counter::default(), add);
+            (sum.packets > 0).then_some(sum)
+        };
+        self.by_reason(outcome, sum)
+    }
+
+    /// Of the packets that were dropped, those that were not reported one by one, all
+    /// CPUs together, since the maps were made. Reasons for which nothing was dropped
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn hidden(&self) -> Result<Vec<(Checkpoint, Reason, u64)>, DataplaneError> {
+        let mut hidden = self.by_reason(Outcome::Enforced, |values| {
+            let dropped = values.iter().any(|value| value.decided.packets > 0);
+            dropped.then(|| values.iter().map(|value| value.hidden).sum())
+        })?;
+        hidden.retain(|(_, reason, _)| matches!(reason.verdict(), Verdict::Drop));
+        Ok(hidden)
+    }
+
+    /// What the values of all CPUs give for each checkpoint and reason.
+    fn by_reason<T>(
+        &self,
+        outcome: Outcome,
+        sum: impl Fn(&[ReasonCounter]) -> Option<T>,
+    ) -> Result<Vec<(Checkpoint, Reason, T)>, DataplaneError> {
         let mut all = Vec::new();
         for checkpoint in Checkpoint::ALL {
             for reason in Reason::ALL {
@@ -239,13 +274,7 @@ impl Dataplane {
                     .counters
                     .get(&slot(outcome, checkpoint, *reason), 0)
                     .map_err(MapsError::map(COUNTERS))?;
-                let sum = values
-                    .iter()
-                    .fold(Counter::default(), |sum, value| Counter {
-                        packets: sum.packets.wrapping_add(value.packets),
-                        bytes: sum.bytes.wrapping_add(value.bytes),
-                    });
-                if sum.packets > 0 {
+                if let Some(sum) = sum(&values) {
                     all.push((checkpoint, *reason, sum));
                 }
             }

@@ -9,7 +9,7 @@ use aya::{
 };
 use hostfw_common::{
     conntrack::{Flow, FlowKey},
-    counter::{Counter, CounterPage, StagedKey},
+    counter::{CounterPage, ReasonCounter, StagedKey},
     names::{
         ACTIVE, CONFIRMED, COUNTERS, EVENTS, FLOW_FILTER, HALF_OPEN, LASTING, LAYOUT,
         PER_GENERATION, PROGRAM_TC_EGRESS, PROGRAM_TC_INGRESS, PROGRAM_XDP, REMEMBER,
@@ -38,7 +38,7 @@ pub(super) struct Loaded {
     pub(super) generations: Generations,
     pub(super) half_open: HashMap<MapData, FlowKey, Flow>,
     pub(super) confirmed: HashMap<MapData, FlowKey, Flow>,
-    pub(super) counters: PerCpuArray<MapData, Counter>,
+    pub(super) counters: PerCpuArray<MapData, ReasonCounter>,
     pub(super) staged: PerCpuHashMap<MapData, StagedKey, u64>,
     pub(super) rule_counters: PerCpuArray<MapData, CounterPage>,
     /// The programs of the netfilter hooks, or why there are none.

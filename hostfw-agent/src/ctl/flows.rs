@@ -1,4 +1,4 @@
-//! What rules have reported of packets.
+//! What was reported of packets.
 
 use std::{
     io::{self, Write},
@@ -39,8 +39,13 @@ impl Show {
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let mut from = None;
+        let mut hidden = None;
         loop {
             let told = client::reports(socket, from)?;
+            if let Some(line) = not_shown(hidden, told.hidden) {
+                writeln!(streams.warnings, "{line}")?;
+            }
+            hidden = Some(told.hidden);
             if told.lost > 0 {
                 let lost = told.lost;
                 writeln!(
@@ -63,6 +68,18 @@ impl Show {
             from = Some(told.next);
             thread::sleep(PAUSE);
         }
+    }
+}
+
+/// Of how many denials the kernel has not reported: since its maps were made, and
+/// then since it was asked `before`.
+fn not_shown(before: Option<u64>, now: u64) -> Option<String> {
+    match before {
+        None if now > 0 => Some(format!(
+            "{now} denials not shown since hostfw's maps were made"
+        )),
+        Some(before) if now > before => Some(format!("{} denials not shown", now - before)),
+        _ => None,
     }
 }
 
@@ -126,6 +143,17 @@ mod tests {
             rule: Some("ingress[0]".to_owned()),
             reason: None,
         }
+    }
+
+    #[test]
+    fn what_is_not_shown_is_counted() {
+        assert_eq!(not_shown(None, 0), None);
+        let all = not_shown(None, 7).unwrap();
+        assert_eq!(all, "7 denials not shown since hostfw's maps were made");
+        assert_eq!(not_shown(Some(7), 7), None);
+        assert_eq!(not_shown(Some(7), 9).unwrap(), "2 denials not shown");
+        // The maps were made anew.
+        assert_eq!(not_shown(Some(7), 3), None);
     }
 
     #[test]

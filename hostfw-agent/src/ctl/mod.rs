@@ -104,9 +104,9 @@ enum Command {
     Validate(validate::Validate),
     /// Show what the agent of this node enforces.
     Status(status::Show),
-    /// Show the packets that rules have reported last: those that a rule with
-    /// action Log or of a staged policy has met, and with --observe-only those
-    /// that would have been denied.
+    /// Show the packets that were reported last: those that were denied, or would
+    /// have been with --observe-only, and those that a rule with action Log or of a
+    /// staged policy has met. Of more denials than can be shown, their number.
     Flows(flows::Show),
     /// Tell what becomes of a packet, and what decides it.
     Explain(Box<explain::Explain>),

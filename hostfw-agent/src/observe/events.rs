@@ -1,5 +1,5 @@
-//! Rules with action Log, staged policies and denials that are not enforced: from
-//! ring-buffer records to log lines.
+//! Rules with action Log, staged policies and denials: from ring-buffer records to
+//! log lines and reports.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use hostfw_common::{
     conntrack::Address,
-    counter::StagedKey,
+    counter::{Outcome, StagedKey},
     endpoint::Family,
     event::Event,
     policy::Action,
@@ -113,6 +113,7 @@ impl NameBook {
                 |object| object.name.clone(),
             );
         let reason = Reason::from_number(event.reason);
+        let enforced = event.outcome == Outcome::Enforced as u8;
         let Decider {
             tier,
             kind,
@@ -133,15 +134,16 @@ impl NameBook {
             interface,
             stage: List::ALL
                 .get(usize::from(event.list))
+                .filter(|_| reason.is_none_or(is_of_a_stage))
                 .map(|list| list.stage().name()),
             tier,
             kind,
             policy,
             rule,
-            would: if reason.is_some() {
-                Some("deny")
-            } else {
-                would(event.rule.action)
+            denied: reason.is_some() && enforced,
+            would: match reason {
+                Some(_) => (!enforced).then_some("deny"),
+                None => would(event.rule.action),
             },
             reason: reason.map(Reason::name),
             protocol: event.protocol,
@@ -167,10 +169,10 @@ struct Decider {
 }
 
 impl Decider {
-    /// `reason`: why the packet would have been dropped, if it would have been.
+    /// `reason`: why the packet was dropped, if it was, or would have been.
     fn of(event: &Event, reason: Option<Reason>, names: Option<&Names>) -> Self {
         match reason {
-            None | Some(Reason::RuleDeny) => {}
+            None | Some(Reason::RuleDeny | Reason::UntrackedDeny) => {}
             // The number is the tier's.
             Some(Reason::TierDefault) => {
                 let number = event.rule.policy.number;
@@ -193,6 +195,11 @@ impl Decider {
             rule: Some(rule_path(event.rule.direction, event.rule.index)),
         }
     }
+}
+
+/// Whether it is a stage that finds this reason, and not what comes ahead of all.
+fn is_of_a_stage(reason: Reason) -> bool {
+    !matches!(reason, Reason::Undecodable | Reason::OrphanFragment)
 }
 
 /// A rule as a path in its policy's spec: `ingress[0]`.
@@ -263,21 +270,24 @@ pub struct LogEvent {
     pub interface: String,
     /// Which way the packet crosses it.
     pub direction: Direction,
-    /// The stage whose list holds the rule.
+    /// The stage whose list holds the rule. `None` if the packet did not come as
+    /// far as any.
     pub stage: Option<&'static str>,
     /// Name of the policy's tier; `None` for a profile.
     pub tier: Option<String>,
     /// Kind of the policy or profile.
     pub kind: Option<&'static str>,
-    /// Its name. `None` if no rule would have dropped the packet.
+    /// Its name. `None` if no rule has dropped the packet, or would have.
     pub policy: Option<String>,
     /// The rule as a path in the policy's spec: `ingress[0]`.
     pub rule: Option<String>,
+    /// The packet was dropped.
+    pub denied: bool,
     /// What would happen if the policy were not staged, or if policy were
-    /// enforced; `None` for a rule with action Log.
+    /// enforced; `None` for a rule with action Log, and for what was dropped.
     pub would: Option<&'static str>,
-    /// [`Reason::name`] of what would have dropped the packet, had policy been
-    /// enforced.
+    /// [`Reason::name`] of what has dropped the packet, or would have, had policy
+    /// been enforced.
     pub reason: Option<&'static str>,
     /// Protocol number (IANA).
     pub protocol: u8,
@@ -352,6 +362,7 @@ pub fn decode(record: &[u8]) -> Option<Event> {
 }
 
 /// Logs events as they come, and keeps the last ones, until the ring buffer fails.
+/// What is dropped is kept and not logged: that is most of what comes from outside.
 ///
 /// # Errors
 ///
@@ -370,7 +381,9 @@ pub async fn follow(
             match decode(&record) {
                 Some(event) => {
                     let event = names.describe(&event);
-                    event.log();
+                    if !event.denied {
+                        event.log();
+                    }
                     reports.add(Report::of(&event, adopt::now()));
                 }
                 None => warn!(
@@ -388,7 +401,7 @@ pub async fn follow(
 pub fn spawn(ring: RingBuf<MapData>, names: NameBook, reports: RecentReports) {
     tokio::spawn(async move {
         if let Err(error) = follow(ring, names, reports).await {
-            error!(%error, "events of Log rules are no longer reported");
+            error!(%error, "packets are no longer reported");
         }
     });
 }
@@ -423,7 +436,8 @@ mod tests {
             direction: Direction::Ingress as u8,
             list: List::PreDnat as u8,
             reason: NO_REASON,
-            _pad: [0; 3],
+            outcome: Outcome::Enforced as u8,
+            _pad: [0; 2],
         }
     }
 
@@ -467,6 +481,7 @@ mod tests {
                 kind: Some("GlobalNetworkPolicy"),
                 policy: Some("drop-other-ingress".to_owned()),
                 rule: Some("ingress[3]".to_owned()),
+                denied: false,
                 would: None,
                 reason: None,
                 protocol: 6,
@@ -540,15 +555,23 @@ mod tests {
     }
 
     #[test]
-    fn what_would_have_dropped_a_packet_is_named() {
-        let would = |reason: Reason, number| {
-            let described = book().describe(&Event {
+    fn what_has_dropped_a_packet_or_would_have_is_named() {
+        let describe = |reason: Reason, number, outcome: Outcome| {
+            book().describe(&Event {
                 reason: reason as u8,
+                outcome: outcome as u8,
                 rule: RuleEntry::new(PolicyId { number }, 3, Action::Deny, Direction::Ingress),
                 ..event()
-            });
-            assert_eq!(described.would, Some("deny"));
+            })
+        };
+        let would = |reason: Reason, number| {
+            let described = describe(reason, number, Outcome::Observed);
+            assert_eq!((described.would, described.denied), (Some("deny"), false));
             assert_eq!(described.reason, Some(reason.name()));
+            let enforced = describe(reason, number, Outcome::Enforced);
+            assert_eq!((enforced.would, enforced.denied), (None, true));
+            assert_eq!(enforced.policy, described.policy);
+            assert_eq!(enforced.reason, described.reason);
             (described.tier, described.policy, described.rule)
         };
         let some = |text: &str| Some(text.to_owned());
@@ -560,11 +583,20 @@ mod tests {
                 some("ingress[3]")
             )
         );
+        assert_eq!(
+            would(Reason::UntrackedDeny, 0),
+            (some("default"), some("a"), some("ingress[3]"))
+        );
         // The number is the tier's then.
         assert_eq!(would(Reason::TierDefault, 0), (some("default"), None, None));
         assert_eq!(would(Reason::TierDefault, 7), (some("#7"), None, None));
         assert_eq!(would(Reason::EndpointDefault, 0), (None, None, None));
         assert_eq!(would(Reason::Invalid, 0), (None, None, None));
+        let stage = |reason| describe(reason, 0, Outcome::Enforced).stage;
+        assert_eq!(stage(Reason::Invalid), Some("preDNAT"));
+        for reason in [Reason::Undecodable, Reason::OrphanFragment] {
+            assert_eq!(stage(reason), None);
+        }
     }
 
     #[test]

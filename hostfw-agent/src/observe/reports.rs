@@ -1,7 +1,8 @@
-//! What rules have reported: the last packets, for whoever wants to see them.
+//! What was reported of packets: the last ones, for whoever wants to see them.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -12,13 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{counters::direction_name, events::LogEvent};
 
-/// Reports that are kept.
+/// Reports that are kept of denials, and of all others.
 const KEPT: usize = 1024;
-/// Reports that are taken in in a second: more are for nobody to read.
+/// Reports of each that are taken in in a second: more are for nobody to read.
 const PER_SECOND: u32 = 500;
+/// Of them, denials of one kind, for a flood not to crowd out all others.
+const DENIALS_OF_A_KIND: u32 = PER_SECOND / 5;
 
-/// A packet that a rule with action Log or of a staged policy has met, or that
-/// would have been denied if anything were enforced.
+/// The verdict on what was dropped.
+const DENIED: &str = "denied";
+
+/// A packet that a rule with action Log or of a staged policy has met, or that was
+/// denied, or would have been if anything were enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -45,8 +51,8 @@ pub struct Report {
     /// Type and code of ICMP or ICMPv6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<(u8, u8)>,
-    /// `logged`; of staged policies, and where nothing is enforced,
-    /// `would-allow`, `would-deny` or `would-pass`.
+    /// `denied`; `logged` by a rule with action Log; of staged policies, and where
+    /// nothing is enforced, `would-allow`, `would-deny` or `would-pass`.
     pub verdict: String,
     /// [`Stage::name`](hostfw_common::stage::Stage::name).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,8 +69,8 @@ pub struct Report {
     /// The rule as a path in the policy's spec: `ingress[0]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// [`Reason::name`](hostfw_common::verdict::Reason::name) of what would have
-    /// dropped the packet, where nothing is enforced.
+    /// [`Reason::name`](hostfw_common::verdict::Reason::name) of what has dropped
+    /// the packet, or would have, where nothing is enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -91,9 +97,11 @@ impl Report {
             destination: event.destination.ip(),
             destination_port: port(event.destination.port()),
             icmp,
-            verdict: event
-                .would
-                .map_or_else(|| "logged".to_owned(), |would| format!("would-{would}")),
+            verdict: match event.would {
+                Some(would) => format!("would-{would}"),
+                None if event.denied => DENIED.to_owned(),
+                None => "logged".to_owned(),
+            },
             stage: text(event.stage),
             tier: event.tier.clone(),
             kind: text(event.kind),
@@ -101,6 +109,20 @@ impl Report {
             rule: event.rule.clone(),
             reason: text(event.reason),
         }
+    }
+
+    fn is_denial(&self) -> bool {
+        self.verdict == DENIED
+    }
+
+    /// A number that reports of the same kind share: by what, where, and which
+    /// service was asked for.
+    fn kind(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.endpoint, &self.interface, &self.direction).hash(&mut hasher);
+        (&self.stage, &self.tier, &self.policy, &self.rule).hash(&mut hasher);
+        (&self.reason, self.protocol, self.destination_port).hash(&mut hasher);
+        hasher.finish()
     }
 }
 
@@ -114,6 +136,9 @@ pub struct Reports {
     pub next: u64,
     /// Reports since what was asked for that are not kept.
     pub lost: u64,
+    /// Packets that were dropped since the kernel's maps were made, and of which it
+    /// did not report.
+    pub hidden: u64,
 }
 
 /// The last reports. Clones share them.
@@ -122,14 +147,71 @@ pub struct RecentReports(Arc<Mutex<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
-    /// With their numbers.
-    reports: VecDeque<(u64, Report)>,
     /// Number of the first report ever.
     begin: u64,
     /// Number of the next one, whether or not it will be kept.
     next: u64,
-    /// When the current second has begun, and how many it has taken in.
-    second: (Instant, u32),
+    denials: Last,
+    others: Last,
+}
+
+/// The last reports of denials, or of all others: neither push out the others.
+#[derive(Debug, Default)]
+struct Last {
+    /// With their numbers and kinds.
+    reports: VecDeque<(u64, u64, Report)>,
+    /// How many of each kind there are.
+    kinds: HashMap<u64, usize>,
+    /// When the current second has begun.
+    second: Option<Instant>,
+    /// How many it has taken in, of all kinds and of each.
+    taken: u32,
+    taken_of: HashMap<u64, u32>,
+}
+
+impl Last {
+    /// Keeps a report, unless there were too many in this second.
+    fn add(&mut self, number: u64, report: Report, now: Instant) {
+        let since = |begin| now.saturating_duration_since(begin);
+        if self
+            .second
+            .is_none_or(|begin| since(begin) >= Duration::from_secs(1))
+        {
+            self.second = Some(now);
+            self.taken = 0;
+            self.taken_of.clear();
+        }
+        let kind = report.kind();
+        let of_kind = self.taken_of.entry(kind).or_default();
+        if self.taken == PER_SECOND || report.is_denial() && *of_kind == DENIALS_OF_A_KIND {
+            return;
+        }
+        self.taken += 1;
+        *of_kind += 1;
+        if self.reports.len() == KEPT {
+            self.make_room();
+        }
+        *self.kinds.entry(kind).or_default() += 1;
+        self.reports.push_back((number, kind, report));
+    }
+
+    /// Forgets the oldest report of those kinds that most are of.
+    fn make_room(&mut self) {
+        let most = self.kinds.values().copied().max();
+        let place = self
+            .reports
+            .iter()
+            .position(|(_, kind, _)| self.kinds.get(kind).copied() == most);
+        let Some((_, kind, _)) = place.and_then(|place| self.reports.remove(place)) else {
+            return;
+        };
+        if let Some(count) = self.kinds.get_mut(&kind) {
+            *count -= 1;
+            if *count == 0 {
+                self.kinds.remove(&kind);
+            }
+        }
+    }
 }
 
 impl Default for RecentReports {
@@ -144,10 +226,10 @@ impl Default for RecentReports {
 impl RecentReports {
     fn beginning(begin: u64) -> Self {
         Self(Arc::new(Mutex::new(Kept {
-            reports: VecDeque::new(),
             begin,
             next: begin,
-            second: (Instant::now(), 0),
+            denials: Last::default(),
+            others: Last::default(),
         })))
     }
 
@@ -161,48 +243,50 @@ impl RecentReports {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = kept.next;
         kept.next += 1;
-        if now.saturating_duration_since(kept.second.0) >= Duration::from_secs(1) {
-            kept.second = (now, 0);
-        }
-        if kept.second.1 == PER_SECOND {
-            return;
-        }
-        kept.second.1 += 1;
-        if kept.reports.len() == KEPT {
-            kept.reports.pop_front();
-        }
-        kept.reports.push_back((number, report));
+        let last = if report.is_denial() {
+            &mut kept.denials
+        } else {
+            &mut kept.others
+        };
+        last.add(number, report, now);
     }
 
     /// Those from a number on, or all that are kept.
     #[must_use]
     pub fn since(&self, from: Option<u64>) -> Reports {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = match from {
-            Some(from) if from <= kept.next => from.max(kept.begin),
+        let from = from.map(|from| match from {
+            from if from <= kept.next => from.max(kept.begin),
             // The clock was put back between two agents.
-            Some(_) => kept.begin,
-            None => kept
-                .reports
-                .front()
-                .map_or(kept.next, |(number, _)| *number),
-        };
-        let reports: Vec<Report> = kept
-            .reports
+            _ => kept.begin,
+        });
+        let mut numbered: Vec<(u64, &Report)> = [&kept.denials, &kept.others]
+            .into_iter()
+            .flat_map(|last| &last.reports)
+            .map(|(number, _, report)| (*number, report))
+            .filter(|(number, _)| from.is_none_or(|from| *number >= from))
+            .collect();
+        numbered.sort_unstable_by_key(|(number, _)| *number);
+        let reports: Vec<Report> = numbered
             .iter()
-            .filter(|(number, _)| *number >= from)
-            .map(|(_, report)| report.clone())
+            .map(|(_, report)| (*report).clone())
             .collect();
         Reports {
-            lost: (kept.next - from).saturating_sub(reports.len() as u64),
+            // Who has not asked before has lost nothing.
+            lost: from.map_or(0, |from| {
+                (kept.next - from).saturating_sub(reports.len() as u64)
+            }),
             reports,
             next: kept.next,
+            hidden: 0,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use hostfw_common::verdict::Direction;
 
     use super::*;
@@ -219,6 +303,7 @@ mod tests {
             kind: Some("GlobalNetworkPolicy"),
             policy: Some("look".to_owned()),
             rule: Some("ingress[0]".to_owned()),
+            denied: false,
             would: None,
             reason: None,
             protocol: 6,
@@ -262,10 +347,75 @@ mod tests {
         assert_eq!(report.verdict, "would-deny");
     }
 
+    fn denied(port: u16) -> Report {
+        let event = LogEvent {
+            denied: true,
+            reason: Some("rule-deny"),
+            destination: SocketAddr::new("10.240.0.1".parse().unwrap(), port),
+            ..event()
+        };
+        timeless(&event)
+    }
+
+    /// Two of the same event are equal.
+    fn timeless(event: &LogEvent) -> Report {
+        Report {
+            time: String::new(),
+            ..Report::of(event, 0)
+        }
+    }
+
+    #[test]
+    fn what_was_dropped_is_denied() {
+        let report = denied(22);
+        assert_eq!(report.verdict, "denied");
+        assert_eq!(report.reason.as_deref(), Some("rule-deny"));
+        assert_eq!(report.policy.as_deref(), Some("look"));
+    }
+
+    #[test]
+    fn a_flood_of_denials_leaves_what_is_not_of_it() {
+        let recent = RecentReports::beginning(0);
+        let mut now = Instant::now();
+        recent.add_at(numbered(7), now);
+        recent.add_at(denied(5432), now);
+        for _ in 0..20 {
+            for _ in 0..1000 {
+                recent.add_at(denied(80), now);
+            }
+            // Another kind comes through in the middle of it.
+            recent.add_at(denied(443), now);
+            now += Duration::from_secs(1);
+        }
+        let told = recent.since(Some(0));
+        let count = |report: &Report| told.reports.iter().filter(|one| *one == report).count();
+        assert_eq!(count(&numbered(7)), 1);
+        assert_eq!(count(&denied(5432)), 1);
+        assert_eq!(count(&denied(443)), 20);
+        assert_eq!(count(&denied(80)), KEPT - 21);
+        assert_eq!(told.reports.len(), KEPT + 1);
+        assert_eq!(told.lost, 2 + 20 * 1001 - (KEPT as u64 + 1));
+        // In the order in which they came.
+        assert_eq!(told.reports[0], numbered(7));
+        assert_eq!(told.reports[1], denied(5432));
+        // A second takes in so many of a kind.
+        assert_eq!(recent.since(None).lost, 0);
+        let few = RecentReports::beginning(0);
+        for _ in 0..1000 {
+            few.add_at(denied(80), now);
+        }
+        assert_eq!(few.since(None).reports.len(), DENIALS_OF_A_KIND as usize);
+        // Of many kinds, too, it takes in no more than of others.
+        for port in 0..1000 {
+            few.add_at(denied(port), now);
+        }
+        assert_eq!(few.since(None).reports.len(), PER_SECOND as usize);
+    }
+
     fn numbered(number: u16) -> Report {
         Report {
             source_port: Some(number),
-            ..Report::of(&event(), 0)
+            ..timeless(&event())
         }
     }
 

@@ -119,6 +119,13 @@ pub trait Dataplane {
     /// If the kernel does not tell.
     fn would_drop(&self) -> Result<Vec<(Checkpoint, Reason, Counter)>, Self::Error>;
 
+    /// Of packets that were dropped, those that were not reported one by one.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn hidden(&self) -> Result<Vec<(Checkpoint, Reason, u64)>, Self::Error>;
+
     /// Packets by rule of a staged policy, of all generations that are not
     /// forgotten.
     ///

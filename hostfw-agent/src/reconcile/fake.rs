@@ -220,6 +220,13 @@ impl Dataplane for Fake {
         Ok(Vec::new())
     }
 
+    fn hidden(&self) -> Result<Vec<(Checkpoint, Reason, u64)>, Refused> {
+        Ok(vec![
+            (Checkpoint::WireIn, Reason::RuleDeny, 2),
+            (Checkpoint::Forward, Reason::TierDefault, 5),
+        ])
+    }
+
     fn staged(&self) -> Result<Vec<(StagedKey, u64)>, Refused> {
         Ok(self
             .staged

@@ -91,6 +91,10 @@ impl Dataplane for attach::Dataplane {
         self.would_drop()
     }
 
+    fn hidden(&self) -> Result<Vec<(Checkpoint, Reason, u64)>, DataplaneError> {
+        self.hidden()
+    }
+
     fn staged(&self) -> Result<Vec<(StagedKey, u64)>, DataplaneError> {
         self.staged()
     }

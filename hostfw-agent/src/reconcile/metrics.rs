@@ -108,6 +108,7 @@ impl<D: Dataplane> Reconciler<D> {
                 .inspect_err(|error| warn!(%error, "cannot read the counters of rules"))
                 .unwrap_or_default(),
             not_counted: self.tally.not_counted(),
+            hidden: self.hidden(),
         };
         let rendered = match &self.meter.metrics {
             Some(metrics) => metrics

@@ -33,6 +33,7 @@ use std::{
     time::Instant,
 };
 
+use hostfw_common::{counter::Checkpoint, verdict::Reason};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -57,7 +58,7 @@ use crate::{
         live::Enforced,
         notes::Notes,
         objects::FirstHeld,
-        reports::RecentReports,
+        reports::{RecentReports, Reports},
         socket::{Health, Question, Refusal, Reply, Request},
         status::EndpointStatus,
     },
@@ -567,7 +568,10 @@ impl<D: Dataplane> Reconciler<D> {
                 Err(error) => flows::refusal(&error),
             },
             Request::Rules => self.rule_counts(),
-            Request::Reports { from } => Reply::Reports(self.reports.since(from)),
+            Request::Reports { from } => Reply::Reports(Reports {
+                hidden: self.hidden().iter().map(|(.., packets)| packets).sum(),
+                ..self.reports.since(from)
+            }),
             Request::Metrics => self.metrics(),
             Request::Health => Reply::Health(Health {
                 not_ready: self.not_ready(),
@@ -575,6 +579,15 @@ impl<D: Dataplane> Reconciler<D> {
         };
         // Fails if the client went away meanwhile.
         let _ = question.reply.send(reply);
+    }
+
+    /// Packets that were dropped and not reported one by one.
+    fn hidden(&self) -> Vec<(Checkpoint, Reason, u64)> {
+        self.enforcer
+            .dataplane()
+            .hidden()
+            .inspect_err(|error| warn!(%error, "cannot read the counters"))
+            .unwrap_or_default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya::{
-    maps::{HashMap, Map, MapData},
+    maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues},
     programs::{Program, TestRun as _, TestRunOptions},
 };
 use hostfw_agent::{
@@ -22,7 +22,8 @@ use hostfw_agent::{
 use hostfw_common::{
     ABI_VERSION,
     conntrack::{Flow, FlowKey, FragmentKey},
-    counter::Checkpoint,
+    counter::{self, COUNTER_SLOTS, Checkpoint, Outcome, ReasonCounter},
+    event::{Event, NO_REASON},
     names,
     verdict::{Reason, Verdict},
 };
@@ -66,7 +67,7 @@ impl Hook {
         }
     }
 
-    fn checkpoint(self) -> Checkpoint {
+    pub(crate) fn checkpoint(self) -> Checkpoint {
         match self {
             Self::Xdp | Self::TcIn => Checkpoint::WireIn,
             Self::TcOut | Self::TcForward => Checkpoint::WireOut,
@@ -123,6 +124,10 @@ pub(crate) fn lab(test: &str) -> Option<MutexGuard<'static, Lab>> {
     // replace.
     let lab = lab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     lab.forget();
+    lab.set_denials(|counter| ReasonCounter {
+        decided: counter.decided,
+        ..ReasonCounter::default()
+    });
     Some(lab)
 }
 
@@ -253,12 +258,65 @@ impl Lab {
         flows.iter().map(|flow| flow.unwrap().1.state).collect()
     }
 
-    /// Events since the last call.
-    pub(crate) fn events(&mut self) -> Vec<hostfw_common::event::Event> {
+    /// Events since the last call of this and of [`denials`](Self::denials), but for
+    /// those of packets that were dropped.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        let mut events = self.all_events();
+        events.retain(|event| !is_denial(event));
+        events
+    }
+
+    /// Likewise, those of packets that were dropped.
+    pub(crate) fn denials(&mut self) -> Vec<Event> {
+        let mut events = self.all_events();
+        events.retain(is_denial);
+        events
+    }
+
+    /// Has the next packet that is dropped there be reported.
+    pub(crate) fn report_next(&self, checkpoint: Checkpoint, reason: Reason) {
+        let slot = counter::slot(Outcome::Enforced, checkpoint, reason);
+        self.set_denials_of(slot, |counter| ReasonCounter { left: 1, ..counter });
+    }
+
+    /// Says of all that is dropped what has been reported, and may still be.
+    pub(crate) fn set_denials(&self, set: impl Fn(ReasonCounter) -> ReasonCounter) {
+        for slot in 0..COUNTER_SLOTS {
+            self.set_denials_of(slot, &set);
+        }
+    }
+
+    fn set_denials_of(&self, slot: u32, set: impl Fn(ReasonCounter) -> ReasonCounter) {
+        let mut counters: PerCpuArray<_, ReasonCounter> =
+            Map::PerCpuArray(self.map(names::COUNTERS))
+                .try_into()
+                .unwrap();
+        let values = counters.get(&slot, 0).unwrap();
+        let values: Vec<_> = values.iter().map(|value| set(*value)).collect();
+        let values = PerCpuValues::try_from(values).unwrap();
+        counters.set(slot, values, 0).unwrap();
+    }
+
+    /// How many packets were dropped for the reason, and how many of them were not
+    /// reported.
+    pub(crate) fn dropped(&self, checkpoint: Checkpoint, reason: Reason) -> (u64, u64) {
+        let at = |at: Checkpoint, of: Reason| (at, of) == (checkpoint, reason);
+        let dropped = self.dataplane().counters().unwrap();
+        let dropped = dropped.iter().find(|(a, b, _)| at(*a, *b));
+        let hidden = self.dataplane().hidden().unwrap();
+        let hidden = hidden.iter().find(|(a, b, _)| at(*a, *b));
+        (
+            dropped.map_or(0, |(.., counter)| counter.packets),
+            hidden.map_or(0, |(.., packets)| *packets),
+        )
+    }
+
+    /// Events of all kinds, in order.
+    pub(crate) fn all_events(&mut self) -> Vec<Event> {
         let mut ring = aya::maps::RingBuf::try_from(Map::RingBuf(self.map(names::EVENTS))).unwrap();
         let mut events = Vec::new();
         while let Some(item) = ring.next() {
-            assert_eq!(item.len(), size_of::<hostfw_common::event::Event>());
+            assert_eq!(item.len(), size_of::<Event>());
             // SAFETY: as long as an Event, and any bytes are one.
             events.push(unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) });
         }
@@ -316,6 +374,11 @@ impl Lab {
         sum() - before
     }
 
+    /// What happens to the packet; the counters are not looked at.
+    pub(crate) fn judge_quickly(&self, hook: Hook, packet: &Packet) -> Verdict {
+        self.run(hook, &packet.build())
+    }
+
     fn run(&self, hook: Hook, bytes: &[u8]) -> Verdict {
         let mut options = TestRunOptions::new();
         // XDP test runs want the room that a driver leaves behind a frame, and
@@ -356,6 +419,10 @@ impl Lab {
         }
         counts
     }
+}
+
+fn is_denial(event: &Event) -> bool {
+    event.reason != NO_REASON && event.outcome == Outcome::Enforced as u8
 }
 
 /// `struct __sk_buff` (linux/bpf.h) with the interface that the packet came in

@@ -24,7 +24,7 @@ const EXPECTED: [(&str, &str); 17] = [
     (names::CONFIRMED, "/key/remote/bytes"),
     (names::FLOW_FILTER, "/value/words/7"),
     (names::FRAGMENTS, "/key/identification"),
-    (names::COUNTERS, "/values/0/value/packets"),
+    (names::COUNTERS, "/values/0/value/decided/packets"),
     (names::STAGED, "/key/policy/number"),
     (names::ENDPOINTS, "/value/lists/2/0/number"),
     (names::LISTS, "/value/dimensions/3/stride"),

@@ -22,9 +22,10 @@ use hostfw_agent::{
     question::{Outcome, Path, Question, State, Why},
 };
 use hostfw_common::{
+    event::{Event, NO_REASON},
     policy::Action,
     stage::{List, Stage},
-    verdict::{Direction, Reason},
+    verdict::{Direction, Reason, Verdict},
 };
 use hostfw_tests::packet::{Packet, flags::SYN};
 
@@ -60,6 +61,8 @@ fn programs_decide_as_the_tables_say() {
             };
             let evaluation = evaluate(&image, INTERFACE, &question);
             lab.forget();
+            let expected = reason(&question, &evaluation);
+            lab.report_next(hook.checkpoint(), expected);
             let found = lab.judge(hook, &packet);
             let context = || {
                 format!(
@@ -67,7 +70,6 @@ fn programs_decide_as_the_tables_say() {
                     selection.governed
                 )
             };
-            let expected = reason(&question, &evaluation);
             // At the pre-DNAT stage, a fail-safe only leads around the rules.
             let same = if found == Reason::Failsafe && hook != Hook::TcOut {
                 expected == Reason::NoMatch
@@ -88,8 +90,26 @@ fn programs_decide_as_the_tables_say() {
                 })
                 .map(|&(list, rule)| (list as u8, rule))
                 .collect();
-            let events: Vec<_> = lab.events().iter().map(|e| (e.list, e.rule)).collect();
+            let (denials, events): (Vec<_>, Vec<_>) = lab
+                .all_events()
+                .into_iter()
+                .partition(|event| event.reason != NO_REASON);
+            let events: Vec<_> = events.iter().map(|e| (e.list, e.rule)).collect();
             assert_eq!(events, reported, "{}", context());
+            let denials: Vec<_> = denials
+                .iter()
+                .map(|e| (Reason::from_number(e.reason), stage(e), e.rule))
+                .collect();
+            let denial = (found.verdict() == Verdict::Drop).then(|| {
+                let by_a_rule = matches!(
+                    found,
+                    Reason::RuleDeny | Reason::UntrackedDeny | Reason::TierDefault
+                );
+                let rule = evaluation.rule.filter(|_| by_a_rule);
+                let stage = evaluation.answer.stage;
+                (Some(found), stage, rule.unwrap_or_default())
+            });
+            assert_eq!(denials, Vec::from_iter(denial), "{}", context());
             *met.entry(found.name().to_owned()).or_default() += 1;
             for (_, rule) in events {
                 let action = Action::from_number(rule.action).unwrap();
@@ -117,6 +137,14 @@ fn programs_decide_as_the_tables_say() {
         let count = met.get(what).copied().unwrap_or(0);
         assert!(count >= least, "{what}: {count} of {met:?}");
     }
+}
+
+/// The stage that has reported.
+fn stage(event: &Event) -> Option<Stage> {
+    assert_eq!(event.outcome, 0, "{event:?}");
+    let list = List::ALL[usize::from(event.list)];
+    assert_eq!(event.direction, list.direction() as u8);
+    Some(list.stage())
 }
 
 /// Whether the program that sees what comes in looks at a list.

@@ -88,6 +88,8 @@ families! {
         "Packets judged at each checkpoint, by what became of them (pass, drop, would-drop) and why. A packet counts at every checkpoint that it passes.";
     PACKET_BYTES = "hostfw_packet_bytes_total", Counter, ["checkpoint", "verdict", "reason"],
         "Bytes of these packets, link-layer header included where the checkpoint sees it.";
+    DENIALS_NOT_SHOWN = "hostfw_denials_not_shown_total", Counter, ["checkpoint", "reason"],
+        "Packets that were dropped and that the kernel left out of what hostfwctl flows shows, for there were too many.";
     STAGED_PACKETS = "hostfw_staged_packets_total", Counter, ["stage", "tier", "policy", "would"],
         "Packets that rules of a staged policy matched since the agent was started, by what the rule would have done. Policies beyond the first 500 by name count together as \"(others)\".";
     POLICY_PACKETS = "hostfw_policy_packets_total", Counter, ["stage", "tier", "policy", "action"],

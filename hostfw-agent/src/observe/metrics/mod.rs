@@ -7,17 +7,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hostfw_common::{counter::Checkpoint, verdict::Reason};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::{Atomic, Collector, GenericGauge, GenericGaugeVec},
 };
 
 use self::families::{
-    BUILD_INFO, COMPILE_DURATION, ENDPOINT_ENFORCED, ENDPOINTS, ENFORCED_TIMESTAMP,
-    FLOW_FILTER_FILL, FLOWS, FLOWS_CAPACITY, Family, GENERATION_ENFORCED, GENERATION_WANTED,
-    MAP_BYTES, MAP_CAPACITY, MAP_ENTRIES, OBJECTS, OBSERVE_ONLY, PACKET_BYTES, PACKETS,
-    PASS_DURATION, PASSES, POLICY_BYTES, POLICY_PACKETS, PROBLEMS, READY, RULES_NOT_COUNTED,
-    SOURCE_KIND_FOLLOWED, SOURCE_READABLE, STAGED_PACKETS, SWITCH_DURATION, WARNINGS,
+    BUILD_INFO, COMPILE_DURATION, DENIALS_NOT_SHOWN, ENDPOINT_ENFORCED, ENDPOINTS,
+    ENFORCED_TIMESTAMP, FLOW_FILTER_FILL, FLOWS, FLOWS_CAPACITY, Family, GENERATION_ENFORCED,
+    GENERATION_WANTED, MAP_BYTES, MAP_CAPACITY, MAP_ENTRIES, OBJECTS, OBSERVE_ONLY, PACKET_BYTES,
+    PACKETS, PASS_DURATION, PASSES, POLICY_BYTES, POLICY_PACKETS, PROBLEMS, READY,
+    RULES_NOT_COUNTED, SOURCE_KIND_FOLLOWED, SOURCE_READABLE, STAGED_PACKETS, SWITCH_DURATION,
+    WARNINGS,
 };
 use super::{
     rules::PolicyCount,
@@ -77,6 +79,8 @@ pub struct Readings {
     pub policies: Vec<PolicyCount>,
     /// Rules that are not counted.
     pub not_counted: u64,
+    /// Packets that were dropped and not reported one by one.
+    pub hidden: Vec<(Checkpoint, Reason, u64)>,
 }
 
 /// The metrics of an agent.
@@ -99,6 +103,7 @@ pub struct Metrics {
     endpoint_enforced: IntGaugeVec,
     packets: IntCounterVec,
     packet_bytes: IntCounterVec,
+    hidden: IntCounterVec,
     staged: IntCounterVec,
     policy_packets: IntCounterVec,
     policy_bytes: IntCounterVec,
@@ -140,6 +145,7 @@ impl Metrics {
             endpoint_enforced: gauges(&registry, ENDPOINT_ENFORCED)?,
             packets: counters(&registry, PACKETS)?,
             packet_bytes: counters(&registry, PACKET_BYTES)?,
+            hidden: counters(&registry, DENIALS_NOT_SHOWN)?,
             staged: counters(&registry, STAGED_PACKETS)?,
             policy_packets: counters(&registry, POLICY_PACKETS)?,
             policy_bytes: counters(&registry, POLICY_BYTES)?,
@@ -206,6 +212,7 @@ impl Metrics {
         self.set_objects(status);
         self.set_endpoints(&status.endpoints);
         self.set_counters(status);
+        self.set_hidden(readings);
         self.set_policies(readings);
         self.set_maps(status, readings);
         TextEncoder::new().encode_to_string(&self.registry.gather())
@@ -300,6 +307,15 @@ impl Metrics {
                 [stage, "", OTHERS, &**would]
             };
             self.staged.with_label_values(&labels).inc_by(*packets);
+        }
+    }
+
+    fn set_hidden(&self, readings: &Readings) {
+        self.hidden.reset();
+        for (checkpoint, reason, packets) in &readings.hidden {
+            self.hidden
+                .with_label_values(&[checkpoint.name(), reason.name()])
+                .inc_by(*packets);
         }
     }
 
