@@ -8,6 +8,7 @@ mod kube {
     mod broken;
     pub(crate) mod cluster;
     mod ctl;
+    mod exec;
     mod publish;
     pub(crate) mod real;
     mod rights;

@@ -1,4 +1,8 @@
+//! Questions to an agent: the one of this node, or through the cluster that of
+//! another.
+
 use std::{
+    fmt,
     io::{self, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -7,12 +11,15 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::observe::{
-    live::{Enforced, Flows},
-    reports::Reports,
-    rules::RuleCounts,
-    socket::{Refusal, Request},
-    status::Status,
+use crate::{
+    observe::{
+        live::{Enforced, Flows},
+        reports::Reports,
+        rules::RuleCounts,
+        socket::{Refusal, Request},
+        status::Status,
+    },
+    source::kubernetes::{NodeAgent, ReachError},
 };
 
 /// How long the agent may take for an answer. It answers from memory.
@@ -20,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Flows it must read first, and there may be a million: as long as it lets a
 /// client wait.
 const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(30);
+
+/// The least time between two questions to another node.
+const PAUSE_ON_NODE: Duration = Duration::from_secs(2);
 
 /// Longest answer: thousands of objects and endpoints fit.
 const MAX_ANSWER: u64 = 256 << 20;
@@ -36,51 +46,105 @@ pub enum ClientError {
         error: io::Error,
     },
     /// What answers is not an agent of this version.
-    #[error("expected an answer from the agent on {}, found: {found}", socket.display())]
+    #[error("expected an answer from the agent on {agent}, found: {found}")]
     Answer {
-        /// The socket.
-        socket: PathBuf,
+        /// Its socket, or its node.
+        agent: String,
         /// Why the answer cannot be understood.
         found: String,
     },
+    /// The agent of another node cannot be asked.
+    #[error(transparent)]
+    Node(#[from] ReachError),
+    /// What is to be relayed is no question.
+    #[error("expected a request, as --on sends it, found: {0}")]
+    Request(serde_json::Error),
+}
+
+/// An agent that can be asked.
+#[derive(Debug)]
+pub(super) enum Agent {
+    /// The one that listens on a socket of this machine.
+    Here(PathBuf),
+    /// That of a node of the cluster.
+    On(String, Box<NodeAgent>),
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(socket) => socket.display().fmt(f),
+            Self::On(node, _) => write!(f, "node {node}"),
+        }
+    }
+}
+
+impl Agent {
+    /// How long to wait between two questions of the same kind: each one to another
+    /// node is a connection through the API server.
+    pub(super) fn pause(&self, here: Duration) -> Duration {
+        match self {
+            Self::Here(_) => here,
+            Self::On(..) => here.max(PAUSE_ON_NODE),
+        }
+    }
 }
 
 /// Asks the agent for its status.
-pub(super) fn status(socket: &Path) -> Result<Status, ClientError> {
-    ask(socket, Request::Status)
+pub(super) fn status(agent: &Agent) -> Result<Status, ClientError> {
+    ask(agent, Request::Status)
 }
 
 /// Asks the agent what it enforces.
-pub(super) fn enforced(socket: &Path) -> Result<Enforced, ClientError> {
-    ask(socket, Request::Enforced)
+pub(super) fn enforced(agent: &Agent) -> Result<Enforced, ClientError> {
+    ask(agent, Request::Enforced)
 }
 
 /// Asks the agent for the flows that it knows.
-pub(super) fn flows(socket: &Path) -> Result<Flows, ClientError> {
-    ask(socket, Request::Flows)
+pub(super) fn flows(agent: &Agent) -> Result<Flows, ClientError> {
+    ask(agent, Request::Flows)
 }
 
 /// Asks the agent what rules have reported, from a number on.
-pub(super) fn reports(socket: &Path, from: Option<u64>) -> Result<Reports, ClientError> {
-    ask(socket, Request::Reports { from })
+pub(super) fn reports(agent: &Agent, from: Option<u64>) -> Result<Reports, ClientError> {
+    ask(agent, Request::Reports { from })
 }
 
 /// Asks the agent what its rules have counted.
-pub(super) fn rules(socket: &Path) -> Result<RuleCounts, ClientError> {
-    ask(socket, Request::Rules)
+pub(super) fn rules(agent: &Agent) -> Result<RuleCounts, ClientError> {
+    ask(agent, Request::Rules)
 }
 
-fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> Result<T, ClientError> {
-    let answer = exchange(socket, request).map_err(|error| ClientError::NoAgent {
+/// The answer of the agent of this node to a request, both as they are.
+pub(super) fn relay(socket: &Path, request: &str) -> Result<Vec<u8>, ClientError> {
+    let request = serde_json::from_str(request).map_err(ClientError::Request)?;
+    here(socket, request)
+}
+
+fn here(socket: &Path, request: Request) -> Result<Vec<u8>, ClientError> {
+    exchange(socket, request).map_err(|error| ClientError::NoAgent {
         socket: socket.to_path_buf(),
         error,
-    })?;
-    serde_json::from_slice(&answer).map_err(|error| ClientError::Answer {
-        socket: socket.to_path_buf(),
-        found: match serde_json::from_slice::<Refusal>(&answer) {
+    })
+}
+
+fn ask<T: DeserializeOwned>(agent: &Agent, request: Request) -> Result<T, ClientError> {
+    let not_understood = |found: String| ClientError::Answer {
+        agent: agent.to_string(),
+        found,
+    };
+    let answer = match agent {
+        Agent::Here(socket) => here(socket, request)?,
+        Agent::On(_, node) => {
+            let request = serde_json::to_string(&request);
+            node.ask(&request.map_err(|error| not_understood(error.to_string()))?)?
+        }
+    };
+    serde_json::from_slice(&answer).map_err(|error| {
+        not_understood(match serde_json::from_slice::<Refusal>(&answer) {
             Ok(refusal) => refusal.error,
             Err(_) => error.to_string(),
-        },
+        })
     })
 }
 

@@ -3,14 +3,17 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr},
-    path::Path,
     thread,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 
-use super::{CtlError, Streams, client, explain::protocol_name};
+use super::{
+    CtlError, Streams,
+    client::{self, Agent},
+    explain::protocol_name,
+};
 use crate::observe::reports::Report;
 
 /// Between two questions. The agent keeps what comes in between.
@@ -35,13 +38,13 @@ enum Form {
 impl Show {
     pub(super) fn run(
         &self,
-        socket: &Path,
+        agent: &Agent,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let mut from = None;
         let mut hidden = None;
         loop {
-            let told = client::reports(socket, from)?;
+            let told = client::reports(agent, from)?;
             if let Some(line) = not_shown(hidden, told.hidden) {
                 writeln!(streams.warnings, "{line}")?;
             }
@@ -66,7 +69,7 @@ impl Show {
                 return Ok(());
             }
             from = Some(told.next);
-            thread::sleep(PAUSE);
+            thread::sleep(agent.pause(PAUSE));
         }
     }
 }

@@ -1,6 +1,5 @@
 use std::{
     io::{self, Write},
-    path::Path,
     str::FromStr,
 };
 
@@ -8,7 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    CtlError, Streams, client, columns, counts,
+    CtlError, Streams,
+    client::{self, Agent, ClientError},
+    columns, counts,
     kind::{self, KindError},
     place::Place,
 };
@@ -98,7 +99,7 @@ impl Get {
     pub(super) fn run(
         &self,
         place: &Place,
-        socket: &Path,
+        agent: impl FnOnce() -> Result<Agent, ClientError>,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let kind = kind::parse(&self.kind)?;
@@ -116,7 +117,7 @@ impl Get {
         let (shown, mut missing) = self.pick(kind, &all)?;
         warn(&ambiguous(&contents, &shown), streams)?;
         if self.counters {
-            self.count(kind, &mut missing, socket, streams)?;
+            self.count(kind, &mut missing, &agent()?, streams)?;
         } else {
             self.write(kind, &shown, &mut streams.output)?;
         }
@@ -137,7 +138,7 @@ impl Get {
         &self,
         kind: Kind,
         missing: &mut Vec<StoreError>,
-        socket: &Path,
+        agent: &Agent,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let form = match &self.output {
@@ -147,7 +148,7 @@ impl Get {
             Form::Json => counts::Form::Json,
             Form::Custom(_) => return Err(KindError::CustomCounters.into()),
         };
-        let mut counted = client::rules(socket)?;
+        let mut counted = client::rules(agent)?;
         counted.rules.retain(|rule| {
             rule.kind == kind.name() && (self.name.is_empty() || self.name.contains(&rule.name))
         });

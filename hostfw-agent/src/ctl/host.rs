@@ -1,12 +1,12 @@
 //! The node that a question is about: this one, as its agent knows it, or one
 //! that the command line describes.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path, str::FromStr};
+use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
 
 use clap::Args;
 use ipnet::IpNet;
 
-use super::client::{self, ClientError};
+use super::client::{self, Agent, ClientError};
 use crate::{model::Interface, observe::live::Enforced};
 
 /// A node.
@@ -98,21 +98,18 @@ impl Host {
             .collect();
         Some((node, interfaces))
     }
+}
 
-    /// The node that the command line describes, or else this one.
-    ///
-    /// # Errors
-    ///
-    /// If it is this one, and its agent does not answer.
-    pub(super) fn or_asked(&self, socket: &Path) -> Result<(String, Vec<Interface>), ClientError> {
-        if let Some(given) = self.given([]) {
-            return Ok(given);
-        }
-        let Enforced {
-            node, interfaces, ..
-        } = client::enforced(socket)?;
-        Ok((node, interfaces))
-    }
+/// The node of an agent: its name and interfaces.
+///
+/// # Errors
+///
+/// If the agent does not answer.
+pub(super) fn asked(agent: &Agent) -> Result<(String, Vec<Interface>), ClientError> {
+    let Enforced {
+        node, interfaces, ..
+    } = client::enforced(agent)?;
+    Ok((node, interfaces))
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ enum Command {
     Diff(diff::Diff),
     /// Check resources without storing them, and without an agent.
     Validate(validate::Validate),
-    /// Show what the agent of this node enforces.
+    /// Show what the agent of this node enforces, or with --on that of another.
     Status(status::Show),
     /// Show the packets that were reported last: those that were denied, or would
     /// have been with --observe-only, and those that a rule with action Log or of a
@@ -110,6 +110,13 @@ enum Command {
     Flows(flows::Show),
     /// Tell what becomes of a packet, and what decides it.
     Explain(Box<explain::Explain>),
+    /// Hand a question to the agent of this node, and its answer back: what --on runs
+    /// in the agent's pod.
+    #[command(hide = true)]
+    Relay {
+        /// A line for the control socket.
+        request: String,
+    },
 }
 
 /// Where output goes.
@@ -209,7 +216,10 @@ pub fn usage_exit_code(words: impl IntoIterator<Item = OsString>) -> u8 {
     while let Some(word) = words.next() {
         match word.to_str() {
             // Options that may stand ahead of the command, and their values.
-            Some("--store" | "--socket" | "--kubeconfig" | "--context") => drop(words.next()),
+            Some(
+                "--store" | "--socket" | "--kubeconfig" | "--context" | "--on"
+                | "--agent-namespace",
+            ) => drop(words.next()),
             Some(word) if word.starts_with('-') => {}
             word => return if word == Some("explain") { 2 } else { 1 },
         }
@@ -243,11 +253,21 @@ pub fn run(
         Command::Create(command) => command.run(&place.open(plugin)?, streams),
         Command::Replace(command) => command.run(&place.open(plugin)?, streams),
         Command::Delete(command) => command.run(&place.open(plugin)?, streams),
-        Command::Get(command) => command.run(&place.open(plugin)?, &socket, streams),
-        Command::Diff(command) => command.run(&place.open(plugin)?, &socket, streams),
+        Command::Get(command) => {
+            command.run(&place.open(plugin)?, || place.agent(&socket), streams)
+        }
+        Command::Diff(command) => {
+            command.run(&place.open(plugin)?, || place.agent(&socket), streams)
+        }
         Command::Validate(command) => command.run(streams),
-        Command::Status(command) => command.run(place.folder(plugin), &socket, streams),
-        Command::Flows(command) => command.run(&socket, streams),
-        Command::Explain(command) => command.run(&socket, streams),
+        Command::Status(command) => {
+            command.run(place.folder(plugin), &place.agent(&socket)?, streams)
+        }
+        Command::Flows(command) => command.run(&place.agent(&socket)?, streams),
+        Command::Explain(command) => command.run(|| place.agent(&socket), streams),
+        Command::Relay { request } => {
+            let answer = client::relay(&socket, &request)?;
+            Ok(streams.output.write_all(&answer)?)
+        }
     }
 }

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::CtlError;
+use super::{
+    CtlError,
+    client::{Agent, ClientError},
+};
 use crate::{
     model::{Kind, ObjectRef},
     resource::Resource,
     source::{
         Snapshot,
-        kubernetes::{Cluster, ClusterError},
+        kubernetes::{Cluster, ClusterError, NodeAgent},
         read_folder,
         store::{self, Change, StoreError},
     },
@@ -30,6 +33,19 @@ pub(super) struct Where {
     /// Context of the kubeconfig, instead of the current one.
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
+    /// Ask the agent of this node of the cluster, through its pod, instead of the one
+    /// that runs here. The resources are those of the cluster, then.
+    #[arg(long, global = true, value_name = "NODE")]
+    on: Option<String>,
+    /// Namespace of the agents' pods, for --on.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "HOSTFW_AGENT_NAMESPACE",
+        default_value = "hostfw"
+    )]
+    agent_namespace: String,
     /// Folder that holds the resources.
     #[arg(
         long,
@@ -44,8 +60,29 @@ pub(super) struct Where {
 impl Where {
     /// The folder, unless a cluster is meant. `plugin`: called by kubectl.
     pub(super) fn folder(&self, plugin: bool) -> Option<&Path> {
-        let cluster = self.cluster || self.kubeconfig.is_some() || self.context.is_some();
+        let cluster = self.cluster
+            || self.kubeconfig.is_some()
+            || self.context.is_some()
+            || self.on.is_some();
         (!plugin && !cluster).then_some(self.store.as_path())
+    }
+
+    /// The agent that is meant. `socket`: where that of this machine listens.
+    ///
+    /// # Errors
+    ///
+    /// If it is that of a node of a cluster, and has no pod that can be reached.
+    pub(super) fn agent(&self, socket: &Path) -> Result<Agent, ClientError> {
+        let Some(node) = &self.on else {
+            return Ok(Agent::Here(socket.to_path_buf()));
+        };
+        let found = NodeAgent::find(
+            self.kubeconfig.as_deref(),
+            self.context.as_deref(),
+            &self.agent_namespace,
+            node,
+        )?;
+        Ok(Agent::On(node.clone(), Box::new(found)))
     }
 
     /// Where that is.

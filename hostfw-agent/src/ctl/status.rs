@@ -6,7 +6,12 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{CtlError, Streams, client, table::Table, wait};
+use super::{
+    CtlError, Streams,
+    client::{self, Agent},
+    table::Table,
+    wait,
+};
 use crate::{
     model::Kind,
     observe::status::{
@@ -42,13 +47,13 @@ impl Show {
     pub(super) fn run(
         &self,
         store: Option<&Path>,
-        socket: &Path,
+        agent: &Agent,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let (status, result) = if self.wait {
-            wait::wait(store, socket, self.timeout)
+            wait::wait(store, agent, self.timeout)
         } else {
-            (Some(client::status(socket)?), Ok(()))
+            (Some(client::status(agent)?), Ok(()))
         };
         if let Some(status) = &status {
             let output = &mut streams.output;

@@ -4,7 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CtlError, client};
+use super::{
+    CtlError,
+    client::{self, Agent},
+};
 use crate::{
     observe::status::{ObjectState, Status},
     source::read_folder,
@@ -45,7 +48,7 @@ fn seconds(duration: Duration) -> String {
 /// The status that was seen last is handed back in either case.
 pub(super) fn wait(
     store: Option<&Path>,
-    socket: &Path,
+    agent: &Agent,
     timeout: Duration,
 ) -> (Option<Status>, Result<(), CtlError>) {
     let start = Instant::now();
@@ -54,7 +57,7 @@ pub(super) fn wait(
             Ok(snapshot) => snapshot.map(|snapshot| snapshot.revision),
             Err(error) => return (None, Err(error.into())),
         };
-        let answer = client::status(socket);
+        let answer = client::status(agent);
         let pending = match &answer {
             Ok(status) => match pending(status, wanted.as_deref()) {
                 Some(pending) => pending,
@@ -70,7 +73,11 @@ pub(super) fn wait(
             let error = WaitError::TimedOut { timeout, pending };
             return (answer.ok(), Err(error.into()));
         }
-        thread::sleep(PAUSE.min(timeout.saturating_sub(start.elapsed())));
+        thread::sleep(
+            agent
+                .pause(PAUSE)
+                .min(timeout.saturating_sub(start.elapsed())),
+        );
     }
 }
 

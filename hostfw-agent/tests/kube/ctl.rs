@@ -17,13 +17,13 @@ use super::{
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/protect-hosts");
 
 /// An administrator with a kubeconfig for the server.
-struct Admin {
+pub(super) struct Admin {
     folder: tempfile::TempDir,
     program: &'static str,
 }
 
 impl Admin {
-    fn of(server: &Server) -> Self {
+    pub(super) fn of(server: &Server) -> Self {
         let admin = Self::new();
         let of = |context: &str, address: &str| {
             (
@@ -68,12 +68,12 @@ impl Admin {
         admin
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Runs the program in its own time: the server answers meanwhile.
-    async fn run(&self, arguments: &[&str], input: &str) -> Done {
+    pub(super) async fn run(&self, arguments: &[&str], input: &str) -> Done {
         let mut command = Command::new(self.path().join(self.program));
         command
             .args(arguments)
@@ -103,28 +103,28 @@ impl Admin {
     }
 
     /// On the cluster.
-    async fn ctl(&self, arguments: &[&str], input: &str) -> Done {
+    pub(super) async fn ctl(&self, arguments: &[&str], input: &str) -> Done {
         let all = [&["--cluster"], arguments].concat();
         self.run(&all, input).await
     }
 }
 
 #[derive(Debug)]
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Done {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Done {
     #[track_caller]
-    fn succeeds(self) -> Self {
+    pub(super) fn succeeds(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
     }
 
     #[track_caller]
-    fn fails(self, part: &str) -> Self {
+    pub(super) fn fails(self, part: &str) -> Self {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert!(self.err.contains(part), "{self:?}");
         self

@@ -57,6 +57,9 @@ pub(crate) struct Server {
     cut: broadcast::Sender<()>,
 }
 
+/// Is given the target of the request, the key of the websocket, and the connection.
+pub(crate) type Executor = Arc<dyn Fn(String, String, TcpStream) + Send + Sync>;
+
 #[derive(Default)]
 struct World {
     /// Which kinds each version serves.
@@ -64,6 +67,8 @@ struct World {
     collections: BTreeMap<&'static str, Collection>,
     version: u64,
     down: bool,
+    /// Who takes the connection over if something is to be run in a pod.
+    executor: Option<Executor>,
     /// What discovery of a version is refused with.
     undiscoverable: BTreeMap<&'static str, u16>,
     requests: Vec<String>,
@@ -269,6 +274,11 @@ impl Server {
         }
     }
 
+    /// Has somebody run what is to be run in pods. Without, that is not found.
+    pub(crate) fn execute(&self, executor: Executor) {
+        self.world().executor = Some(executor);
+    }
+
     /// Takes the server away, or brings it back.
     pub(crate) fn down(&self, down: bool) {
         self.world().down = down;
@@ -316,6 +326,10 @@ impl Server {
             let Some(sent) = read_request(&mut stream, &mut unread).await else {
                 return;
             };
+            let executor = self.world().executor.clone();
+            if let (Some(executor), Some(key)) = (executor, sent.websocket_key.clone()) {
+                return executor(sent.target, key, stream);
+            }
             match self.answer(&sent) {
                 Answer::Whole(code, body) => {
                     let body = body
@@ -543,6 +557,8 @@ struct Sent {
     method: String,
     target: String,
     content_type: String,
+    /// It wants to become a websocket.
+    websocket_key: Option<String>,
     body: String,
 }
 
@@ -572,6 +588,7 @@ async fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Se
         method: words.next().expect("a method"),
         target: words.next().expect("a target"),
         content_type: header("content-type").unwrap_or_default(),
+        websocket_key: header("sec-websocket-key"),
         body: String::from_utf8(body).expect("UTF-8"),
     })
 }

@@ -6,7 +6,6 @@ mod traffic;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::Path as FilePath,
 };
 
 use clap::{Args, ValueEnum};
@@ -16,8 +15,8 @@ use serde_json::json;
 use self::traffic::{Origin, Traffic};
 use super::{
     CtlError, Streams,
-    client::{self, ClientError},
-    host::Host,
+    client::{self, Agent, ClientError},
+    host::{self, Host},
     input::{Files, Input},
     place::Place,
     table::Table,
@@ -58,7 +57,7 @@ impl Diff {
     pub(super) fn run(
         &self,
         place: &Place,
-        socket: &FilePath,
+        agent: impl FnOnce() -> Result<Agent, ClientError>,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let mut input = Input::read(&self.files, &mut streams.input);
@@ -87,8 +86,14 @@ impl Diff {
                 .map(|item| (item.resource.object_ref(), item.resource)),
         );
 
-        let (node, interfaces) = self.host.or_asked(socket)?;
-        let flows = self.flows(socket, streams)?;
+        let (node, interfaces, flows) = match self.host.given([]) {
+            Some((node, interfaces)) => (node, interfaces, Vec::new()),
+            None => {
+                let agent = agent()?;
+                let (node, interfaces) = host::asked(&agent)?;
+                (node, interfaces, self.flows(&agent, streams)?)
+            }
+        };
         let [old, new] = [&before, &after].map(|resources| resources.values().collect::<Vec<_>>());
         let mentioned = [&old[..], &new[..]].concat();
         let judge = |resources: &[&Resource]| {
@@ -125,16 +130,13 @@ impl Diff {
         Ok(())
     }
 
-    /// The flows of this node: none, with a warning, if no agent runs here.
+    /// The flows that the agent knows: none, with a warning, if it cannot say.
     fn flows(
         &self,
-        socket: &FilePath,
+        agent: &Agent,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<Vec<FlowStatus>, CtlError> {
-        if self.host.is_given() {
-            return Ok(Vec::new());
-        }
-        match client::flows(socket) {
+        match client::flows(agent) {
             Ok(flows) => {
                 if flows.left_out > 0 {
                     writeln!(

@@ -22,7 +22,8 @@ use self::{
     show::{Line, Shown},
 };
 use super::{
-    CtlError, Streams, client,
+    CtlError, Streams,
+    client::{self, Agent, ClientError},
     host::Host,
     input::{Files, Input, InputError},
     join,
@@ -270,12 +271,12 @@ impl Live {
 impl Explain {
     pub(super) fn run(
         &self,
-        socket: &Path,
+        agent: impl FnOnce() -> Result<Agent, ClientError>,
         streams: &mut Streams<impl io::Read, impl Write, impl Write>,
     ) -> Result<(), CtlError> {
         let questions = self.questions(&mut streams.input)?;
         let scene = if self.resources.is_empty() {
-            self.live(socket)?
+            self.live(agent)?
         } else {
             self.given(&questions, streams)?
         };
@@ -443,7 +444,7 @@ impl Explain {
     }
 
     /// What the agent of this node enforces.
-    fn live(&self, socket: &Path) -> Result<Scene, CtlError> {
+    fn live(&self, agent: impl FnOnce() -> Result<Agent, ClientError>) -> Result<Scene, CtlError> {
         if self.host.is_given() {
             return Err(ExplainError::Flags {
                 flag: "--node",
@@ -452,8 +453,9 @@ impl Explain {
             }
             .into());
         }
-        let enforced = client::enforced(socket)?;
-        let flows = client::flows(socket)?;
+        let agent = agent()?;
+        let enforced = client::enforced(&agent)?;
+        let flows = client::flows(&agent)?;
         let mut resources = Vec::new();
         for value in &enforced.resources {
             let resource = Resource::from_value(value)

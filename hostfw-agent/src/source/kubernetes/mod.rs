@@ -18,6 +18,7 @@ mod discovery;
 mod edit;
 mod followed;
 mod object;
+mod reach;
 mod state;
 mod watch;
 
@@ -40,6 +41,7 @@ use tokio::{
 };
 
 pub use edit::{Cluster, ClusterError};
+pub use reach::{NodeAgent, ReachError};
 
 use self::{
     discovery::Discovery,
