@@ -9,6 +9,8 @@
 //! and imports point against it: a module uses only modules that come before
 //! it in this file. `cargo xtask layers` holds that.
 
+pub mod sorted;
+
 pub mod selector;
 
 pub mod model;

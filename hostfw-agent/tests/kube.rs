@@ -497,7 +497,7 @@ async fn what_came_from_a_folder_is_no_memory_of_the_cluster() {
     server.put("HostEndpoint", endpoint("a"));
     server.refuse("Tier", Some(403));
     let file = SourceFile {
-        path: "tutorial.yaml".to_owned(),
+        path: "tutorial.yaml".into(),
         content: Ok(Text::from(endpoint("old").to_string())),
     };
     let mut cluster = Cluster::remembering(&server, vec![file]);
@@ -658,14 +658,12 @@ fn held(saved: &Accepted) -> Vec<SourceFile> {
         .iter()
         .map(|object| SourceFile {
             path: object.files[0].clone(),
-            content: Ok(Text::from(object.resource.to_value().to_string())),
+            content: Ok(object.resource.to_text()),
         })
         .collect()
 }
 
 fn names(accepted: &Accepted) -> Vec<String> {
     let objects = accepted.objects.iter();
-    objects
-        .map(|object| object.resource.object_ref().name)
-        .collect()
+    objects.map(|object| object.named.name.clone()).collect()
 }

@@ -13,8 +13,9 @@
 //! port as [`service_key`] has it. The first [`stride`](Dimension::stride) bits
 //! of the key pick one of 2^stride entries. An entry is a class, or else a node
 //! that tells apart the next eight bits, and so on. IPv6 addresses are longer:
-//! their first 32 bits are the key, and where more of them matter, the index says
-//! that the trie is to be asked ([`CLASS_TRIE`]).
+//! their first 32 bits are the key, and where more of them matter, the entry says
+//! so ([`ENTRY_LONG`]). From there on nodes alternate with [lists](LIST_ENTRIES) of
+//! a few prefixes, so that no node is on the way whose bits tell nothing apart.
 //!
 //! Entries are 32 bits each, 16 to a line: entry `n` is in line `n / 16`, and
 //! the lower half of a word comes first.
@@ -67,15 +68,26 @@ pub struct Dimension {
     pub stride: u32,
 }
 
-/// Set in an entry that is a node: the rest is the number of its line in
-/// [`INDEX`](crate::names::INDEX). Otherwise the entry is a class: the number
-/// of the first line of its record in [`ROWS`](crate::names::ROWS).
+/// Set in an entry that leads to a line of [`INDEX`](crate::names::INDEX):
+/// [`ENTRY_LINE`] has its number. Otherwise the entry is a class: the number of the
+/// first line of its record in [`ROWS`](crate::names::ROWS).
 pub const ENTRY_NODE: u32 = 1 << 31;
 
-/// In the place of a class: it is the value of the longest prefix in the table of
-/// [`PREFIXES_V6`](crate::names::PREFIXES_V6). No record has this number.
-pub const CLASS_TRIE: u32 = ENTRY_NODE - 1;
-const _: () = assert!(crate::limits::MAX_ROW_LINES < CLASS_TRIE);
+/// Set beside [`ENTRY_NODE`], in entries for the first 32 bits of IPv6 addresses:
+/// whatever bits have led here, the line tells apart bits from the 33rd on.
+pub const ENTRY_LONG: u32 = 1 << 30;
+
+/// Set beside [`ENTRY_NODE`]: the line is no node, but a list.
+pub const ENTRY_LIST: u32 = 1 << 29;
+
+/// The bits of an entry that are the number of a line.
+pub const ENTRY_LINE: u32 = ENTRY_LIST - 1;
+const _: () = assert!(crate::limits::MAX_INDEX_LINES <= ENTRY_LINE);
+const _: () = assert!(crate::limits::MAX_ROW_LINES < ENTRY_NODE);
+
+/// The most lines on the way from the 33rd bit of an IPv6 address to its class:
+/// each but the last one decides about eight bits or more.
+pub const LONG_LINES: usize = 96 / 8;
 
 /// Words 0 to 3 of a node: a bit for each value of the eight bits that it tells
 /// apart, set if the entry is another one than that of the value before. Bit 0
@@ -108,6 +120,78 @@ pub const fn node_entry(node: &Line, value: u32) -> u32 {
         .wrapping_sub(1)
 }
 
+/// How many prefixes there are in a list. Word 0 of a list has their lengths from
+/// bit 8 on, 8 bits each, 33 to 128, or 0 where there is none; its bits 0 to 7 are 0,
+/// so that no list is a node. Two words follow for each prefix: bits 33 to 96
+/// of it; in the lower half of the next bits 97 to 128, in the upper half the entry
+/// of what it holds. That is a class, or else tells apart the bits behind it, of
+/// which there is a whole number of eight. Longer prefixes come first.
+pub const LIST_ENTRIES: usize = 3;
+
+/// Upper half of word 0 of a list: the class of what lies in none of its prefixes.
+const LIST_ELSE: u32 = 32;
+
+/// The bits of an IPv6 address that a [list](LIST_ENTRIES) looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LongKey {
+    /// Bits 33 to 96, the first one highest.
+    pub high: u64,
+    /// Bits 97 to 128, likewise.
+    pub low: u32,
+}
+
+impl LongKey {
+    /// Those of an address, or of a prefix.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: &[u8; 16]) -> Self {
+        let [_, _, _, _, a, b, c, d, e, f, g, h, i, j, k, l] = *address;
+        Self {
+            high: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            low: u32::from_be_bytes([i, j, k, l]),
+        }
+    }
+}
+
+/// A list of at most [`LIST_ENTRIES`] prefixes, with their lengths and entries;
+/// longer ones first. `otherwise` is the class of all else.
+#[must_use]
+pub fn list(prefixes: &[(LongKey, u32, u32)], otherwise: u32) -> Line {
+    let mut line = Line::EMPTY;
+    line.words[0] = u64::from(otherwise) << LIST_ELSE;
+    for (number, &(key, length, entry)) in prefixes.iter().take(LIST_ENTRIES).enumerate() {
+        line.words[0] |= u64::from(length) << (8 + 8 * number);
+        line.words[1 + 2 * number] = key.high;
+        line.words[2 + 2 * number] = u64::from(key.low) | u64::from(entry) << 32;
+    }
+    line
+}
+
+/// What a list has for an address: an entry, and how many bits have been decided
+/// about if it is not a class.
+#[inline(always)]
+#[must_use]
+pub const fn list_entry(list: &Line, key: LongKey) -> (u32, u32) {
+    let mut number = 0;
+    while number < LIST_ENTRIES {
+        let length = (list.words[0] >> (8 + 8 * number)) as u32 & 0xff;
+        let last = list.words[2 + 2 * number];
+        let high = key.high ^ list.words[1 + 2 * number];
+        let low = (key.low ^ last as u32) as u64;
+        let bits = length.wrapping_sub(32);
+        let differing = if bits < 64 {
+            high.wrapping_shr(64 - bits)
+        } else {
+            high | low.wrapping_shr(96_u32.wrapping_sub(bits))
+        };
+        if differing == 0 && length != 0 {
+            return ((last >> 32) as u32, length);
+        }
+        number += 1;
+    }
+    ((list.words[0] >> LIST_ELSE) as u32, 0)
+}
+
 /// The key of a protocol and port (or ICMP type and code) in the service
 /// dimension; with protocol 0 that of a source port. The port is in network
 /// byte order.
@@ -120,7 +204,7 @@ pub const fn service_key(protocol: u8, port: [u8; 2]) -> u32 {
     u32::from_be_bytes([protocol, port[0], port[1], 0])
 }
 
-/// The key of an IPv6 address: its first four bytes.
+/// The key of an IPv6 address: its first four bytes. [`LongKey`] has the others.
 #[inline(always)]
 #[must_use]
 pub const fn address_key_v6(address: &[u8; 16]) -> u32 {

@@ -1,19 +1,17 @@
 //! From a packet to its class in each dimension of a list.
 
-use aya_ebpf::btf_maps::lpm_trie::Key;
 use hostfw_common::{
     conntrack::Address,
     endpoint::Family,
     index::{
-        CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, address_key_v6, node_entry, service_key,
-        source_port_key,
+        Dimension, ENTRY_LINE, ENTRY_LIST, ENTRY_LONG, ENTRY_NODE, LINE_ENTRIES, LONG_LINES,
+        LongKey, address_key_v6, list_entry, node_entry, service_key, source_port_key,
     },
-    policy::{Dim, PolicyTable, TableId},
-    prefix::{PrefixV6, TABLE_BITS},
+    policy::{Dim, PolicyTable},
 };
 
 use crate::{
-    maps::{PREFIXES_V6, index_line, slot},
+    maps::index_line,
     parse::{Headers, protocol},
 };
 
@@ -57,13 +55,14 @@ fn class(generation: u64, dimension: &Dimension, key: u32) -> u32 {
     if dimension.stride == 0 {
         dimension.root
     } else {
-        indexed_class(generation, dimension.root, dimension.stride, key)
+        indexed(generation, dimension.root, dimension.stride, key)
     }
 }
 
-/// The class that a key of an index leads to, or [`BROKEN`].
+/// The entry that a key of an index leads to: a class, what tells apart longer
+/// addresses, or [`BROKEN`].
 #[inline(always)]
-fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
+fn indexed(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
     /// Nodes in a row: what is left of a key after the first eight bits.
     const NODES: u32 = 3;
     // The verifier wants a bound for both shifts.
@@ -74,26 +73,29 @@ fn indexed_class(generation: u64, root: u32, stride: u32, key: u32) -> u32 {
     let mut entry = entry(generation, first);
     let mut rest = key << stride;
     for _ in 0..NODES {
-        if entry & ENTRY_NODE == 0 || entry == BROKEN {
+        // BROKEN is none of these, either.
+        if entry & (ENTRY_NODE | ENTRY_LONG) != ENTRY_NODE {
             return entry;
         }
-        let line = entry & !ENTRY_NODE;
-        let Some(node) = index_line(generation, line) else {
-            return BROKEN;
-        };
-        let number = node_entry(node, rest >> 24);
+        entry = below(generation, entry, rest >> 24);
         rest <<= 8;
-        // Small nodes hold their entries themselves.
-        entry = if number / LINE_ENTRIES == line {
-            node.entry(number % LINE_ENTRIES)
-        } else {
-            self::entry(generation, number)
-        };
     }
-    if entry & ENTRY_NODE == 0 {
-        entry
+    entry
+}
+
+/// The entry that a node has for the eight bits `value`, or [`BROKEN`].
+#[inline(always)]
+fn below(generation: u64, node: u32, value: u32) -> u32 {
+    let line = node & ENTRY_LINE;
+    let Some(node) = index_line(generation, line) else {
+        return BROKEN;
+    };
+    let number = node_entry(node, value);
+    // Small nodes hold their entries themselves.
+    if number / LINE_ENTRIES == line {
+        node.entry(number % LINE_ENTRIES)
     } else {
-        BROKEN
+        entry(generation, number)
     }
 }
 
@@ -122,30 +124,44 @@ fn address_class(
         Family::V4 => u32::from_be_bytes(address.v4()),
         Family::V6 => address_key_v6(&address.bytes),
     };
-    match class(generation, dimension, key) {
-        CLASS_TRIE => hostfw_long_class(generation, dimension.table.number, address),
-        class => class,
+    let found = class(generation, dimension, key);
+    if found & ENTRY_NODE == 0 {
+        found
+    } else {
+        hostfw_long_class(generation, found, address)
     }
 }
 
-/// The class of the longest prefix of an address, or [`BROKEN`]. Global to the
-/// verifier, see [`judge`](crate::judge).
+/// The class of an IPv6 address whose first 32 bits have led to this entry, or
+/// [`BROKEN`]. Global to the verifier, see [`judge`](crate::judge).
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn hostfw_long_class(generation: u64, table: u32, address: *const Address) -> u32 {
+extern "C" fn hostfw_long_class(generation: u64, entry: u32, address: *const Address) -> u32 {
     // SAFETY: `address_class`, the only caller, hands in a reference.
-    let (Some(address), Some(prefixes)) = (
-        unsafe { address.as_ref() },
-        PREFIXES_V6.get(slot(generation)),
-    ) else {
+    let Some(address) = (unsafe { address.as_ref() }) else {
         return BROKEN;
     };
-    let key = Key::new(
-        TABLE_BITS + 128,
-        PrefixV6 {
-            table: TableId { number: table },
-            address: address.bytes,
-        },
-    );
-    prefixes.get(&key).map_or(BROKEN, |class| *class)
+    let key = LongKey::new(&address.bytes);
+    let mut entry = entry;
+    let mut decided = 32;
+    for _ in 0..LONG_LINES {
+        if entry & ENTRY_NODE == 0 {
+            return entry;
+        }
+        if entry & ENTRY_LIST == 0 {
+            let value = address.bytes[(decided / 8) as usize & 15];
+            entry = below(generation, entry, value.into());
+            decided += 8;
+        } else {
+            let Some(list) = index_line(generation, entry & ENTRY_LINE) else {
+                return BROKEN;
+            };
+            (entry, decided) = list_entry(list, key);
+        }
+    }
+    if entry & ENTRY_NODE == 0 {
+        entry
+    } else {
+        BROKEN
+    }
 }

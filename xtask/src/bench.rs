@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: hostfw beside its contenders, in a sandbox.
+//! `cargo xtask bench`: hostfw beside its contenders, in a sandbox; and what a large
+//! cluster costs an agent, which needs none.
 
 use std::path::{Path, PathBuf};
 
@@ -21,13 +22,14 @@ pub(crate) struct Args {
     /// minutes
     #[arg(long)]
     quick: bool,
-    /// Only these scenarios: letters of the table in docs/performance.md; keeps
-    /// nothing, unless --out says where
+    /// Only these scenarios: letters of the table in docs/performance.md, or kube,
+    /// what a large cluster costs, which is left out otherwise; keeps nothing, unless
+    /// --out says where
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     only: Vec<String>,
-    /// Rounds of each measurement
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Rounds of each measurement; default: 5, and 20 of kube
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Where the raw data go; default: bench/runs/DATE-HOST
     #[arg(long)]
     out: Option<PathBuf>,
@@ -42,19 +44,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(run) = &args.render {
         return render(run);
     }
+    let (kube, scenarios): (Vec<&String>, Vec<&String>) =
+        args.only.iter().partition(|scenario| *scenario == KUBE);
+    if !kube.is_empty() {
+        cluster(args)?;
+        if scenarios.is_empty() {
+            return Ok(());
+        }
+    }
+    let scenarios: Vec<&str> = scenarios.iter().map(|it| it.as_str()).collect();
     let workspace = setup::ensure(&[Need::Build, Need::Kernel, Need::Bench])?;
-    let program = program(&workspace)?;
+    let program = program(&workspace, &["--bins"])?;
     let binaries = build::agent(&workspace, Profile::Release, false)?;
     let mut command = workspace.command(&program.to_string_lossy());
-    command.args(["--rounds", &args.rounds.to_string()]);
+    command.args(["--rounds", &args.rounds.unwrap_or(5).to_string()]);
     command.arg("--agent").arg(&binaries.agent);
     for (given, argument) in [(args.json, "--json"), (args.quick, "--quick")] {
         if given {
             command.arg(argument);
         }
     }
-    if !args.only.is_empty() {
-        command.args(["--only", &args.only.join(",")]);
+    if !scenarios.is_empty() {
+        command.args(["--only", &scenarios.join(",")]);
     }
     let out = match &args.out {
         Some(out) => Some(std::path::absolute(out)?),
@@ -76,10 +87,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn program(workspace: &Workspace) -> Result<PathBuf> {
+/// The scenario that has a program of its own.
+const KUBE: &str = "kube";
+
+/// Measures what a large cluster costs an agent.
+fn cluster(args: &Args) -> Result<()> {
+    let workspace = setup::ensure(&[Need::Build])?;
+    let program = program(&workspace, &["--bench", KUBE])?;
+    let mut command = workspace.command(&program.to_string_lossy());
+    if args.json {
+        command.arg("--json");
+    }
+    if args.quick {
+        command.args(["--nodes", "500", "--pods", "10000", "--policies", "1000"]);
+        command.args(["--changes", "100"]);
+    }
+    if let Some(rounds) = args.rounds {
+        command.args(["--rounds", &rounds.to_string()]);
+    }
+    if let Some(out) = &args.out {
+        command.arg("--out").arg(std::path::absolute(out)?);
+    }
+    let status = command.status().context("cannot run the benchmark")?;
+    if !status.success() {
+        bail!("the benchmark failed: {status}");
+    }
+    Ok(())
+}
+
+fn program(workspace: &Workspace, which: &[&str]) -> Result<PathBuf> {
     build::executables(
         workspace,
-        &["--package", "hostfw-bench", "--bins"],
+        &[&["--package", "hostfw-bench"], which].concat(),
         Profile::Release,
         false,
         &[],
@@ -92,8 +131,16 @@ fn program(workspace: &Workspace) -> Result<PathBuf> {
 /// Writes a run's results into the document.
 fn render(run: &Path) -> Result<()> {
     let workspace = setup::ensure(&[Need::Build])?;
-    let program = program(&workspace)?;
     let run = std::path::absolute(run)?;
+    if run.join("kube.csv").exists() {
+        let program = program(&workspace, &["--bench", KUBE])?;
+        let mut command = workspace.command(&program.to_string_lossy());
+        output(command.arg("--render").arg(&run), "the benchmark")?;
+        if !run.join("raw.csv").exists() {
+            return Ok(());
+        }
+    }
+    let program = program(&workspace, &["--bins"])?;
     let mut command = workspace.command(&program.to_string_lossy());
     command.arg("--render").arg(run);
     command.arg("--document").arg("docs/performance.md");

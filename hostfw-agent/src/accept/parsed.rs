@@ -2,7 +2,7 @@
 //! once, for as long as its text stays.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -12,13 +12,15 @@ use std::{
 };
 
 use super::{
-    Version,
+    Problem, Written,
+    acceptor::Version,
+    intern::Interner,
     splice::{Splice, splice},
 };
 use crate::{
     model::ObjectRef,
     resource::{Items, Piece, ResourceError, split},
-    source::{Snapshot, Text, contents::is_blank},
+    source::{Files, Snapshot, SourceFile, Text, contents::is_blank},
     validate::{self, ValidationError},
 };
 
@@ -30,24 +32,34 @@ const MOST_THREADS: usize = 8;
 /// The files of the last snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    files: BTreeMap<String, (Result<Text, String>, ParsedFile)>,
+    /// As they were read.
+    texts: Files,
+    /// What they say, by path.
+    files: HashMap<Arc<str>, ParsedFile>,
+    interner: Interner,
 }
 
 /// What one file says. Does not depend on any other.
 #[derive(Debug, Default)]
 pub(super) struct ParsedFile {
-    pieces: Vec<Arc<ParsedPiece>>,
+    /// Boxes here and below, for there may be very many: vectors keep room for more.
+    pieces: Box<[Arc<ParsedPiece>]>,
     /// There is nothing in it.
     pub(super) blank: bool,
+    /// Why it cannot be read, if so.
+    unreadable: Option<Box<str>>,
 }
 
 /// What a piece of a file says.
 #[derive(Debug)]
 pub(super) struct ParsedPiece {
-    documents: Vec<Result<Vec<ParsedObject>, ResourceError>>,
+    documents: Box<[ParsedDocument]>,
     /// It is a set, whose networks stand in these lines of it.
     nets: Option<Items>,
 }
+
+/// What a document says, or why that cannot be told.
+type ParsedDocument = Result<Box<[ParsedObject]>, Box<ResourceError>>;
 
 /// An object in a file.
 #[derive(Debug)]
@@ -60,54 +72,101 @@ pub(super) struct ParsedObject {
 }
 
 impl Parsed {
-    /// Reads what is new in the snapshot, and forgets what is gone.
-    pub(super) fn update(&mut self, snapshot: &Snapshot) {
-        let mut known = std::mem::take(&mut self.files);
+    /// Reads what is new in the snapshot, and forgets what is gone. Gives the paths
+    /// of the files that have changed, with what they said before.
+    pub(super) fn update(&mut self, snapshot: &Snapshot) -> Vec<(Arc<str>, Option<ParsedFile>)> {
+        let before = std::mem::replace(&mut self.texts, snapshot.files.clone());
+        let changes = self.texts.changes_from(&before);
+        let changed: Vec<(Arc<str>, Option<ParsedFile>)> = changes
+            .iter()
+            .filter_map(|change| change.before.or(change.now))
+            .map(|file| (Arc::clone(&file.path), self.files.remove(&file.path)))
+            .collect();
         let mut drafts = Vec::new();
-        for file in &snapshot.files {
-            let known = known.remove(&file.path);
-            match known {
-                Some(before) if before.0 == file.content => {
-                    self.files.insert(file.path.clone(), before);
-                }
-                _ => drafts.push((file, Draft::of(&file.content, known.as_ref()))),
+        for (change, (_, parsed)) in changes.iter().zip(&changed) {
+            if let Some(now) = change.now {
+                let known = change.before.zip(parsed.as_ref());
+                drafts.push((now, Draft::of(&now.content, known)));
             }
         }
-        let missing: Vec<Piece<'_>> = drafts
+        let missing: Vec<Missing<'_>> = drafts
             .iter()
             .flat_map(|(_, draft)| draft.missing())
             .collect();
-        let mut read = parse_all(&missing).into_iter();
+        let mut read = parse_all(&missing);
+        for piece in &mut read {
+            piece.share(&mut self.interner);
+        }
+        let mut read = read.into_iter().map(Arc::new);
         for (file, draft) in drafts {
             let parsed = draft.filled(&mut read);
-            self.files
-                .insert(file.path.clone(), (file.content.clone(), parsed));
+            self.files.insert(Arc::clone(&file.path), parsed);
         }
+        changed
     }
 
-    /// All files, sorted by name, with what they say or why they cannot be
-    /// read.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, Result<&ParsedFile, &str>)> {
-        self.files.iter().map(|(path, (content, parsed))| {
-            let said = content.as_ref().map(|_| parsed).map_err(|reason| &**reason);
-            (&**path, said)
-        })
+    /// What a file says.
+    pub(super) fn file(&self, path: &str) -> Option<&ParsedFile> {
+        self.files.get(path)
     }
 }
 
 impl ParsedFile {
+    /// The objects that it means.
+    pub(super) fn names(&self) -> impl Iterator<Item = &ObjectRef> {
+        let documents = self.pieces.iter().flat_map(|piece| piece.documents.iter());
+        documents.flat_map(|document| {
+            let (objects, error) = match document {
+                Ok(objects) => (&objects[..], None),
+                Err(error) => (&[][..], error.object.as_ref()),
+            };
+            objects.iter().map(|object| &object.named).chain(error)
+        })
+    }
+
+    /// What is wrong in it.
+    pub(super) fn problems(&self, path: &str) -> Vec<Problem> {
+        let problem = |object: Option<&ObjectRef>, message: String| Problem {
+            file: Some(path.to_owned()),
+            object: object.cloned(),
+            message,
+        };
+        let unreadable = self.unreadable.iter();
+        let mut problems: Vec<Problem> = unreadable
+            .map(|reason| problem(None, reason.to_string()))
+            .collect();
+        for (document, result) in self.documents() {
+            match result {
+                Ok(objects) => {
+                    for object in objects {
+                        let errors = object.errors.iter();
+                        problems.extend(errors.map(|error| {
+                            let message = format!("document {document}: {error}");
+                            problem(Some(&object.named), message)
+                        }));
+                    }
+                }
+                Err(mut error) => {
+                    let object = error.object.take();
+                    problems.push(problem(object.as_ref(), error.to_string()));
+                }
+            }
+        }
+        problems
+    }
+
     /// Its documents, with their numbers.
     pub(super) fn documents(
         &self,
     ) -> impl Iterator<Item = (usize, Result<&[ParsedObject], ResourceError>)> {
         (1..)
-            .zip(self.pieces.iter().flat_map(|piece| &piece.documents))
+            .zip(self.pieces.iter().flat_map(|piece| piece.documents.iter()))
             .map(|(document, result)| {
                 let result = match result {
                     Ok(objects) => Ok(&objects[..]),
                     Err(error) => Err(ResourceError {
                         document,
-                        ..error.clone()
+                        ..(**error).clone()
                     }),
                 };
                 (document, result)
@@ -115,27 +174,36 @@ impl ParsedFile {
     }
 }
 
+/// A piece to read, and the text of the file if it holds no other.
+type Missing<'a> = (Piece<'a>, Option<&'a Text>);
+
 /// A file of which not every piece is read.
 struct Draft<'a> {
+    text: Option<&'a Text>,
     pieces: Vec<Known<'a>>,
     blank: bool,
+    unreadable: Option<&'a str>,
 }
 
 impl<'a> Draft<'a> {
     /// A file that holds this now. The pieces at the beginning and at the end
     /// are those of the file before, as far as their texts are the same.
-    fn of(
-        content: &'a Result<Text, String>,
-        known: Option<&(Result<Text, String>, ParsedFile)>,
-    ) -> Self {
-        let Ok(text) = content else {
-            return Self {
-                pieces: Vec::new(),
-                blank: false,
-            };
+    fn of(content: &'a Result<Text, String>, known: Option<(&SourceFile, &ParsedFile)>) -> Self {
+        let text = match content {
+            Ok(text) => text,
+            Err(reason) => {
+                return Self {
+                    text: None,
+                    pieces: Vec::new(),
+                    blank: false,
+                    unreadable: Some(reason),
+                };
+            }
         };
         let mut pieces: Vec<_> = split(text).into_iter().map(|piece| (piece, None)).collect();
-        if let Some((Ok(before), parsed)) = known {
+        if let Some((before, parsed)) = known
+            && let Ok(before) = &before.content
+        {
             let before: Vec<_> = split(before).into_iter().zip(&parsed.pieces).collect();
             let both = pieces.len().min(before.len());
             let head = share(pieces.iter_mut().zip(before.iter()));
@@ -153,16 +221,18 @@ impl<'a> Draft<'a> {
             }
         }
         Self {
+            text: Some(text).filter(|_| pieces.len() == 1),
             pieces,
             blank: is_blank(text),
+            unreadable: None,
         }
     }
 
-    fn missing(&self) -> impl Iterator<Item = Piece<'a>> {
+    fn missing(&self) -> impl Iterator<Item = Missing<'a>> {
         self.pieces
             .iter()
             .filter(|(_, known)| known.is_none())
-            .map(|(piece, _)| *piece)
+            .map(|(piece, _)| (*piece, self.text))
     }
 
     /// With those that were missing, in order.
@@ -174,6 +244,7 @@ impl<'a> Draft<'a> {
                 .filter_map(|(_, known)| known.or_else(|| read.next()))
                 .collect(),
             blank: self.blank,
+            unreadable: self.unreadable.map(Into::into),
         }
     }
 }
@@ -198,9 +269,9 @@ fn share<'a: 'b, 'b, 'c, 'd: 'c>(
 }
 
 /// Reads pieces, several at a time if there is much to read.
-fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
-    let one = |piece: &Piece<'_>| Arc::new(ParsedPiece::of(piece));
-    let total: usize = pieces.iter().map(|piece| piece.text().len()).sum();
+fn parse_all(pieces: &[Missing<'_>]) -> Vec<ParsedPiece> {
+    let one = |(piece, whole): &Missing<'_>| ParsedPiece::of(piece, *whole);
+    let total: usize = pieces.iter().map(|(piece, _)| piece.text().len()).sum();
     let worth = (total / WORTH_A_THREAD).min(MOST_THREADS);
     if worth < 2 {
         return pieces.iter().map(one).collect();
@@ -237,17 +308,21 @@ fn parse_all(pieces: &[Piece<'_>]) -> Vec<Arc<ParsedPiece>> {
 }
 
 impl ParsedPiece {
-    fn of(piece: &Piece<'_>) -> Self {
+    /// `whole`: the text of the file, if nothing else is in it.
+    fn of(piece: &Piece<'_>, whole: Option<&Text>) -> Self {
         let (documents, nets) = piece.documents_and_nets();
         let documents = documents.into_iter().map(|document| {
-            let resources = document.result?;
+            let resources = document.result.map_err(Box::new)?;
             Ok(resources
                 .into_iter()
                 .map(|resource| {
                     let named = resource.object_ref();
                     let generation = resource.metadata().generation;
                     let (version, errors) = match validate::validate(&resource) {
-                        Ok(valid) => (Version::Valid(resource.into(), valid.into()), Vec::new()),
+                        Ok(valid) => {
+                            let written = Written::new(resource, whole);
+                            (Version::Valid(written, valid), Vec::new())
+                        }
                         Err(errors) => (Version::Invalid, errors),
                     };
                     ParsedObject {
@@ -284,17 +359,31 @@ impl ParsedPiece {
             items,
         } = splice(items, old, new)?;
         let valid = validate::with_nets(valid, replaced.clone(), &by)?;
-        let resource = resource.with_nets(replaced, by)?;
+        let resource = resource.resource()?.with_nets(replaced, by)?;
         let object = ParsedObject {
             named: object.named.clone(),
             generation: object.generation,
-            version: Version::Valid(resource.into(), valid.into()),
+            version: Version::Valid(Written::new(resource, None), valid),
             errors: Vec::new(),
         };
         Some(Self {
-            documents: vec![Ok(vec![object])],
+            documents: Box::new([Ok(Box::new([object]))]),
             nets: Some(items),
         })
+    }
+
+    /// Has what stands in it share what others have, too.
+    fn share(&mut self, interner: &mut Interner) {
+        for object in self
+            .documents
+            .iter_mut()
+            .flatten()
+            .flat_map(|it| it.iter_mut())
+        {
+            if let Version::Valid(_, valid) = &mut object.version {
+                interner.share_in(valid);
+            }
+        }
     }
 
     /// Whether all of it could be read: what is told of errors names the line,
@@ -320,8 +409,7 @@ mod tests {
 
     /// What is told of the only file, and its pieces.
     fn told(parsed: &Parsed) -> (Vec<String>, Vec<Arc<ParsedPiece>>) {
-        let (_, file) = parsed.files().next().unwrap();
-        let file = file.unwrap();
+        let file = parsed.file("a.yaml").unwrap();
         let lines = file
             .documents()
             .map(|(number, result)| match result {
@@ -332,7 +420,7 @@ mod tests {
                 Err(error) => error.to_string(),
             })
             .collect();
-        (lines, file.pieces.clone())
+        (lines, file.pieces.to_vec())
     }
 
     /// Whether these are the same allocations.
@@ -437,7 +525,7 @@ mod tests {
             parsed.update(&snapshot(&text));
             let mut fresh = Parsed::default();
             fresh.update(&snapshot(&text));
-            known += usize::from(parsed.files["a.yaml"].1.pieces[2].nets.is_some());
+            known += usize::from(parsed.files["a.yaml"].pieces[2].nets.is_some());
             assert_eq!(format!("{:?}", parsed.files), format!("{:?}", fresh.files));
         }
         assert!(known > 100, "{known}");

@@ -1,9 +1,14 @@
-use std::{fs, io, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufReader, Write},
+    path::Path,
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
-use super::{Accepted, AcceptedObject, Problem, RefusedObject, Stored};
+use super::{Accepted, AcceptedObject, Problem, RefusedObject, Stored, Written, intern::Interner};
 use crate::{
     model::{Kind, ObjectRef},
     resource::Resource,
@@ -14,25 +19,15 @@ use crate::{
 /// Format of the file. Another one is not read.
 const VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
+/// What is read. Of very many objects, trees are never held but of one.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SavedState<O> {
+struct SavedState {
     version: u32,
-    objects: Vec<O>,
+    objects: Vec<Restored>,
     refused: Vec<SavedRefusal>,
 }
 
-/// As it is written: one after the other becomes a tree, and then text.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Saving<'a> {
-    files: &'a [String],
-    resource: &'a Resource,
-    stored: Stored,
-    stored_generation: Option<u64>,
-}
-
-/// As it is read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SavedObject {
@@ -40,6 +35,21 @@ struct SavedObject {
     resource: Value,
     stored: Stored,
     stored_generation: Option<u64>,
+}
+
+/// What an object has become, or why it is not valid any more.
+struct Restored(Result<AcceptedObject, Problem>);
+
+impl<'de> Deserialize<'de> for Restored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let saved = SavedObject::deserialize(deserializer)?;
+        let file = saved.files.first().cloned();
+        Ok(Self(restore(saved).map_err(|message| Problem {
+            file,
+            object: None,
+            message: format!("what was in force is not valid any more: {message}"),
+        })))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,31 +79,34 @@ pub enum LoadError {
 ///
 /// What the kernel says; what was saved before is then still there.
 pub fn save(path: &Path, accepted: &Accepted) -> io::Result<()> {
-    let state = SavedState {
-        version: VERSION,
-        objects: accepted
-            .objects
-            .iter()
-            .map(|object| Saving {
-                files: &object.files,
-                resource: &object.resource,
-                stored: object.stored,
-                stored_generation: object.stored_generation,
-            })
-            .collect(),
-        refused: accepted
-            .refused
-            .iter()
-            .map(|refused| SavedRefusal {
-                kind: refused.object.kind.name().to_owned(),
-                name: refused.object.name.clone(),
-                files: refused.files.clone(),
-                stored_generation: refused.stored_generation,
-            })
-            .collect(),
-    };
-    let text = serde_json::to_vec_pretty(&state).map_err(io::Error::other)?;
-    atomic::write(path, &text)
+    atomic::write_with(path, |file| write(file, accepted))
+}
+
+/// One object a line: of very many, a tree or text of all would take more memory than
+/// they do.
+fn write(file: &mut dyn Write, accepted: &Accepted) -> io::Result<()> {
+    write!(file, "{{\"version\":{VERSION},\"objects\":[")?;
+    let mut separator = "\n";
+    for object in &accepted.objects {
+        let files: Vec<&str> = object.files.iter().map(|file| &**file).collect();
+        write!(
+            file,
+            "{separator}{{\"files\":{},\"resource\":{},\"stored\":{},\"storedGeneration\":{}}}",
+            json!(files),
+            &*object.resource.to_text(),
+            json!(object.stored),
+            json!(object.stored_generation),
+        )?;
+        separator = ",\n";
+    }
+    let refused = accepted.refused.iter().map(|refused| SavedRefusal {
+        kind: refused.object.kind.name().to_owned(),
+        name: refused.object.name.clone(),
+        files: refused.files.iter().map(ToString::to_string).collect(),
+        stored_generation: refused.stored_generation,
+    });
+    let refused = serde_json::to_string(&refused.collect::<Vec<_>>())?;
+    writeln!(file, "\n],\"refused\":{refused}}}")
 }
 
 /// Reads what [`save`] wrote; nothing is in force if there is no such file.
@@ -105,13 +118,18 @@ pub fn save(path: &Path, accepted: &Accepted) -> io::Result<()> {
 ///
 /// If the file cannot be read.
 pub fn load(path: &Path) -> Result<Accepted, LoadError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Accepted::default()),
         Err(error) => return Err(error.into()),
     };
-    let state: SavedState<SavedObject> =
-        serde_json::from_slice(&text).map_err(|error| LoadError::Content(error.to_string()))?;
+    let state: SavedState = serde_json::from_reader(BufReader::new(file)).map_err(|error| {
+        if error.is_io() {
+            LoadError::Io(error.into())
+        } else {
+            LoadError::Content(error.to_string())
+        }
+    })?;
     if state.version != VERSION {
         return Err(LoadError::Content(format!(
             "found version {}",
@@ -119,15 +137,14 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
         )));
     }
     let mut accepted = Accepted::default();
-    for saved in state.objects {
-        let file = saved.files.first().cloned();
-        match restore(saved) {
-            Ok(object) => accepted.objects.push(object),
-            Err(message) => accepted.problems.push(Problem {
-                file,
-                object: None,
-                message: format!("what was in force is not valid any more: {message}"),
-            }),
+    let mut interner = Interner::default();
+    for Restored(saved) in state.objects {
+        match saved {
+            Ok(mut object) => {
+                interner.share_in(&mut object.object);
+                accepted.objects.insert(object);
+            }
+            Err(problem) => accepted.problems.push(problem),
         }
     }
     for saved in state.refused {
@@ -138,7 +155,7 @@ pub fn load(path: &Path) -> Result<Accepted, LoadError> {
                     kind,
                     name: saved.name,
                 },
-                files: saved.files,
+                files: saved.files.into_iter().map(Arc::from).collect(),
                 stored_generation: saved.stored_generation,
             });
         }
@@ -153,9 +170,10 @@ fn restore(saved: SavedObject) -> Result<AcceptedObject, String> {
         format!("{}: {}", resource.object_ref(), errors.join("; "))
     })?;
     Ok(AcceptedObject {
-        files: saved.files,
-        resource: resource.into(),
-        object: object.into(),
+        named: resource.object_ref(),
+        files: saved.files.into_iter().map(Arc::from).collect(),
+        resource: Written::new(resource, None),
+        object,
         stored: saved.stored,
         stored_generation: saved.stored_generation,
     })

@@ -18,11 +18,11 @@ const SYNTAX_ERROR: &str = "apiVersion: projectcalico.org/v3\nkind: [\n";
 /// What is in force: name, order, whether it is the stored version.
 fn in_force(accepted: &Accepted) -> Vec<(String, u64, Stored)> {
     let one = |object: &AcceptedObject| {
-        let metadata = object.resource.metadata();
-        let Object::Policy(policy) = &*object.object else {
+        let Object::Policy(policy) = &object.object else {
             panic!("not a policy");
         };
-        assert_eq!(policy.name, metadata.name);
+        assert_eq!(policy.name, object.named.name);
+        let metadata = object.resource.resource().unwrap().metadata();
         (
             metadata.name.clone(),
             metadata.generation.unwrap(),
@@ -38,6 +38,10 @@ fn current(name: &str, order: u64) -> (String, u64, Stored) {
 
 fn last_good(name: &str, order: u64) -> (String, u64, Stored) {
     (name.to_owned(), order, Stored::LastGood)
+}
+
+fn paths(names: &[&str]) -> Arc<[Arc<str>]> {
+    names.iter().map(|name| Arc::from(*name)).collect()
 }
 
 /// Accepts, and checks that to accept the same again changes nothing.
@@ -62,7 +66,7 @@ fn valid_files_are_in_force_and_go_with_their_file() {
         in_force(&accepted),
         [current("a", 1), current("b", 2), current("c", 3)]
     );
-    assert_eq!(accepted.objects[0].files, ["x.yaml"]);
+    assert_eq!(accepted.objects[0].files, paths(&["x.yaml"]));
     assert_eq!(accepted.model().policies.len(), 3);
 
     let accepted = accept_twice(&[("y.yaml", &policy("c", 4))], &accepted);
@@ -75,20 +79,17 @@ fn object_may_move_to_another_file() {
     let accepted = start(&[("x.yaml", &policy("a", 1))]);
     let accepted = accept_twice(&[("y.yaml", &policy("a", 2))], &accepted);
     assert_eq!(in_force(&accepted), [current("a", 2)]);
-    assert_eq!(accepted.objects[0].files, ["y.yaml"]);
+    assert_eq!(accepted.objects[0].files, paths(&["y.yaml"]));
 }
 
 #[test]
 fn broken_file_keeps_all_its_objects() {
     let both = policy("a", 1) + "---\n" + &policy("b", 2);
     let before = start(&[("x.yaml", &both), ("y.yaml", &policy("c", 3))]);
-    let unreadable = Snapshot {
-        files: vec![SourceFile {
-            path: "x.yaml".to_owned(),
-            content: Err("permission denied".to_owned()),
-        }],
-        revision: String::new(),
-    };
+    let unreadable = Snapshot::of([SourceFile {
+        path: "x.yaml".into(),
+        content: Err("permission denied".to_owned()),
+    }]);
     let mut states = vec![accept(&unreadable, &before)];
     for text in [SYNTAX_ERROR, "", "  \n# nothing\n---\n"] {
         states.push(accept_twice(&[("x.yaml", text)], &before));
@@ -163,7 +164,7 @@ fn object_that_never_was_valid_is_refused_and_told() {
         panic!("{:?}", after.refused);
     };
     assert_eq!(refused.object.name, "a");
-    assert_eq!(refused.files, ["x.yaml"]);
+    assert_eq!(refused.files, paths(&["x.yaml"]));
     assert_eq!(refused.stored_generation, Some(99));
     assert_eq!(after.problems.len(), 1);
 }
@@ -209,7 +210,7 @@ fn same_object_in_two_files_from_the_start_is_refused() {
     let files = [("x.yaml", &*files[0].1), ("y.yaml", &*files[1].1)];
     let after = accept_twice(&files, &Accepted::default());
     assert_eq!(in_force(&after), []);
-    assert_eq!(after.refused[0].files, ["x.yaml", "y.yaml"]);
+    assert_eq!(after.refused[0].files, paths(&["x.yaml", "y.yaml"]));
     assert!(after.problems[0].message.contains("none of them"));
 }
 
@@ -264,7 +265,7 @@ fn saved_state_that_is_no_longer_valid_is_told() {
 
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
     assert!(matches!(load(&path), Err(LoadError::Content(_))));
-    std::fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    std::fs::write(&path, text.replace("\"version\":1", "\"version\":2")).unwrap();
     assert!(load(&path).unwrap_err().to_string().contains("version 2"));
 }
 
@@ -286,14 +287,14 @@ fn objects_of_two_namespaces_are_two() {
     let names: Vec<_> = accepted
         .objects
         .iter()
-        .map(|object| object.resource.object_ref().to_string())
+        .map(|object| object.named.to_string())
         .collect();
     assert_eq!(
         names,
         ["NetworkSet(a/s)", "NetworkSet(b/s)", "NetworkSet(b/t)"]
     );
     for object in &accepted.objects {
-        let named = object.resource.object_ref();
+        let named = object.named.clone();
         assert_eq!(accepted.object(&named), Some(object));
     }
     assert_eq!(

@@ -17,6 +17,7 @@ use super::{
     image::{Class, Image},
     index,
     limits::Limit,
+    long,
     prefix::Prefix,
     record::Bases,
     set::Sets,
@@ -207,7 +208,7 @@ impl Cache {
         let (dimension, classes, trie) = if kind == Kind::V6 {
             let found = asked.classify(|prefix| prefix, self.words());
             let (classes, prefixes) = self.records(found, place)?;
-            let dimension = self.index(kind, &index::fronts(prefixes.iter().copied()))?;
+            let dimension = self.index_v6(&prefixes)?;
             let dimension = Dimension { table, ..dimension };
             let v6 = prefixes.iter().map(|&of| of_v6(table, of));
             (dimension, classes, Table::V6(v6.collect()))
@@ -246,6 +247,15 @@ impl Cache {
             8
         };
         index::build(&mut self.index, &stretches, stride).map_err(|Full| full(Limit::IndexLines))
+    }
+
+    /// The index of prefixes that may be longer than its keys.
+    pub(super) fn index_v6(&mut self, prefixes: &[(Prefix, u32)]) -> Result<Dimension, Exceeded> {
+        let fronts =
+            long::fronts(&mut self.index, prefixes).map_err(|Full| full(Limit::IndexLines))?;
+        let dimension = self.index(Kind::V6, &fronts);
+        long::let_go(&mut self.index, &fronts);
+        dimension
     }
 
     /// Records classes.

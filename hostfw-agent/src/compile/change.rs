@@ -13,11 +13,12 @@ use super::{
     digest::Digest,
     dimension::{Asked, Key, Narrow},
     image::Class,
-    index,
+    index::{self, Prefixes},
     limits::Limit,
+    long,
     prefix::Prefix,
     set::Set,
-    store::Full,
+    store::{Full, Store},
 };
 
 /// From this many prefixes on a dimension is changed where it differs, instead
@@ -60,9 +61,14 @@ impl Cache {
                 let (new, prefixes) = self.records(found, place)?;
                 let changed: Vec<_> = changed.iter().copied().map(Narrow::of).collect();
                 *trie = splice(trie, &prefixes, &changed, v4, |of| of_v4(table, of));
-                let all = || trie.iter().map(|of| (v4(of), of.class)).collect();
-                let within = |slot| classes_within(trie, slot);
-                held.dimension = self.index_anew(held.dimension, &changed, within, all, place)?;
+                held.dimension = match self.replaced(&held.dimension, &changed, &**trie)? {
+                    Some(dimension) => dimension,
+                    None => {
+                        let all: Vec<_> = trie.iter().map(|of| (v4(of), of.class)).collect();
+                        let anew = self.index(place.kind, &all)?;
+                        self.instead(held.dimension, anew)
+                    }
+                };
                 new
             }
             Table::V6(trie) => {
@@ -71,9 +77,14 @@ impl Cache {
                 *trie = splice(trie, &prefixes, changed, v6, |of| of_v6(table, of));
                 let mut fronts: Vec<_> = changed.iter().copied().map(Narrow::front).collect();
                 fronts.dedup();
-                let all = || index::fronts(trie.iter().map(|of| (v6(of), of.class)));
-                let within = |slot| fronts_within(trie, slot);
-                held.dimension = self.index_anew(held.dimension, &fronts, within, all, place)?;
+                held.dimension = match self.replaced(&held.dimension, &fronts, &**trie)? {
+                    Some(dimension) => dimension,
+                    None => {
+                        let all: Vec<_> = trie.iter().map(|of| (v6(of), of.class)).collect();
+                        let anew = self.index_v6(&all)?;
+                        self.instead(held.dimension, anew)
+                    }
+                };
                 new
             }
             // Of these nothing is kept to compare with.
@@ -95,25 +106,25 @@ impl Cache {
         })
     }
 
-    /// Puts the index of a dimension in the place of the one before. `within` and
-    /// `all` give the prefixes of a slot ([`index::replace`]) and all of them.
-    fn index_anew(
+    /// The index of a dimension of which little has changed.
+    fn replaced(
         &mut self,
-        former: Dimension,
+        former: &Dimension,
         changed: &[Narrow],
-        within: impl Fn(Narrow) -> Vec<(Narrow, u32)>,
-        all: impl FnOnce() -> Vec<(Narrow, u32)>,
-        place: &Place<'_>,
-    ) -> Result<Dimension, Exceeded> {
-        if let Some(replaced) = index::replace(&mut self.index, &former, changed, within) {
-            return replaced.map_err(|Full| full(Limit::IndexLines));
-        }
-        let anew = self.index(place.kind, &all())?;
+        now: &(impl Prefixes + ?Sized),
+    ) -> Result<Option<Dimension>, Exceeded> {
+        index::replace(&mut self.index, former, changed, now)
+            .transpose()
+            .map_err(|Full| full(Limit::IndexLines))
+    }
+
+    /// The index of a dimension that has been made anew.
+    fn instead(&mut self, former: Dimension, anew: Dimension) -> Dimension {
         index::release(&mut self.index, &former);
-        Ok(Dimension {
+        Dimension {
             table: former.table,
             ..anew
-        })
+        }
     }
 }
 
@@ -172,32 +183,32 @@ fn v6(of: &Class<PrefixV6>) -> Prefix {
     Prefix::of_v6(of.key.address, of.length - TABLE_BITS)
 }
 
-/// The prefixes of a table that are longer than `slot` and lie in it, with their
-/// classes; ahead of them `slot`, with the class of its first key otherwise.
-fn classes_within(table: &[Class<PrefixV4>], slot: Narrow) -> Vec<(Narrow, u32)> {
-    let above = (0..=slot.len()).rev().find_map(|length| {
-        let wanted = slot.shortened(length);
-        let found = table.binary_search_by_key(&wanted, v4);
-        found.ok().map(|at| (slot, table[at].class))
-    });
-    let within = &table[table.partition_point(|of| v4(of) <= slot)..];
-    let within = within.iter().map(|of| (v4(of), of.class));
-    above
-        .into_iter()
-        .chain(within.take_while(|(key, _)| slot.contains(*key)))
-        .collect()
+impl Prefixes for [Class<PrefixV4>] {
+    fn within(&self, _: &mut Store, slot: Narrow) -> Result<Vec<(Narrow, u32)>, Full> {
+        let above = (0..=slot.len()).rev().find_map(|length| {
+            let wanted = slot.shortened(length);
+            let found = self.binary_search_by_key(&wanted, v4);
+            found.ok().map(|at| (slot, self[at].class))
+        });
+        let within = &self[self.partition_point(|of| v4(of) <= slot)..];
+        let within = within.iter().map(|of| (v4(of), of.class));
+        let within = within.take_while(|(key, _)| slot.contains(*key));
+        Ok(above.into_iter().chain(within).collect())
+    }
 }
 
-/// The same of a table with longer prefixes, for their first 32 bits.
-fn fronts_within(table: &[Class<PrefixV6>], slot: Narrow) -> Vec<(Narrow, u32)> {
-    let above = (0..=slot.len()).rev().find_map(|length| {
-        let wanted = Prefix::of_front(slot.shortened(length));
-        let found = table.binary_search_by_key(&wanted, v6);
-        found.ok().map(|at| (slot, table[at].class))
-    });
-    let front = |of: &Class<PrefixV6>| Narrow::front(v6(of));
-    let within = &table[table.partition_point(|of| front(of) <= slot)..];
-    let within = within.iter().take_while(|of| slot.contains(front(of)));
-    let within = index::fronts(within.map(|of| (v6(of), of.class)));
-    above.into_iter().chain(within).collect()
+impl Prefixes for [Class<PrefixV6>] {
+    fn within(&self, store: &mut Store, slot: Narrow) -> Result<Vec<(Narrow, u32)>, Full> {
+        let slot = Prefix::of_front(slot);
+        let above = (0..=slot.len()).rev().find_map(|length| {
+            let wanted = slot.shortened(length);
+            let found = self.binary_search_by_key(&wanted, v6);
+            found.ok().map(|at| (slot, self[at].class))
+        });
+        let within = &self[self.partition_point(|of| v6(of) <= slot)..];
+        let within = within.iter().map(|of| (v6(of), of.class));
+        let within = within.take_while(|&(key, _)| slot.contains(key));
+        let prefixes: Vec<_> = above.into_iter().chain(within).collect();
+        long::fronts(store, &prefixes)
+    }
 }

@@ -2,13 +2,12 @@
 //! key to its class.
 
 use hostfw_common::index::{
-    CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, Line, NODE_BASE, NODE_ENTRIES, NODE_OWN,
-    NODE_STARTS,
+    Dimension, ENTRY_LINE, ENTRY_LIST, ENTRY_LONG, ENTRY_NODE, LINE_ENTRIES, LIST_ENTRIES, Line,
+    NODE_BASE, NODE_ENTRIES, NODE_OWN, NODE_STARTS, node_entry,
 };
 
 use super::{
     dimension::{Key as _, Narrow},
-    prefix::Prefix,
     store::{Full, Store},
 };
 
@@ -19,7 +18,8 @@ pub(super) const LARGE: usize = 512;
 /// If more of the first entries than this change, all are made anew.
 const MOST_REPLACED: usize = 1024;
 
-/// Keys from one on up to that of the next stretch, and their class.
+/// Keys from one on up to that of the next stretch, and their class; or the entry
+/// of what tells longer keys apart ([`ENTRY_LONG`]), likewise below.
 pub(super) type Stretch = (u32, u32);
 
 /// The stretches of keys that prefixes with their classes make, in order. Each
@@ -34,24 +34,6 @@ pub(super) fn stretches(prefixes: &[(Narrow, u32)]) -> Vec<Stretch> {
     }
     leave(&mut path, &mut found, |_| true);
     found.found
-}
-
-/// What the first 32 bits say of prefixes that may be longer: their class, or that
-/// the trie must be asked. Sorted as the prefixes are.
-pub(super) fn fronts(prefixes: impl IntoIterator<Item = (Prefix, u32)>) -> Vec<(Narrow, u32)> {
-    let mut fronts: Vec<(Narrow, u32)> = Vec::new();
-    for (prefix, class) in prefixes {
-        let class = if prefix.len() > KEY_BITS {
-            CLASS_TRIE
-        } else {
-            class
-        };
-        let front = (Narrow::front(prefix), class);
-        if fronts.last() != Some(&front) {
-            fronts.push(front);
-        }
-    }
-    fronts
 }
 
 /// Goes up, out of what `is_left` says.
@@ -106,10 +88,17 @@ pub(super) fn build(
     Ok(dimension)
 }
 
+/// What the prefixes of a dimension are now.
+pub(super) trait Prefixes {
+    /// The prefixes, with their classes, that begin at a key of `slot` and lie in
+    /// it; ahead of them `slot`, with the class of its first key otherwise. Where
+    /// longer ones are told apart, their entry has one more reference.
+    fn within(&self, store: &mut Store, slot: Narrow) -> Result<Vec<(Narrow, u32)>, Full>;
+}
+
 /// Puts another state of a dimension into the index in the place of one that
-/// [`build`] has put there. The two differ within `changed`, whose keys do not
-/// overlap; `within` gives the prefixes with their classes that begin at a key
-/// or between it and the last one, and ahead of them the class of the first key.
+/// [`build`] has put there. The two differ within `changed`, whose keys are sorted
+/// and do not overlap.
 ///
 /// `None`, and nothing is done, if there is nothing to put it in the place of,
 /// or if too much of it changed.
@@ -117,7 +106,7 @@ pub(super) fn replace(
     store: &mut Store,
     dimension: &Dimension,
     changed: &[Narrow],
-    within: impl Fn(Narrow) -> Vec<(Narrow, u32)>,
+    now: &(impl Prefixes + ?Sized),
 ) -> Option<Result<Dimension, Full>> {
     let Dimension { root, stride, .. } = *dimension;
     if stride == 0 || store.references(root) != 1 {
@@ -140,24 +129,76 @@ pub(super) fn replace(
         .collect();
     let mut left = Vec::new();
     for slot in slots {
-        let prefix = Narrow::new(slot << shift, stride);
-        let stretches = stretches(&within(prefix));
-        let mut builder = Builder {
-            store,
-            stretches: &stretches,
-            at: 0,
-        };
-        let entry = match builder.entry(slot << shift, shift) {
+        let former = entries[slot as usize];
+        let slot_of = Narrow::new(slot << shift, stride);
+        let entry = match renew(store, former, slot_of, changed, now) {
             Ok(entry) => entry,
             Err(full) => return Some(Err(full)),
         };
-        left.push(std::mem::replace(&mut entries[slot as usize], entry));
+        entries[slot as usize] = entry;
+        left.push(former);
     }
     release_entries(store, left);
     // The references of the former root's entries are this one's now.
     store.release(root);
     let placed = intern(store, &mut pack(&entries), &entries, |_, _| ());
     Some(placed.map(|root| Dimension { root, ..*dimension }))
+}
+
+/// The entry of a slot, with a reference, of which `former` was the entry.
+fn renew(
+    store: &mut Store,
+    former: u32,
+    slot: Narrow,
+    changed: &[Narrow],
+    now: &(impl Prefixes + ?Sized),
+) -> Result<u32, Full> {
+    let from = changed.partition_point(|key| key.last() < slot.first());
+    let to = changed.partition_point(|key| key.first() <= slot.last());
+    let changed = &changed[from..to.max(from)];
+    let is_whole = changed.iter().any(|key| key.len() <= slot.len());
+    let Some(node) = plain_node(store, former).filter(|_| !is_whole) else {
+        let prefixes = now.within(store, slot)?;
+        let stretches = stretches(&prefixes);
+        let mut builder = Builder {
+            store,
+            stretches: &stretches,
+            at: 0,
+        };
+        let entry = builder.entry(slot.first(), KEY_BITS - slot.len())?;
+        release_entries(store, prefixes.iter().map(|&(_, entry)| entry).collect());
+        return Ok(entry);
+    };
+    let length = slot.len() + NODE_BITS;
+    let mut entries = Entries::default();
+    for value in 0..1 << NODE_BITS {
+        let below = Narrow::new(slot.first() | value << (KEY_BITS - length), length);
+        let former = entry(store, node_entry(&node, value));
+        let behind = changed.partition_point(|key| key.last() < below.first());
+        let touched = changed.get(behind);
+        let entry = if touched.is_some_and(|key| key.first() <= below.last()) {
+            renew(store, former, below, changed, now)?
+        } else {
+            acquire(store, former);
+            former
+        };
+        entries.push(store, value, entry);
+    }
+    entries.put(store)
+}
+
+/// The node that an entry leads to, if it tells apart bits of the first 32.
+fn plain_node(store: &Store, entry: u32) -> Option<Line> {
+    let is_plain = entry & (ENTRY_NODE | ENTRY_LONG) == ENTRY_NODE;
+    let node = store.lines().get(entry & ENTRY_LINE);
+    node.filter(|_| is_plain).copied()
+}
+
+/// One more reference to what an entry leads to.
+fn acquire(store: &mut Store, entry: u32) {
+    if entry & ENTRY_NODE != 0 {
+        store.acquire(entry & ENTRY_LINE);
+    }
 }
 
 /// Takes a reference away from what [`build`] has put there.
@@ -173,24 +214,27 @@ pub(super) fn release(store: &mut Store, dimension: &Dimension) {
     release_entries(store, entries);
 }
 
-/// Takes a reference away from all nodes among the entries.
-fn release_entries(store: &mut Store, mut left: Vec<u32>) {
+/// Takes a reference away from what these entries lead to.
+pub(super) fn release_entries(store: &mut Store, mut left: Vec<u32>) {
     while let Some(entry) = left.pop() {
-        let line = entry & !ENTRY_NODE;
-        if entry & ENTRY_NODE != 0 && store.release(line) {
-            left.extend(entries_of(store, line));
+        if entry & ENTRY_NODE != 0 && store.release(entry & ENTRY_LINE) {
+            left.extend(entries_of(store, entry));
         }
     }
 }
 
-/// The entries of a node.
-fn entries_of(store: &Store, line: u32) -> Vec<u32> {
-    let Some(node) = store.lines().get(line) else {
+/// The entries of the node or list that an entry leads to.
+fn entries_of(store: &Store, list_or_node: u32) -> Vec<u32> {
+    let Some(line) = store.lines().get(list_or_node & ENTRY_LINE) else {
         return Vec::new();
     };
-    let starts = &node.words[NODE_STARTS..NODE_BASE];
+    if list_or_node & ENTRY_LIST != 0 {
+        let entries = (0..LIST_ENTRIES).map(|number| line.words[2 + 2 * number]);
+        return entries.map(|word| (word >> 32) as u32).collect();
+    }
+    let starts = &line.words[NODE_STARTS..NODE_BASE];
     let count: u32 = starts.iter().map(|word| word.count_ones()).sum();
-    let base = node.words[NODE_BASE] as u32;
+    let base = line.words[NODE_BASE] as u32;
     (base..base + count)
         .map(|number| entry(store, number))
         .collect()
@@ -204,7 +248,7 @@ fn entry(store: &Store, number: u32) -> u32 {
 
 /// Puts lines there, which have these entries. If they are there already, they
 /// have references to what the entries lead to, and need no others.
-fn intern(
+pub(super) fn intern(
     store: &mut Store,
     lines: &mut [Line],
     entries: &[u32],
@@ -214,7 +258,7 @@ fn intern(
     if !new {
         for entry in entries {
             if entry & ENTRY_NODE != 0 {
-                store.release(entry & !ENTRY_NODE);
+                store.release(entry & ENTRY_LINE);
             }
         }
     }
@@ -262,7 +306,9 @@ impl Builder<'_> {
             self.at += 1;
         }
         if self.next() >= u64::from(first) + (1 << shift) {
-            return Ok(self.stretches[self.at].1);
+            let entry = self.stretches[self.at].1;
+            acquire(self.store, entry);
+            return Ok(entry);
         }
         self.node(first, shift - NODE_BITS)
     }
@@ -275,21 +321,12 @@ impl Builder<'_> {
 
     /// A node for the keys from `first` on: eight bits more, and then `shift`.
     fn node(&mut self, first: u32, shift: u32) -> Result<u32, Full> {
-        let mut starts = [0; NODE_BASE - NODE_STARTS];
-        let mut entries: Vec<u32> = Vec::new();
+        let mut entries = Entries::default();
         let mut value = 0_u32;
         while value < 1 << NODE_BITS {
             let begin = first + (value << shift);
             let entry = self.entry(begin, shift)?;
-            if entries.last() == Some(&entry) {
-                // The entry before has a reference already.
-                if entry & ENTRY_NODE != 0 {
-                    self.store.release(entry & !ENTRY_NODE);
-                }
-            } else {
-                starts[value as usize / 64] |= 1 << (value % 64);
-                entries.push(entry);
-            }
+            entries.push(self.store, value, entry);
             value += 1;
             // Past all that lie whole in the stretch.
             if entry & ENTRY_NODE == 0 {
@@ -297,11 +334,43 @@ impl Builder<'_> {
                 value = value.max(whole.min(1 << NODE_BITS) as u32);
             }
         }
-        Ok(ENTRY_NODE | self.put(starts, &entries)?)
+        entries.put(self.store)
+    }
+}
+
+/// The entries of a node that is being made.
+#[derive(Default)]
+pub(super) struct Entries {
+    starts: [u64; NODE_BASE - NODE_STARTS],
+    /// One for each stretch, with a reference.
+    entries: Vec<u32>,
+}
+
+impl Entries {
+    /// The entry for the eight bits `value`, and for those up to the next one that
+    /// is put there. The first is 0. Its reference is the node's then.
+    pub(super) fn push(&mut self, store: &mut Store, value: u32, entry: u32) {
+        if self.entries.last() == Some(&entry) {
+            // The entry before has a reference already.
+            if entry & ENTRY_NODE != 0 {
+                store.release(entry & ENTRY_LINE);
+            }
+        } else {
+            self.starts[value as usize / 64] |= 1 << (value % 64);
+            self.entries.push(entry);
+        }
     }
 
-    /// The line of a node.
-    fn put(&mut self, starts: [u64; 4], entries: &[u32]) -> Result<u32, Full> {
+    /// The entry of the node, in its line. Of one that tells nothing apart, what
+    /// it has for all.
+    pub(super) fn put(self, store: &mut Store) -> Result<u32, Full> {
+        let Self { starts, entries } = self;
+        // Other nodes and lists tell apart what comes next, which is not the same.
+        if let [entry] = *entries
+            && entry & (ENTRY_NODE | ENTRY_LONG) != ENTRY_NODE
+        {
+            return Ok(entry);
+        }
         let mut node = Line::EMPTY;
         node.words[NODE_STARTS..NODE_BASE].copy_from_slice(&starts);
         let mut ahead = 0;
@@ -312,15 +381,16 @@ impl Builder<'_> {
         let mut lines = vec![node];
         // Where the entries begin, counted from the first of the node's line.
         let within = if entries.len() <= NODE_ENTRIES {
-            put(&mut lines[0].words[NODE_OWN..], entries);
+            put(&mut lines[0].words[NODE_OWN..], &entries);
             2 * NODE_OWN as u32
         } else {
-            lines.extend(pack(entries));
+            lines.extend(pack(&entries));
             LINE_ENTRIES
         };
-        intern(self.store, &mut lines, entries, |line, lines| {
+        let line = intern(store, &mut lines, &entries, |line, lines| {
             lines[0].words[NODE_BASE] |= u64::from(line * LINE_ENTRIES + within);
-        })
+        })?;
+        Ok(ENTRY_NODE | line)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod image;
 mod index;
 mod limits;
 mod lines;
+mod long;
 mod points;
 mod prefix;
 mod record;

@@ -114,6 +114,17 @@ impl Prefix {
         }
     }
 
+    /// The first `len` bits of it, which has no fewer.
+    pub(super) fn shortened(self, len: u32) -> Self {
+        Self::new(self.bits, len)
+    }
+
+    /// Its first `len` bits, which are not all, and then these eight.
+    pub(super) fn with_octet(self, len: u32, octet: u8) -> Self {
+        let bits = self.bits & mask(len) | u128::from(octet) << (120 - len);
+        Self::new(bits, len + 8)
+    }
+
     /// The bits, the first one highest; zero behind the length.
     pub(super) const fn bits(self) -> u128 {
         self.bits

@@ -89,6 +89,7 @@ fn exchange(socket: &Path, request: Request) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(match request {
         Request::Flows => PATIENCE_FOR_FLOWS,
         Request::Status
+        | Request::Brief
         | Request::Enforced
         | Request::Metrics
         | Request::Health

@@ -44,6 +44,7 @@ pub(super) fn closed_by_omission(model: &Model, endpoints: &[Labelled<'_>]) -> V
     let mut policies: Vec<&Policy> = model
         .policies
         .iter()
+        .map(|policy| &**policy)
         .filter(|policy| policy.stage == Stage::PreDnat && policy.staged.is_none())
         .collect();
     sort(&mut policies, model);

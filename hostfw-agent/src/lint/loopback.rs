@@ -88,6 +88,7 @@ impl<'a> Openers<'a> {
         let sets: Vec<&NetworkSet> = model
             .sets
             .iter()
+            .map(|set| &**set)
             .filter(|set| set.nets.iter().any(|net| net.contains(&LOCALHOST)))
             .collect();
         let allow = |rules: &[Rule]| rules.iter().any(|rule| allows_loopback(rule, &sets));
@@ -95,6 +96,7 @@ impl<'a> Openers<'a> {
         let policies = model
             .policies
             .iter()
+            .map(|policy| &**policy)
             .filter(|policy| policy.staged.is_none() && policy.stage != Stage::Untracked);
         Self {
             policies: policies

@@ -10,7 +10,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use crate::{
     model::{FelixSettings, Kind, Model, ObjectRef},
@@ -41,9 +44,20 @@ impl fmt::Display for Warning {
 /// Looks over all objects together.
 #[must_use]
 pub fn lint(model: &Model) -> Vec<Warning> {
+    let workloads = model.workloads.iter();
+    let ports: HashSet<&str> = workloads
+        .flat_map(|workload| workload.ports.iter().map(|port| &*port.name))
+        .collect();
+    lint_with(model, |name| ports.contains(name))
+}
+
+/// As [`lint`], by who knows already whether a workload calls a port by a name: there
+/// may be very many.
+#[must_use]
+pub fn lint_with(model: &Model, is_port_of_workload: impl Fn(&str) -> bool) -> Vec<Warning> {
     let endpoints = Labelled::all(model);
     let mut warnings = families::closed_by_omission(model, &endpoints);
-    warnings.extend(references::to_nothing(model));
+    warnings.extend(references::to_nothing(model, is_port_of_workload));
     warnings.extend(loopback::cut_off(model, &endpoints));
     warnings.extend(untracked::without_replies(model, &endpoints));
     warnings.extend(model.settings.iter().flat_map(emptied_failsafes));
@@ -71,6 +85,15 @@ fn within_reason(mut warnings: Vec<Warning>) -> Vec<Warning> {
         });
     warnings.extend(many);
     warnings
+}
+
+/// Whether nothing is ever said of objects of the kind.
+#[must_use]
+pub const fn silent(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::EndpointSlice | Kind::NodeAddresses | Kind::WorkloadEndpoint
+    )
 }
 
 /// Looks over one object as it was written: for what its valid form no longer

@@ -13,11 +13,14 @@ use crate::{
     selector::Selector,
 };
 
-pub(super) fn to_nothing(model: &Model) -> Vec<Warning> {
+pub(super) fn to_nothing(
+    model: &Model,
+    is_port_of_workload: impl Fn(&str) -> bool,
+) -> Vec<Warning> {
     let mut warnings = tiers(model);
     warnings.extend(profiles(model));
     warnings.extend(nodes(model));
-    warnings.extend(ports(model));
+    warnings.extend(ports(model, is_port_of_workload));
     warnings
 }
 
@@ -100,13 +103,12 @@ fn nodes(model: &Model) -> Vec<Warning> {
     looking.collect()
 }
 
-fn ports(model: &Model) -> Vec<Warning> {
+fn ports(model: &Model, is_port_of_workload: impl Fn(&str) -> bool) -> Vec<Warning> {
     let declared: BTreeSet<&str> = model
         .endpoints
         .iter()
-        .map(|endpoint| &endpoint.ports)
-        .chain(model.templates.iter().map(|template| &template.ports))
-        .chain(model.workloads.iter().map(|workload| &workload.ports))
+        .map(|endpoint| &*endpoint.ports)
+        .chain(model.templates.iter().map(|template| &*template.ports))
         .flatten()
         .map(|port| &*port.name)
         .collect();
@@ -125,7 +127,10 @@ fn ports(model: &Model) -> Vec<Warning> {
         for (direction, rules) in Direction::ALL.into_iter().zip(directions) {
             for (index, rule) in rules.iter().enumerate() {
                 for (field, name, consequence) in names(rule) {
-                    if !declared.contains(name) && told.insert((name, consequence)) {
+                    if !declared.contains(name)
+                        && !is_port_of_workload(name)
+                        && told.insert((name, consequence))
+                    {
                         warnings.push(Warning {
                             about: about.clone(),
                             message: format!(

@@ -16,6 +16,7 @@ pub(super) fn without_replies(model: &Model, endpoints: &[Labelled<'_>]) -> Vec<
     let enforced: Vec<(&Policy, Allowed)> = model
         .policies
         .iter()
+        .map(|policy| &**policy)
         .filter(|policy| policy.staged.is_none() && policy.stage != Stage::PreDnat)
         .map(|policy| (policy, Direction::ALL.map(|d| allow(rules_of(policy, d)))))
         .collect();

@@ -20,7 +20,7 @@ pub(super) struct Labelled<'a> {
 impl<'a> Labelled<'a> {
     pub(super) fn all(model: &'a Model) -> Vec<Self> {
         let profiles: HashMap<&str, &Profile> =
-            model.profiles.iter().map(|p| (&*p.name, p)).collect();
+            model.profiles.iter().map(|p| (&*p.name, &**p)).collect();
         let one = |endpoint: &'a HostEndpoint| {
             let profiles: Vec<&Profile> = endpoint
                 .profiles
@@ -37,7 +37,11 @@ impl<'a> Labelled<'a> {
                 profiles,
             }
         };
-        model.endpoints.iter().map(one).collect()
+        model
+            .endpoints
+            .iter()
+            .map(|endpoint| one(endpoint))
+            .collect()
     }
 
     pub(super) fn is_meant_by(&self, policy: &Policy) -> bool {

@@ -32,15 +32,16 @@ pub use rule::{Entity, IcmpMatch, IpVersion, PortRange, Protocol, Rule, RuleActi
 pub use set::NetworkSet;
 pub use template::{HostEndpointTemplate, Node};
 pub use tier::{Tier, TierDefault};
-pub use workload::{EndpointSlice, WorkloadEndpoint};
+pub use workload::{EndpointSlice, Labels, WorkloadEndpoint};
 
 use std::sync::Arc;
 
-/// All objects that are in force.
+/// All objects that are in force. Of some kinds there may be very many: copies share
+/// them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     /// Sorted by name.
-    pub endpoints: Vec<HostEndpoint>,
+    pub endpoints: Vec<Arc<HostEndpoint>>,
     /// In the order in which they are looked at: by order, then by name.
     pub templates: Vec<HostEndpointTemplate>,
     /// What is known of nodes, sorted by name.
@@ -49,18 +50,17 @@ pub struct Model {
     pub addresses: Vec<Arc<NodeAddresses>>,
     /// Enforced ones first, then staged ones, each sorted by name;
     /// [`select`](crate::select) puts them in order.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<Arc<Policy>>,
     /// Sorted by name. Tiers that are always there need not be listed.
     pub tiers: Vec<Tier>,
     /// Sorted by namespace (global ones first), then name.
-    pub sets: Vec<NetworkSet>,
+    pub sets: Vec<Arc<NetworkSet>>,
     /// Sorted by name.
-    pub profiles: Vec<Profile>,
+    pub profiles: Vec<Arc<Profile>>,
     /// Sorted by name.
     pub settings: Vec<FelixSettings>,
-    /// Sorted by namespace, then name. There may be very many: copies share
-    /// them.
+    /// Sorted by namespace, then name.
     pub workloads: Vec<Arc<WorkloadEndpoint>>,
-    /// Sorted by namespace, then name; shared likewise.
+    /// Sorted by namespace, then name.
     pub slices: Vec<Arc<EndpointSlice>>,
 }

@@ -4,8 +4,12 @@ use ipnet::IpNet;
 
 use super::{NamedPort, ServiceName};
 
+/// Labels by key.
+pub type Labels = BTreeMap<String, String>;
+
 /// A `WorkloadEndpoint`: what is known of a pod. Policies do not apply to it;
-/// it is there for rules to match its addresses.
+/// it is there for rules to match its addresses. There may be very many, most of which
+/// have labels, profiles and ports that others have, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadEndpoint {
     /// `metadata.namespace`.
@@ -14,13 +18,13 @@ pub struct WorkloadEndpoint {
     pub name: String,
     /// Its own labels, with those that say its namespace and its service
     /// account.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
     /// Names of the profiles whose labels it inherits, in order.
-    pub profiles: Vec<String>,
+    pub profiles: Arc<[String]>,
     /// Its addresses, each a net of its own.
     pub nets: Arc<[IpNet]>,
     /// Ports that rules may call by name.
-    pub ports: Vec<NamedPort>,
+    pub ports: Arc<[NamedPort]>,
 }
 
 /// An `EndpointSlice`: addresses and ports of a service.

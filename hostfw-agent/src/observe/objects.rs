@@ -1,12 +1,12 @@
 //! What is in force of each object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::status::{NotEnforced, ObjectState, ObjectStatus, Problem, Warning};
 use crate::{
     accept::{self, Accepted, AcceptedObject, Stored},
-    lint,
-    model::ObjectRef,
+    lint::{self, Unenforced},
+    model::{Kind, ObjectRef},
 };
 
 /// The dataplane generation that first held the version in force of each
@@ -17,19 +17,27 @@ pub struct FirstHeld(BTreeMap<ObjectRef, u64>);
 impl FirstHeld {
     /// Notes that `now` is in force with this generation, after `before` was.
     pub fn update(&mut self, before: &Accepted, now: &Accepted, generation: u64) {
-        let held = now
-            .objects
-            .iter()
-            .map(|object| {
-                let named = object.resource.object_ref();
-                let same = before.object(&named).is_some_and(|before| {
-                    before.same_object(object) && version(before) == version(object)
-                });
-                let first = self.0.get(&named).copied().filter(|_| same);
-                (named, first.unwrap_or(generation))
-            })
-            .collect();
-        self.0 = held;
+        if before.objects.len() != self.0.len() {
+            // The agent has just begun.
+            self.0 = before
+                .objects
+                .iter()
+                .map(|object| (object.named.clone(), generation))
+                .collect();
+        }
+        for change in now.objects.changes_from(&before.objects) {
+            match (change.before, change.now) {
+                (Some(before), None) => {
+                    self.0.remove(&before.named);
+                }
+                (Some(before), Some(now))
+                    if before.same_object(now) && version(before) == version(now) => {}
+                (_, Some(now)) => {
+                    self.0.insert(now.named.clone(), generation);
+                }
+                (None, None) => {}
+            }
+        }
     }
 }
 
@@ -42,56 +50,91 @@ pub fn object_statuses(
     enforced: &Accepted,
     first: &FirstHeld,
 ) -> Vec<ObjectStatus> {
-    let mut not_enforced: BTreeMap<ObjectRef, Vec<NotEnforced>> = BTreeMap::new();
-    for unenforced in enforced.unenforced() {
+    // Those, too, that the store no longer holds, as long as they are in force.
+    let objects = latest.objects.iter().chain(&enforced.objects);
+    let named = objects.map(|object| &object.named);
+    statuses(named, latest, enforced, first, &enforced.unenforced())
+}
+
+/// As [`object_statuses`], but only of objects of which something else is to be told
+/// than that they are enforced as they are stored; and how many others there are of
+/// each kind. `unenforced` is of what is in force.
+#[must_use]
+pub fn notable_objects(
+    latest: &Accepted,
+    enforced: &Accepted,
+    first: &FirstHeld,
+    unenforced: &[Unenforced],
+) -> (Vec<ObjectStatus>, BTreeMap<Kind, usize>) {
+    let changes = latest.objects.changes_from(&enforced.objects);
+    let changes = changes.into_iter().filter_map(|it| it.before.or(it.now));
+    let mut notable: BTreeSet<&ObjectRef> = changes.map(|object| &object.named).collect();
+    notable.extend(unenforced.iter().map(|unenforced| &unenforced.about));
+    let mut others: BTreeMap<Kind, usize> = BTreeMap::new();
+    for object in &latest.objects {
+        if object.stored == Stored::LastGood {
+            notable.insert(&object.named);
+        }
+        *others.entry(object.named.kind).or_default() += 1;
+    }
+    for named in notable.iter().filter(|it| latest.object(it).is_some()) {
+        *others.entry(named.kind).or_default() -= 1;
+    }
+    let notable = notable.into_iter();
+    (
+        statuses(notable, latest, enforced, first, unenforced),
+        others,
+    )
+}
+
+/// The status of these objects, and of all that are refused.
+fn statuses<'a>(
+    objects: impl Iterator<Item = &'a ObjectRef>,
+    latest: &'a Accepted,
+    enforced: &'a Accepted,
+    first: &FirstHeld,
+    unenforced: &[Unenforced],
+) -> Vec<ObjectStatus> {
+    let mut not_enforced: BTreeMap<&ObjectRef, Vec<NotEnforced>> = BTreeMap::new();
+    for unenforced in unenforced {
         not_enforced
-            .entry(unenforced.about)
+            .entry(&unenforced.about)
             .or_default()
             .push(NotEnforced {
-                field: unenforced.field,
-                message: unenforced.why,
+                field: unenforced.field.clone(),
+                message: unenforced.why.clone(),
             });
     }
     let mut statuses = BTreeMap::new();
-    // Those that the store no longer holds, as long as they are in force.
-    for object in &enforced.objects {
-        statuses.insert(
-            object.resource.object_ref(),
-            (None, ObjectState::Pending, Some(object)),
-        );
-    }
-    for object in &latest.objects {
-        let named = object.resource.object_ref();
-        let in_force = enforced.object(&named);
-        let state = match object.stored {
-            Stored::LastGood => ObjectState::LastGood,
-            Stored::Current if in_force.is_some_and(|in_force| in_force.same_resource(object)) => {
+    for named in objects {
+        let (stored, in_force) = (latest.object(named), enforced.object(named));
+        let state = match (stored.map(|object| (object, object.stored)), in_force) {
+            (Some((_, Stored::LastGood)), _) => ObjectState::LastGood,
+            (Some((object, Stored::Current)), Some(in_force)) if in_force.same_resource(object) => {
                 ObjectState::Enforced
             }
-            Stored::Current => ObjectState::Pending,
+            (Some((_, Stored::Current)) | None, _) => ObjectState::Pending,
         };
-        statuses.insert(named, (object.stored_generation, state, in_force));
+        let generation = stored.and_then(|object| object.stored_generation);
+        statuses.insert(named, (generation, state, in_force));
     }
     for refused in &latest.refused {
-        statuses.insert(
-            refused.object.clone(),
-            (refused.stored_generation, ObjectState::Refused, None),
-        );
+        let refusal = (refused.stored_generation, ObjectState::Refused, None);
+        statuses.insert(&refused.object, refusal);
     }
-    statuses
-        .into_iter()
-        .map(
-            |(named, (stored_generation, state, in_force))| ObjectStatus {
-                kind: named.kind.name().to_owned(),
-                name: named.name.clone(),
-                stored_generation,
-                enforced_generation: in_force.and_then(version),
-                state,
-                dataplane_generation: in_force.and_then(|_| first.0.get(&named).copied()),
-                not_enforced: not_enforced.remove(&named).unwrap_or_default(),
-            },
-        )
-        .collect()
+    let told = statuses.into_iter();
+    told.map(
+        |(named, (stored_generation, state, in_force))| ObjectStatus {
+            kind: named.kind.name().to_owned(),
+            name: named.name.clone(),
+            stored_generation,
+            enforced_generation: in_force.and_then(version),
+            state,
+            dataplane_generation: in_force.and_then(|_| first.0.get(named).copied()),
+            not_enforced: not_enforced.remove(named).unwrap_or_default(),
+        },
+    )
+    .collect()
 }
 
 /// Problems for the status, in the order in which they come.
@@ -120,7 +163,7 @@ pub fn warning_statuses(warnings: &[lint::Warning]) -> Vec<Warning> {
 }
 
 fn version(object: &AcceptedObject) -> Option<u64> {
-    object.resource.metadata().generation
+    object.resource.generation()
 }
 
 #[cfg(test)]
@@ -142,7 +185,7 @@ mod tests {
 
     fn stored(text: &str, last: &Accepted) -> Accepted {
         let snapshot = Snapshot::of(vec![SourceFile {
-            path: "a.yaml".to_owned(),
+            path: "a.yaml".into(),
             content: Ok(text.into()),
         }]);
         accept(&snapshot, last)
@@ -239,5 +282,66 @@ mod tests {
         };
         assert_eq!(one.field, "spec.ingress[0].http");
         assert_eq!(status(&nothing).not_enforced, []);
+    }
+
+    #[test]
+    fn what_is_left_out_is_enforced_as_it_is_stored() {
+        let tier = |name: &str, order: &str| {
+            format!(
+                "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {{name: \
+                 {name}}}\nspec: {{order: {order}}}\n"
+            )
+        };
+        let policy = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: \
+                      {name: p}\nspec: {ingress: [{action: Allow, http: {methods: [GET]}, \
+                      protocol: TCP}]}\n";
+        let accept = |files: &[(&str, &str)], last: &Accepted| {
+            let files = files.iter().map(|(path, text)| SourceFile {
+                path: (*path).into(),
+                content: Ok((*text).into()),
+            });
+            accept(&Snapshot::of(files), last)
+        };
+        let enforced = accept(
+            &[
+                ("a", &tier("a", "1")),
+                ("b", &tier("b", "1")),
+                ("c", &tier("c", "1")),
+                ("d", &tier("d", "1")),
+                ("p", policy),
+            ],
+            &Accepted::default(),
+        );
+        // One stays, one changes, one breaks, one goes, one comes and one is refused.
+        let latest = accept(
+            &[
+                ("a", &tier("a", "1")),
+                ("b", &tier("b", "2")),
+                ("c", &tier("c", "high")),
+                ("e", &tier("e", "1")),
+                ("f", &tier("f", "high")),
+                ("p", policy),
+            ],
+            &enforced,
+        );
+        let mut first = FirstHeld::default();
+        first.update(&Accepted::default(), &enforced, 1);
+        let all = object_statuses(&latest, &enforced, &first);
+        let unenforced = enforced.unenforced();
+        let (notable, others) = notable_objects(&latest, &enforced, &first, &unenforced);
+        let (told, left_out): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|status| notable.contains(status));
+        assert_eq!(told, notable);
+        let names: Vec<&str> = notable.iter().map(|status| &*status.name).collect();
+        assert_eq!(names, ["p", "b", "c", "d", "e", "f"]);
+        let [left_out] = &left_out[..] else {
+            panic!("expected one: {left_out:?}");
+        };
+        assert_eq!(
+            (&*left_out.name, left_out.state),
+            ("a", ObjectState::Enforced)
+        );
+        let none = (Kind::GlobalNetworkPolicy, 0);
+        assert_eq!(others, [none, (Kind::Tier, 1)].into());
     }
 }

@@ -39,6 +39,10 @@ const MAX_CLIENTS: usize = 32;
 pub enum Request {
     /// Answered with a [`Status`].
     Status,
+    /// Answered with a [`Status`] without the objects of which there is nothing to be
+    /// told. Only inside the agent.
+    #[serde(skip)]
+    Brief,
     /// Answered with an [`Enforced`].
     Enforced,
     /// Answered with [`Flows`].
@@ -61,7 +65,7 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To [`Request::Status`].
+    /// To [`Request::Status`] and [`Request::Brief`].
     Status(Box<Status>),
     /// To [`Request::Enforced`].
     Enforced(Enforced),

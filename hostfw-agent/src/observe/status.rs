@@ -1,7 +1,11 @@
 //! The status document: what the agent answers on its socket and `hostfwctl
 //! status` shows. Its JSON form is stable for scripts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::model::Kind;
 
 /// The state of one node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +31,11 @@ pub struct Status {
     pub error: Option<String>,
     /// Every object that the store holds or that is in force.
     pub objects: Vec<ObjectStatus>,
+    /// How many objects of each kind are not among [`objects`](Self::objects), because
+    /// nothing is to be told of them but that they are enforced as they are stored.
+    /// Only inside the agent: who asks from outside is told all.
+    #[serde(skip)]
+    pub others: BTreeMap<Kind, usize>,
     /// Every endpoint of this node.
     pub endpoints: Vec<EndpointStatus>,
     /// What is wrong with the store, by file or object.

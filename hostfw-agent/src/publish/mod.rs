@@ -149,7 +149,7 @@ async fn state(pen: Pen, agent: &mut Agent, pace: Pace) {
 
 async fn ask(questions: &mpsc::Sender<Question>) -> Option<Status> {
     let (reply, answer) = oneshot::channel();
-    let request = Request::Status;
+    let request = Request::Brief;
     questions.send(Question { request, reply }).await.ok()?;
     match answer.await.ok()? {
         Reply::Status(status) => Some(*status),

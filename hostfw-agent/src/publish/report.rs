@@ -304,8 +304,10 @@ fn failures(endpoints: &[EndpointStatus]) -> Vec<Failure> {
 }
 
 fn counts(status: &Status) -> ObjectCounts {
+    let others = status.others.values().sum();
     let mut counts = ObjectCounts {
-        total: status.objects.len(),
+        total: status.objects.len() + others,
+        enforced: others,
         ..ObjectCounts::default()
     };
     for object in &status.objects {
@@ -391,7 +393,10 @@ fn degraded(failures: &[Failure], not_enforced: usize) -> Condition {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::observe::status::{self, NotEnforced, ObjectStatus, PolicyStatus};
+    use crate::{
+        model::Kind,
+        observe::status::{self, NotEnforced, ObjectStatus, PolicyStatus},
+    };
 
     fn endpoint(name: &str) -> EndpointStatus {
         let hook = |hook: &str, mode: Option<&str>, fallback: Option<&str>| HookStatus {
@@ -469,9 +474,14 @@ pub(super) mod tests {
         let status = Status {
             endpoints: vec![endpoint("a"), endpoint("b")],
             objects: vec![object("t", ObjectState::Enforced)],
+            others: [(Kind::WorkloadEndpoint, 5), (Kind::Tier, 2)].into(),
             ..Status::default()
         };
         let report = Report::of(&status);
+        let ObjectCounts {
+            total, enforced, ..
+        } = report.state.objects;
+        assert_eq!((total, enforced), (8, 8));
         assert_eq!(
             conditions(&report),
             [

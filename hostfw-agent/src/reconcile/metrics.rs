@@ -83,7 +83,8 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// All metrics, as things are now.
-    pub(super) fn metrics(&self) -> Reply {
+    pub(super) fn metrics(&mut self) -> Reply {
+        let brief = self.brief();
         let dataplane = self.enforcer.dataplane();
         self.meter.census.take_if_due(|| {
             dataplane
@@ -111,7 +112,7 @@ impl<D: Dataplane> Reconciler<D> {
         };
         let rendered = match &self.meter.metrics {
             Some(metrics) => metrics
-                .render(&self.status(), &readings)
+                .render(&brief, &readings)
                 .map_err(|error| error.to_string()),
             None => Err("there are none".to_owned()),
         };

@@ -21,6 +21,7 @@ mod plan;
 mod run;
 mod save;
 mod staged;
+mod status;
 mod steps;
 mod tally;
 
@@ -32,10 +33,7 @@ use std::{
     time::Instant,
 };
 
-use hostfw_common::{
-    counter::{Checkpoint, Outcome as Counted},
-    verdict::Reason,
-};
+use hostfw_common::{counter::Checkpoint, verdict::Reason};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -50,27 +48,25 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    accept::{self, Accepted, AcceptedObject, Acceptor, LoadError, Problem},
+    accept::{self, Accepted, AcceptedObject, Acceptor, Assembler, LoadError, Shortfall},
     compile::{self, CompileError, compile_with, image::Image},
     lint::Warning,
-    maps::MapSize,
     model::{EndpointAddresses, Interface, Model},
     observe::{
         conditions::{Facts, endpoint_statuses},
-        counters::counter_statuses,
         events::NameBook,
         live::Enforced,
         notes::Notes,
-        objects::{FirstHeld, object_statuses, problem_statuses, warning_statuses},
+        objects::FirstHeld,
         reports::{RecentReports, Reports},
         socket::{Health, Question, Refusal, Reply, Request},
-        status::{EndpointStatus, MapStatus, Status},
+        status::EndpointStatus,
     },
     select::{self, Selection, select_with},
+    sorted::Sorted,
     source::{
-        Snapshot, SourceFile, Text,
+        Snapshot, SourceFile,
         follow::{FollowError, create_folder},
-        is_resource_file,
     },
 };
 
@@ -99,6 +95,10 @@ pub struct Reconciler<D> {
     names: NameBook,
     /// What the store's files say.
     acceptor: Acceptor,
+    /// The model of it.
+    assembler: Assembler,
+    /// What of it is not enforced.
+    shortfall: Shortfall,
     /// What need not be selected or compiled again.
     caches: (select::Cache, compile::Cache),
     /// What came of the last pass.
@@ -113,7 +113,7 @@ pub struct Reconciler<D> {
     /// The kinds of objects that it follows one by one, and whether it can.
     kinds: Vec<(&'static str, bool)>,
     /// What is valid in it, and probably not meant.
-    warnings: Vec<Warning>,
+    warnings: Arc<[Warning]>,
     /// What the store asks for.
     latest: Accepted,
     /// What is in force.
@@ -141,7 +141,7 @@ pub struct Reconciler<D> {
 /// What follows from objects and interfaces.
 #[derive(Debug)]
 struct Derived {
-    objects: Vec<AcceptedObject>,
+    objects: Sorted<AcceptedObject>,
     interfaces: Vec<Interface>,
     /// Of every interface that is meant.
     all: Selection,
@@ -178,6 +178,8 @@ impl<D: Dataplane> Reconciler<D> {
             settings,
             names,
             acceptor: Acceptor::default(),
+            assembler: Assembler::default(),
+            shortfall: Shortfall::default(),
             caches: Default::default(),
             derived: None,
             saver,
@@ -185,7 +187,7 @@ impl<D: Dataplane> Reconciler<D> {
             read_error: None,
             being_written: BTreeSet::new(),
             kinds: Vec::new(),
-            warnings: Vec::new(),
+            warnings: Arc::default(),
             latest: enforced.clone(),
             enforced,
             first_held: FirstHeld::default(),
@@ -235,9 +237,9 @@ impl<D: Dataplane> Reconciler<D> {
     #[must_use]
     pub fn held(&self) -> Vec<SourceFile> {
         let held = self.enforced.objects.iter().flat_map(|object| {
-            let text = Text::from(object.resource.to_value().to_string());
+            let text = object.resource.to_text();
             object.files.iter().map(move |file| SourceFile {
-                path: file.clone(),
+                path: Arc::clone(file),
                 content: Ok(text.clone()),
             })
         });
@@ -313,7 +315,7 @@ impl<D: Dataplane> Reconciler<D> {
         );
 
         self.interfaces = interfaces.to_vec();
-        let model = candidate.model();
+        let model = self.assembler.model(&candidate);
         let (derived, changed) = self.derive(&candidate, &model, interfaces, &mut steps);
         let Derived {
             all,
@@ -333,7 +335,8 @@ impl<D: Dataplane> Reconciler<D> {
         steps.done("enforce");
         // Behind what cannot wait.
         if changed {
-            self.tell_warnings(candidate.warnings(&model));
+            let warnings = self.assembler.warnings(&candidate);
+            self.tell_warnings(warnings);
         }
         self.not_adopted
             .retain(|index, _| interfaces.iter().any(|i| i.index == *index));
@@ -442,7 +445,7 @@ impl<D: Dataplane> Reconciler<D> {
             .collect();
         self.collect_counts();
         self.tally.prepare(&mut image, |object| {
-            Some(Arc::clone(&candidate.object(object)?.object))
+            Some(candidate.object(object)?.object.clone())
         });
         let outcome = self.enforcer.enforce(&image, &interfaces, |generation| {
             self.names.add_generation(generation, image.names.clone());
@@ -505,31 +508,6 @@ impl<D: Dataplane> Reconciler<D> {
         self.enforced = candidate.clone();
     }
 
-    /// What is wrong with the store, and what it takes time for.
-    fn problems(&self) -> Vec<Problem> {
-        let waiting = self
-            .being_written
-            .iter()
-            .filter(|name| is_resource_file(name))
-            // A new one is among them already: there is nothing before it.
-            .filter(|name| {
-                let known = |problem: &Problem| problem.file.as_ref() == Some(name);
-                !self.latest.problems.iter().any(known)
-            })
-            .map(|name| Problem {
-                file: Some(name.clone()),
-                object: None,
-                message: "someone is writing it: what it held before counts until it is closed"
-                    .to_owned(),
-            });
-        self.latest
-            .problems
-            .iter()
-            .cloned()
-            .chain(waiting)
-            .collect()
-    }
-
     fn tell_problems(&self, candidate: &Accepted) {
         let known: BTreeSet<_> = self.latest.problems.iter().collect();
         for problem in candidate.problems.iter().filter(|p| !known.contains(p)) {
@@ -549,7 +527,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    fn tell_warnings(&mut self, warnings: Vec<Warning>) {
+    fn tell_warnings(&mut self, warnings: Arc<[Warning]>) {
         for warning in warnings.iter().filter(|w| !self.warnings.contains(w)) {
             warn!(object = %warning.about, "{}", warning.message);
         }
@@ -572,6 +550,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.saver.wait();
         let reply = match question.request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Brief => Reply::Status(Box::new(self.brief())),
             Request::Enforced => Reply::Enforced(Enforced {
                 node: self.settings.node.clone(),
                 generation: self.enforcer.dataplane().generation(),
@@ -609,55 +588,6 @@ impl<D: Dataplane> Reconciler<D> {
             .hidden()
             .inspect_err(|error| warn!(%error, "cannot read the counters"))
             .unwrap_or_default()
-    }
-
-    /// The state of the node, with counters as they are now.
-    fn status(&self) -> Status {
-        let dataplane = self.enforcer.dataplane();
-        let cannot = |error: &D::Error| warn!(%error, "cannot read the counters");
-        let counters = dataplane.counters().inspect_err(cannot).unwrap_or_default();
-        let would_drop = dataplane.would_drop().inspect_err(cannot);
-        let staged = dataplane.staged().inspect_err(cannot).unwrap_or_default();
-        let maps = dataplane.map_sizes().unwrap_or_else(|error| {
-            warn!(%error, "cannot tell what the maps take");
-            Vec::new()
-        });
-        Status {
-            node: self.settings.node.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            store_revision: self
-                .snapshot
-                .as_ref()
-                .map(|snapshot| snapshot.revision.clone())
-                .unwrap_or_default(),
-            enforced_revision: self.enforced_revision.clone(),
-            generation: dataplane.generation(),
-            observe_only: self.settings.observe_only,
-            error: self.read_error.clone().or_else(|| self.error.clone()),
-            objects: object_statuses(&self.latest, &self.enforced, &self.first_held),
-            endpoints: self.endpoints.clone(),
-            problems: problem_statuses(&self.problems()),
-            warnings: warning_statuses(&self.warnings)
-                .into_iter()
-                .chain(self.notes.warnings())
-                .chain(self.tally.warning())
-                .collect(),
-            counters: counter_statuses(counters, Counted::Enforced)
-                .into_iter()
-                .chain(counter_statuses(
-                    would_drop.unwrap_or_default(),
-                    Counted::Observed,
-                ))
-                .collect(),
-            staged: self.staged.statuses(&staged, &self.names),
-            maps: maps
-                .into_iter()
-                .map(|MapSize { name, bytes }| MapStatus {
-                    name: name.to_owned(),
-                    bytes,
-                })
-                .collect(),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::error;
 use crate::{
     accept::{self, Accepted, AcceptedObject},
     model::Kind,
+    sorted::Change,
 };
 
 /// How long a state that may wait does, for each second that the last one took
@@ -33,14 +34,20 @@ pub(super) enum When {
 impl When {
     /// When to write what is in force now, which was that before.
     pub(super) fn of(before: &Accepted, now: &Accepted) -> Self {
-        let written = |object: &&AcceptedObject| {
-            !matches!(
-                object.resource.kind(),
-                Kind::EndpointSlice | Kind::NodeAddresses | Kind::WorkloadEndpoint
-            )
+        let written = |change: &Change<'_, AcceptedObject>| {
+            change.before.or(change.now).is_some_and(|object| {
+                !matches!(
+                    object.named.kind,
+                    Kind::EndpointSlice | Kind::NodeAddresses | Kind::WorkloadEndpoint
+                )
+            })
         };
         let same = before.refused == now.refused
-            && (before.objects.iter().filter(written)).eq(now.objects.iter().filter(written));
+            && !now
+                .objects
+                .changes_from(&before.objects)
+                .iter()
+                .any(written);
         if same { Self::Soon } else { Self::Now }
     }
 }
@@ -187,6 +194,8 @@ fn write(file: &Path, accepted: &Accepted) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         accept::{Problem, RefusedObject},
@@ -199,7 +208,7 @@ mod tests {
         Accepted {
             refused: vec![RefusedObject {
                 object: ObjectRef::new(Kind::Tier, None, &number.to_string()),
-                files: Vec::new(),
+                files: Arc::default(),
                 stored_generation: None,
             }],
             problems: vec![Problem {
@@ -257,9 +266,10 @@ mod tests {
                 let resources = parse_documents(text).remove(0).result.unwrap();
                 let resource = resources.into_iter().next().unwrap();
                 AcceptedObject {
-                    files: Vec::new(),
-                    object: validate(&resource).unwrap().into(),
-                    resource: resource.into(),
+                    named: resource.object_ref(),
+                    files: Arc::default(),
+                    object: validate(&resource).unwrap(),
+                    resource: accept::Written::new(resource, None),
                     stored: crate::accept::Stored::Current,
                     stored_generation: None,
                 }

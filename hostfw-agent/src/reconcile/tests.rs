@@ -17,7 +17,7 @@ use crate::{
     observe::{
         metrics::families::{FAMILIES, Type},
         socket::{Question, Reply, Request},
-        status::{ObjectState, StagedStatus},
+        status::{ObjectState, StagedStatus, Status},
     },
     source::FolderSource,
 };
@@ -124,7 +124,7 @@ fn what_the_store_says_comes_into_force_and_is_told() {
 }
 
 /// The metrics, once the flows were counted.
-fn metrics(it: &Reconciler<Fake>) -> String {
+fn metrics(it: &mut Reconciler<Fake>) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let Reply::Metrics(text) = it.metrics() else {
@@ -171,7 +171,7 @@ fn every_metric_is_fed() {
         let key = StagedKey { policy, ..deny };
         it.enforcer.dataplane_mut().staged.insert(key, 5);
     }
-    let text = metrics(&it);
+    let text = metrics(&mut it);
     for family in FAMILIES {
         let name = family.name;
         let series = match family.kind {
@@ -217,7 +217,7 @@ fn a_node_is_not_ready_while_something_is_not_enforced() {
     assert!(!it.reconcile(&eth0));
     let why = it.not_ready().unwrap();
     assert!(why.contains("cannot attach to eth0"), "{why}");
-    let text = metrics(&it);
+    let text = metrics(&mut it);
     assert!(text.contains("hostfw_ready 0\n"), "{text}");
     assert!(
         text.contains("hostfw_passes_total{result=\"incomplete\"} 1\n"),
@@ -232,7 +232,7 @@ fn a_node_is_not_ready_while_something_is_not_enforced() {
     it.take_read(Err("no such folder".to_owned()));
     assert!(!it.reconcile(&eth0));
     assert_eq!(it.not_ready().as_deref(), Some("no such folder"));
-    let text = metrics(&it);
+    let text = metrics(&mut it);
     assert!(text.contains("hostfw_source_readable 0\n"), "{text}");
     assert!(text.contains("hostfw_ready 0\n"), "{text}");
 }

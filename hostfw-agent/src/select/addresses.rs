@@ -1,7 +1,6 @@
 //! Which addresses and ports a rule's selectors and named ports stand for.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeSet, HashMap, hash_map::Entry},
     net::IpAddr,
     sync::Arc,
@@ -12,8 +11,9 @@ use ipnet::IpNet;
 use super::{
     Point, UnknownAddresses,
     govern::Pair,
-    labels::{Labels, Profiles},
-    members::Cache,
+    labels::Profiles,
+    matches::{LabelSets, Matched},
+    members::{Asked, Cache, Texts},
 };
 use crate::{
     model::{
@@ -25,21 +25,14 @@ use crate::{
 
 /// Something with labels that has addresses.
 struct Object<'a> {
-    labels: Cow<'a, Labels>,
+    /// The number of its labels.
+    labels: usize,
     nets: Arc<[IpNet]>,
+    ports: &'a [NamedPort],
     /// The endpoint has addresses, but only its own node knows which.
     elsewhere: Option<&'a str>,
     /// The addresses are those that another node tells.
     told: bool,
-}
-
-impl Object<'_> {
-    /// Per object, not per address: an address that one object shares with an
-    /// excepted one stays.
-    fn is_meant(&self, selector: Option<&Selector>, except: Option<&Selector>) -> bool {
-        selector.is_none_or(|selector| selector.matches(&self.labels))
-            && !except.is_some_and(|except| except.matches(&self.labels))
-    }
 }
 
 /// Resolves selectors to the addresses of all endpoints and sets of the
@@ -48,18 +41,27 @@ pub(super) struct Addresses<'a> {
     /// Endpoints, then sets, then workloads.
     objects: Vec<Object<'a>>,
     endpoints: usize,
-    /// By name: the objects that declare the port.
-    ports: HashMap<String, Vec<(usize, NamedPort)>>,
-    /// By the texts of selector and not-selector.
-    resolved: HashMap<(String, Option<String>), Resolved>,
-    services: HashMap<ServiceName, Vec<&'a EndpointSlice>>,
+    /// The objects by the numbers of their labels.
+    by_labels: Vec<Vec<u32>>,
+    sets: &'a LabelSets,
+    /// What was found out about selectors, now and before.
+    asked: &'a mut HashMap<Texts, Asked>,
+    round: u64,
+    resolved: HashMap<Texts, Resolved>,
+    /// By name: the objects that declare the port. Made when it is asked for.
+    ports: Option<HashMap<&'a str, Vec<(usize, &'a NamedPort)>>>,
+    slices: &'a [Arc<EndpointSlice>],
+    services: Option<HashMap<&'a ServiceName, Vec<&'a EndpointSlice>>>,
     unknown: BTreeSet<(String, ObjectRef)>,
-    cache: &'a mut Cache,
 }
 
-/// What lives in the cluster beside hosts and sets.
+/// What has labels and addresses.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cluster<'a> {
+    pub(super) endpoints: &'a [Arc<HostEndpoint>],
+    /// Endpoints that templates made, here and elsewhere.
+    pub(super) made: [&'a [HostEndpoint]; 2],
+    pub(super) networks: &'a [Arc<NetworkSet>],
     pub(super) workloads: &'a [Arc<WorkloadEndpoint>],
     pub(super) slices: &'a [Arc<EndpointSlice>],
     /// What other nodes tell of themselves.
@@ -81,101 +83,97 @@ impl<'a> Addresses<'a> {
     /// there, an endpoint without them matches no selector's packets
     /// (felix/labelindex/named_port_index.go).
     pub(super) fn new(
-        endpoints: impl IntoIterator<Item = &'a HostEndpoint>,
-        sets: &'a [NetworkSet],
         cluster: Cluster<'a>,
         profiles: &Profiles<'_>,
         node: &str,
         governed: &[Pair<'a>],
         cache: &'a mut Cache,
     ) -> Self {
-        cache.begin();
-        let mut held: HashMap<&str, Vec<IpAddr>> = HashMap::new();
-        for pair in governed {
-            held.entry(&pair.endpoint.name)
-                .or_default()
-                .extend(&pair.interface.addresses);
+        let made = || cluster.made.into_iter().flatten();
+        let known = cluster.endpoints.len() + made().count() + cluster.networks.len();
+        let round = cache.begin(cluster.workloads, profiles, known);
+        let held = Held::new(cluster.told, node, governed);
+        let mut objects = Vec::with_capacity(known);
+        for endpoint in cluster.endpoints {
+            let (labels, expected) = cache.endpoint(endpoint, profiles);
+            objects.push(held.object(endpoint, labels, expected));
         }
-        let told: HashMap<(&str, &str), &Vec<IpAddr>> = cluster
-            .told
-            .iter()
-            .flat_map(|of| {
-                let told = of.endpoints.iter();
-                told.map(|one| ((&*of.node, &*one.name), &one.addresses))
-            })
-            .collect();
-        let mut objects = Vec::new();
-        let mut ports: HashMap<String, Vec<(usize, NamedPort)>> = HashMap::new();
-        for endpoint in endpoints {
-            declare(&mut ports, objects.len(), &endpoint.ports);
-            let addresses = if !endpoint.expected_ips.is_empty() {
-                Some(&endpoint.expected_ips)
-            } else if endpoint.node == node {
-                held.get(&*endpoint.name)
-            } else {
-                told.get(&(&*endpoint.node, &*endpoint.name)).copied()
-            };
-            objects.push(Object {
-                labels: profiles.labels_of_endpoint(endpoint),
-                nets: addresses.map_or_else(Arc::default, |addresses| {
-                    addresses.iter().copied().map(IpNet::from).collect()
-                }),
-                elsewhere: (addresses.is_none() && endpoint.node != node)
-                    .then_some(&*endpoint.name),
-                // No object's name holds a slash: a template made it.
-                told: endpoint.node != node
-                    && (endpoint.expected_ips.is_empty() || endpoint.name.contains('/')),
-            });
+        for endpoint in made() {
+            let labels = cache.labels(&profiles.labels_of_endpoint(endpoint));
+            let expected = endpoint.expected_ips.iter().copied();
+            let expected = expected.map(IpNet::from).collect();
+            objects.push(held.object(endpoint, labels, expected));
         }
         let endpoints = objects.len();
-        objects.extend(sets.iter().map(|set| Object {
-            labels: profiles.labels_of_set(set),
-            nets: Arc::clone(&set.nets),
+        let of_many = |labels, nets, ports| Object {
+            labels,
+            nets,
+            ports,
             elsewhere: None,
             told: false,
-        }));
-        for group in cache.groups(cluster.workloads) {
-            declare(&mut ports, objects.len(), &group.one.ports);
-            objects.push(Object {
-                labels: Cow::Owned(profiles.labels_of_workload(&group.one)),
-                nets: Arc::clone(&group.nets),
-                elsewhere: None,
-                told: false,
-            });
+        };
+        for set in cluster.networks {
+            let (labels, nets) = cache.network(set, profiles);
+            objects.push(of_many(labels, nets, &[]));
         }
-        let mut services: HashMap<ServiceName, Vec<&EndpointSlice>> = HashMap::new();
-        for slice in cluster.slices {
-            if let Some(service) = &slice.service {
-                services.entry(service.clone()).or_default().push(slice);
-            }
+        let Cache {
+            asked,
+            groups,
+            sets,
+            ..
+        } = cache;
+        for group in groups.all().iter().filter(|group| !group.nets.is_empty()) {
+            objects.push(of_many(
+                group.labels,
+                Arc::clone(&group.nets),
+                &group.one.ports,
+            ));
+        }
+        let mut by_labels = vec![Vec::new(); sets.len()];
+        for (number, object) in (0..).zip(&objects) {
+            by_labels[object.labels].push(number);
         }
         Self {
             objects,
             endpoints,
-            ports,
+            by_labels,
+            sets,
+            asked,
+            round,
             resolved: HashMap::new(),
-            services,
+            ports: None,
+            slices: cluster.slices,
+            services: None,
             unknown: BTreeSet::new(),
-            cache,
         }
     }
 
     /// Addresses of the objects that `selector` matches and `except` does
     /// not; sorted, each once. `asking` is named along with the endpoints
     /// whose addresses are not known.
+    ///
+    /// Per object, not per address: an address that one object shares with an
+    /// excepted one stays.
     pub(super) fn of(
         &mut self,
         selector: &Selector,
         except: Option<&Selector>,
         asking: &ObjectRef,
     ) -> Arc<[IpNet]> {
-        let key = (selector.to_string(), except.map(Selector::to_string));
-        let (objects, cache) = (&self.objects, &mut *self.cache);
-        let resolved = match self.resolved.entry(key) {
+        let resolved = match self.resolved.entry(texts(selector, except)) {
             Entry::Occupied(resolved) => resolved.into_mut(),
             Entry::Vacant(vacant) => {
-                let (parts, unknown) = resolve(objects, selector, except);
-                let nets = cache.union(vacant.key(), parts);
+                let asked = ask(self.asked, vacant.key(), self.round);
+                asked.matched.update(self.sets, selector, except);
+                let (mut parts, mut unknown) = (Vec::new(), Vec::new());
+                for labels in asked.matched.sets() {
+                    for number in &self.by_labels[*labels] {
+                        let object = &self.objects[*number as usize];
+                        parts.push(Arc::clone(&object.nets));
+                        unknown.extend(object.elsewhere.map(str::to_owned));
+                    }
+                }
+                let nets = asked.union.become_of(parts);
                 vacant.insert(Resolved { nets, unknown })
             }
         };
@@ -196,15 +194,21 @@ impl<'a> Addresses<'a> {
         except: Option<&Selector>,
         asking: &ObjectRef,
     ) -> Vec<Point> {
+        let objects = &self.objects;
+        let ports = self.ports.get_or_insert_with(|| declared(objects));
+        let matched: Option<&Matched> = (selector.is_some() || except.is_some()).then(|| {
+            let all = Selector::all();
+            let selector = selector.unwrap_or(&all);
+            let asked = ask(self.asked, &texts(selector, except), self.round);
+            asked.matched.update(self.sets, selector, except);
+            &asked.matched
+        });
         let mut points = BTreeSet::new();
-        let declared = names
-            .iter()
-            .filter_map(|name| self.ports.get(&**name))
-            .flatten();
+        let declared = names.iter().filter_map(|name| ports.get(&**name)).flatten();
         for (object, port) in declared {
-            let object = &self.objects[*object];
+            let object = &objects[*object];
             if protocol.is_some_and(|protocol| protocol != port.protocol)
-                || !object.is_meant(selector, except)
+                || matched.is_some_and(|matched| !matched.contain(object.labels))
             {
                 continue;
             }
@@ -220,19 +224,32 @@ impl<'a> Addresses<'a> {
         points.into_iter().collect()
     }
 
+    fn slices_of(&mut self, service: &ServiceName) -> impl Iterator<Item = &'a EndpointSlice> {
+        let services = self.services.get_or_insert_with(|| {
+            let mut services: HashMap<&ServiceName, Vec<&EndpointSlice>> = HashMap::new();
+            for slice in self.slices {
+                if let Some(service) = &slice.service {
+                    services.entry(service).or_default().push(slice);
+                }
+            }
+            services
+        });
+        services.get(service).into_iter().flatten().copied()
+    }
+
     /// The addresses of a service, sorted, each once.
-    pub(super) fn of_service(&self, service: &ServiceName) -> Arc<[IpNet]> {
-        let slices = self.services.get(service).into_iter().flatten();
-        let all: BTreeSet<IpNet> = slices
+    pub(super) fn of_service(&mut self, service: &ServiceName) -> Arc<[IpNet]> {
+        let all: BTreeSet<IpNet> = self
+            .slices_of(service)
             .flat_map(|slice| slice.addresses.iter().copied().map(IpNet::from))
             .collect();
         all.into_iter().collect()
     }
 
     /// The addresses of a service with its ports, sorted, each once.
-    pub(super) fn points_of_service(&self, service: &ServiceName) -> Vec<Point> {
-        let slices = self.services.get(service).into_iter().flatten();
-        let all: BTreeSet<Point> = slices
+    pub(super) fn points_of_service(&mut self, service: &ServiceName) -> Vec<Point> {
+        let all: BTreeSet<Point> = self
+            .slices_of(service)
             .flat_map(|slice| {
                 slice.addresses.iter().flat_map(|&address| {
                     slice.ports.iter().map(move |&(protocol, port)| Point {
@@ -262,7 +279,8 @@ impl<'a> Addresses<'a> {
     /// What was asked for and is not known, sorted by endpoint, then by who
     /// asked.
     pub(super) fn into_unknown(self) -> Vec<UnknownAddresses> {
-        self.cache.end();
+        // What nobody has asked for is forgotten.
+        self.asked.retain(|_, asked| asked.round == self.round);
         self.unknown
             .into_iter()
             .map(|(endpoint, policy)| UnknownAddresses {
@@ -276,29 +294,84 @@ impl<'a> Addresses<'a> {
     }
 }
 
-fn declare(all: &mut HashMap<String, Vec<(usize, NamedPort)>>, object: usize, ports: &[NamedPort]) {
-    for port in ports {
-        let declared = all.entry(port.name.clone()).or_default();
-        declared.push((object, port.clone()));
+/// The addresses of endpoints that do not say theirs.
+struct Held<'a> {
+    node: &'a str,
+    /// By name: of those that govern an interface here.
+    here: HashMap<&'a str, Arc<[IpNet]>>,
+    /// By node and name: as other nodes tell them.
+    told: HashMap<(&'a str, &'a str), &'a [IpAddr]>,
+}
+
+impl<'a> Held<'a> {
+    fn new(told: &'a [Arc<NodeAddresses>], node: &'a str, governed: &[Pair<'a>]) -> Self {
+        let mut here: HashMap<&str, Vec<IpNet>> = HashMap::new();
+        for pair in governed {
+            let addresses = pair.interface.addresses.iter().copied();
+            let held = here.entry(&pair.endpoint.name).or_default();
+            held.extend(addresses.map(IpNet::from));
+        }
+        let told = told.iter().flat_map(|of| {
+            let told = of.endpoints.iter();
+            told.map(|one| ((&*of.node, &*one.name), &*one.addresses))
+        });
+        Self {
+            node,
+            here: here
+                .into_iter()
+                .map(|(name, held)| (name, held.into()))
+                .collect(),
+            told: told.collect(),
+        }
+    }
+
+    /// An endpoint, with the number of its labels and its `expectedIPs`.
+    fn object<'e>(
+        &self,
+        endpoint: &'e HostEndpoint,
+        labels: usize,
+        expected: Arc<[IpNet]>,
+    ) -> Object<'e> {
+        let (node, name) = (&*endpoint.node, &*endpoint.name);
+        let nets = if !expected.is_empty() {
+            Some(expected)
+        } else if node == self.node {
+            self.here.get(name).cloned()
+        } else {
+            let told = self.told.get(&(node, name));
+            told.map(|told| told.iter().copied().map(IpNet::from).collect())
+        };
+        Object {
+            labels,
+            elsewhere: (nets.is_none() && node != self.node).then_some(name),
+            nets: nets.unwrap_or_default(),
+            ports: &endpoint.ports,
+            // No object's name holds a slash: a template made it.
+            told: node != self.node && (endpoint.expected_ips.is_empty() || name.contains('/')),
+        }
     }
 }
 
-/// Lists of addresses of the objects that are meant, and the names of those
-/// whose addresses are not known.
-fn resolve(
-    objects: &[Object<'_>],
-    selector: &Selector,
-    except: Option<&Selector>,
-) -> (Vec<Arc<[IpNet]>>, Vec<String>) {
-    let mut parts = Vec::new();
-    let mut unknown = Vec::new();
-    for object in objects {
-        if object.is_meant(Some(selector), except) {
-            parts.push(Arc::clone(&object.nets));
-            unknown.extend(object.elsewhere.map(str::to_owned));
+fn texts(selector: &Selector, except: Option<&Selector>) -> Texts {
+    (selector.to_string(), except.map(Selector::to_string))
+}
+
+/// What is known of these selectors, which are asked about in this round.
+fn ask<'c>(all: &'c mut HashMap<Texts, Asked>, texts: &Texts, round: u64) -> &'c mut Asked {
+    let asked = all.entry(texts.clone()).or_default();
+    asked.round = round;
+    asked
+}
+
+/// By name, the objects that declare the port.
+fn declared<'a>(objects: &[Object<'a>]) -> HashMap<&'a str, Vec<(usize, &'a NamedPort)>> {
+    let mut declared: HashMap<&str, Vec<_>> = HashMap::new();
+    for (number, object) in objects.iter().enumerate() {
+        for port in object.ports {
+            declared.entry(&port.name).or_default().push((number, port));
         }
     }
-    (parts, unknown)
+    declared
 }
 
 #[cfg(test)]

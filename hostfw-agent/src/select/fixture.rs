@@ -123,20 +123,13 @@ pub(super) fn asking(name: &str) -> ObjectRef {
 }
 
 /// What a node knows that governs no interface.
-pub(super) fn addresses<'a>(
-    endpoints: &'a [HostEndpoint],
-    sets: &'a [NetworkSet],
-) -> Addresses<'a> {
+pub(super) fn addresses(endpoints: &[HostEndpoint]) -> Addresses<'_> {
     let cache = Box::leak(Box::default());
-    Addresses::new(
-        endpoints,
-        sets,
-        Cluster::default(),
-        &Profiles::new(&[]),
-        "node1",
-        &[],
-        cache,
-    )
+    let cluster = Cluster {
+        made: [endpoints, &[]],
+        ..Cluster::default()
+    };
+    Addresses::new(cluster, &Profiles::new(&[]), "node1", &[], cache)
 }
 
 /// A pre-DNAT policy of the default tier without rules.

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use crate::model::{HostEndpoint, NetworkSet, Profile, WorkloadEndpoint};
@@ -18,15 +19,25 @@ const NAMESPACE_PROFILE: &str = "kns.";
 pub(super) type Labels = BTreeMap<String, String>;
 
 /// The profiles, by name.
-pub(super) struct Profiles<'a>(HashMap<&'a str, &'a Profile>);
+pub(super) struct Profiles<'a> {
+    all: &'a [Arc<Profile>],
+    by_name: HashMap<&'a str, &'a Profile>,
+}
 
 impl<'a> Profiles<'a> {
-    pub(super) fn new(profiles: &'a [Profile]) -> Self {
-        Self(profiles.iter().map(|p| (&*p.name, p)).collect())
+    pub(super) fn new(profiles: &'a [Arc<Profile>]) -> Self {
+        Self {
+            all: profiles,
+            by_name: profiles.iter().map(|p| (&*p.name, &**p)).collect(),
+        }
+    }
+
+    pub(super) const fn all(&self) -> &'a [Arc<Profile>] {
+        self.all
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a Profile> {
-        self.0.get(name).copied()
+        self.by_name.get(name).copied()
     }
 
     /// Its own labels, and for every other key what the first listed profile
@@ -55,12 +66,12 @@ impl<'a> Profiles<'a> {
 
     /// Its own labels, and for every other key what the first listed profile
     /// with that key says.
-    pub(super) fn labels_of_workload(&self, workload: &WorkloadEndpoint) -> Labels {
-        let mut labels = Cow::Borrowed(&workload.labels);
-        for name in &workload.profiles {
+    pub(super) fn labels_of_workload<'w>(&self, workload: &'w WorkloadEndpoint) -> Cow<'w, Labels> {
+        let mut labels = Cow::Borrowed(&*workload.labels);
+        for name in workload.profiles.iter() {
             self.inherit(name, &mut labels);
         }
-        labels.into_owned()
+        labels
     }
 
     fn inherit(&self, profile: &str, labels: &mut Cow<'_, Labels>) {
@@ -87,7 +98,8 @@ mod tests {
             profile("one", &[("a", "one"), ("b", "one")]),
             profile("two", &[("b", "two"), ("c", "two")]),
             profile("not-listed", &[("d", "x")]),
-        ];
+        ]
+        .map(Arc::new);
         let mut endpoint = labelled("e", &[], &[("a", "own")]);
         endpoint.profiles = ["two", "missing", "one"].map(str::to_owned).to_vec();
         assert_eq!(
@@ -101,7 +113,8 @@ mod tests {
         let profiles = [
             profile("kns.web", &[("pcns.zone", "a"), ("x", "profile")]),
             profile("web", &[("y", "")]),
-        ];
+        ]
+        .map(Arc::new);
         let profiles = Profiles::new(&profiles);
         let set = network_set(Some("web"), "s", &[], &[("x", "own")]);
         assert_eq!(

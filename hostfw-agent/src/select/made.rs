@@ -244,8 +244,8 @@ mod tests {
             ]
         );
         model.endpoints = vec![
-            endpoint("everything", "node1", "*", &[]),
-            endpoint("zz", "node1", "", &["10.240.0.11"]),
+            endpoint("everything", "node1", "*", &[]).into(),
+            endpoint("zz", "node1", "", &["10.240.0.11"]).into(),
         ];
         let selection = select(&model, "node1", &interfaces());
         assert_eq!(

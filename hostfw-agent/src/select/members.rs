@@ -5,8 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::workloads::{Group, Groups};
-use crate::model::WorkloadEndpoint;
+use super::{
+    labels::{Labels, Profiles},
+    matches::{LabelSets, Matched},
+    workloads::Groups,
+};
+use crate::model::{HostEndpoint, NetworkSet, Profile, WorkloadEndpoint};
 
 /// What selectors stood for, for [`select_with`](super::select_with).
 ///
@@ -14,54 +18,128 @@ use crate::model::WorkloadEndpoint;
 #[derive(Debug, Default)]
 pub struct Cache {
     /// By the texts of selector and not-selector.
-    unions: HashMap<(String, Option<String>), Union>,
+    pub(super) asked: HashMap<Texts, Asked>,
     round: u64,
-    groups: Groups,
+    pub(super) groups: Groups,
+    pub(super) sets: LabelSets,
+    /// The profiles that give labels to what is known.
+    profiles: Vec<Arc<Profile>>,
+    endpoints: HashMap<usize, Known<HostEndpoint>>,
+    networks: HashMap<usize, Known<NetworkSet>>,
+}
+
+/// The texts of a selector and of one that excepts.
+pub(super) type Texts = (String, Option<String>);
+
+/// What is known of a pair of selectors.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) matched: Matched,
+    pub(super) union: Union,
+    /// When it was last asked about.
+    pub(super) round: u64,
+}
+
+/// What is known of an object for as long as it is the same: it is held, so its
+/// place in memory is not given to another.
+#[derive(Debug)]
+struct Known<T> {
+    _held: Arc<T>,
+    labels: usize,
+    nets: Arc<[IpNet]>,
 }
 
 impl Cache {
-    /// The workloads, those together that rules cannot tell apart.
-    pub(super) fn groups(&mut self, workloads: &[Arc<WorkloadEndpoint>]) -> &[Group] {
-        self.groups.of(workloads)
-    }
-
-    /// Begins a selection.
-    pub(super) fn begin(&mut self) {
-        self.round += 1;
-    }
-
-    /// Ends a selection: what it did not ask for is forgotten.
-    pub(super) fn end(&mut self) {
-        let round = self.round;
-        self.unions.retain(|_, union| union.round == round);
-    }
-
-    /// The addresses of all parts, sorted, each once.
-    pub(super) fn union(
+    /// Begins a selection, and gives its number.
+    pub(super) fn begin(
         &mut self,
-        key: &(String, Option<String>),
-        parts: Vec<Arc<[IpNet]>>,
-    ) -> Arc<[IpNet]> {
-        let union = match self.unions.get_mut(key) {
-            Some(union) => union,
-            None => self.unions.entry(key.clone()).or_default(),
-        };
-        union.round = self.round;
-        union.become_of(parts)
+        workloads: &[Arc<WorkloadEndpoint>],
+        profiles: &Profiles<'_>,
+        objects: usize,
+    ) -> u64 {
+        // What is not there any more, most of it.
+        let known = self.endpoints.len() + self.networks.len();
+        if known > 2 * objects + 1000 || self.sets.len() > 2 * (objects + self.groups.len()) + 1000
+        {
+            *self = Self {
+                round: self.round,
+                ..Self::default()
+            };
+        }
+        let all = profiles.all();
+        let same = self.profiles.len() == all.len()
+            && (self.profiles.iter().zip(all)).all(|(one, other)| Arc::ptr_eq(one, other));
+        if !same {
+            self.endpoints.clear();
+            self.networks.clear();
+            self.groups.forget_labels();
+            self.profiles = all.to_vec();
+        }
+        self.groups.update(workloads);
+        self.groups
+            .label(|workload| self.sets.number(&profiles.labels_of_workload(workload)));
+        self.round += 1;
+        self.round
+    }
+
+    /// The number of an endpoint's labels, and its `expectedIPs`.
+    pub(super) fn endpoint(
+        &mut self,
+        endpoint: &Arc<HostEndpoint>,
+        profiles: &Profiles<'_>,
+    ) -> (usize, Arc<[IpNet]>) {
+        let sets = &mut self.sets;
+        let known = self.endpoints.entry(Arc::as_ptr(endpoint).addr());
+        let known = known.or_insert_with(|| Known {
+            _held: Arc::clone(endpoint),
+            labels: sets.number(&profiles.labels_of_endpoint(endpoint)),
+            nets: endpoint
+                .expected_ips
+                .iter()
+                .copied()
+                .map(IpNet::from)
+                .collect(),
+        });
+        (known.labels, Arc::clone(&known.nets))
+    }
+
+    /// The number of a set's labels, and its networks.
+    pub(super) fn network(
+        &mut self,
+        set: &Arc<NetworkSet>,
+        profiles: &Profiles<'_>,
+    ) -> (usize, Arc<[IpNet]>) {
+        let sets = &mut self.sets;
+        let known = self.networks.entry(Arc::as_ptr(set).addr());
+        let known = known.or_insert_with(|| Known {
+            _held: Arc::clone(set),
+            labels: sets.number(&profiles.labels_of_set(set)),
+            nets: Arc::clone(&set.nets),
+        });
+        (known.labels, Arc::clone(&known.nets))
+    }
+
+    /// The number of these labels.
+    pub(super) fn labels(&mut self, labels: &Labels) -> usize {
+        self.sets.number(labels)
     }
 }
 
 /// The union of some lists.
 #[derive(Debug, Default)]
-struct Union {
+pub(super) struct Union {
     parts: Vec<Arc<[IpNet]>>,
     all: Arc<[IpNet]>,
-    /// When it was last asked for.
-    round: u64,
 }
 
 impl Union {
-    fn become_of(&mut self, parts: Vec<Arc<[IpNet]>>) -> Arc<[IpNet]> {
+    /// The addresses of all parts, sorted, each once.
+    pub(super) fn become_of(&mut self, parts: Vec<Arc<[IpNet]>>) -> Arc<[IpNet]> {
+        let same = self.parts.len() == parts.len()
+            && (self.parts.iter().zip(&parts)).all(|(one, other)| Arc::ptr_eq(one, other));
+        if same {
+            return Arc::clone(&self.all);
+        }
         let (removed, added) = exchanged(&self.parts, &parts);
         // About where sorting everything is less work.
         if (removed.len() + added.len()) * 8 > self.all.len() {
@@ -201,20 +279,14 @@ mod tests {
         all.into_iter().collect()
     }
 
-    fn key() -> (String, Option<String>) {
-        ("all()".to_owned(), None)
-    }
-
     #[test]
     fn a_union_follows_its_parts() {
-        let mut cache = Cache::default();
+        let mut union = Union::default();
         let mut parts = vec![part(0..1000), part((500..1500).rev()), part([])];
         let mut step = |parts: &[Arc<[IpNet]>]| {
-            cache.begin();
-            let union = cache.union(&key(), parts.to_vec());
-            cache.end();
-            assert_eq!(union[..], plain(parts));
-            union
+            let all = union.become_of(parts.to_vec());
+            assert_eq!(all[..], plain(parts));
+            all
         };
         let first = step(&parts);
         assert!(Arc::ptr_eq(&first, &step(&parts)));
@@ -243,7 +315,7 @@ mod tests {
 
     #[test]
     fn random_exchanges_give_what_sorting_gives() {
-        let mut cache = Cache::default();
+        let mut union = Union::default();
         let mut state = 1_u64;
         let mut random = move |below: u64| {
             state = state
@@ -271,22 +343,8 @@ mod tests {
                 }
             }
             parts[at] = part(numbers);
-            cache.begin();
-            let union = cache.union(&key(), parts.clone());
-            cache.end();
-            assert_eq!(union[..], plain(&parts));
+            let all = union.become_of(parts.clone());
+            assert_eq!(all[..], plain(&parts));
         }
-    }
-
-    #[test]
-    fn what_nobody_asks_for_is_forgotten() {
-        let mut cache = Cache::default();
-        cache.begin();
-        cache.union(&key(), vec![part([1])]);
-        cache.end();
-        assert_eq!(cache.unions.len(), 1);
-        cache.begin();
-        cache.end();
-        assert!(cache.unions.is_empty());
     }
 }

@@ -12,6 +12,7 @@ mod fixture;
 mod govern;
 mod labels;
 mod made;
+mod matches;
 mod members;
 mod policies;
 mod rules;
@@ -60,7 +61,8 @@ pub fn select_with(
     cache: &mut Cache,
 ) -> Selection {
     let settings = Settings::of_node(&model.settings, node);
-    let here: Vec<&HostEndpoint> = model.endpoints.iter().filter(|e| e.node == node).collect();
+    let all = model.endpoints.iter().map(|endpoint| &**endpoint);
+    let here: Vec<&HostEndpoint> = all.filter(|e| e.node == node).collect();
     let made = Made::new(model, node, interfaces, &settings);
     let (pairs, mut inert) = govern(&here, &made.here, interfaces, &settings);
     inert.extend(made.idle);
@@ -68,11 +70,11 @@ pub fn select_with(
 
     let profiles = Profiles::new(&model.profiles);
     let endpoints = governing(&pairs, &profiles);
-    let all = model.endpoints.iter();
     let mut addresses = Addresses::new(
-        all.chain(&made.here).chain(&made.elsewhere),
-        &model.sets,
         Cluster {
+            endpoints: &model.endpoints,
+            made: [&made.here, &made.elsewhere],
+            networks: &model.sets,
             workloads: &model.workloads,
             slices: &model.slices,
             told: &model.addresses,

@@ -1,6 +1,6 @@
 //! Which policies and profiles apply to an endpoint, in which order.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use hostfw_common::{
     stage::{List, Stage},
@@ -83,7 +83,7 @@ pub(super) struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     pub(super) fn new(
-        policies: &'a [Policy],
+        policies: &'a [Arc<Policy>],
         tiers: &Tiers,
         profiles: &Profiles<'_>,
         endpoints: &[Governing<'a>],
@@ -91,6 +91,7 @@ impl<'a> Candidates<'a> {
     ) -> Self {
         let mut applying: Vec<&Policy> = policies
             .iter()
+            .map(|policy| &**policy)
             .filter(|policy| is_evaluated(policy))
             .filter(|policy| {
                 endpoints
@@ -185,7 +186,7 @@ impl<'a> Candidates<'a> {
 /// The untracked policies that match a `*` endpoint, sorted: they have no
 /// effect on it (Calico: `felix/dataplane/linux/endpoint_mgr.go`).
 pub(super) fn ignored_untracked(
-    policies: &[Policy],
+    policies: &[Arc<Policy>],
     endpoints: &[Governing<'_>],
 ) -> Vec<IgnoredUntracked> {
     let mut ignored: Vec<_> = endpoints

@@ -104,7 +104,7 @@ mod tests {
 
     fn selected(rule: &Rule, endpoints: &[HostEndpoint]) -> SelectedRule {
         let rules = std::slice::from_ref(rule);
-        let mut addresses = addresses(endpoints, &[]);
+        let mut addresses = addresses(endpoints);
         select_rules(rules, &asking("p"), &mut addresses).remove(0)
     }
 

@@ -29,8 +29,8 @@ fn pinhole() -> Model {
     outbound.ingress = None;
     outbound.egress = Some([rule(RuleAction::Allow)].into());
     Model {
-        endpoints: vec![node1, node2],
-        policies: vec![allow, outbound],
+        endpoints: vec![node1.into(), node2.into()],
+        policies: vec![allow.into(), outbound.into()],
         ..Model::default()
     }
 }
@@ -90,7 +90,7 @@ fn policies_that_govern_nothing_here_report_no_unknown_addresses() {
 #[test]
 fn order_of_interfaces_does_not_matter() {
     let mut model = pinhole();
-    model.endpoints[0].interface = InterfaceMatch::Wildcard;
+    Arc::make_mut(&mut model.endpoints[0]).interface = InterfaceMatch::Wildcard;
     let mut interfaces = vec![
         interface(3, "eth1", &["10.0.0.1"]),
         interface(2, "eth0", &["10.240.0.11"]),
@@ -104,10 +104,10 @@ fn order_of_interfaces_does_not_matter() {
 #[test]
 fn a_wildcard_governs_loopback_and_workloads_and_its_interfaces_share_lists() {
     let mut model = pinhole();
-    model.endpoints[0].interface = InterfaceMatch::Wildcard;
+    Arc::make_mut(&mut model.endpoints[0]).interface = InterfaceMatch::Wildcard;
     let mut untracked = policy("untracked", 1.0, "");
     untracked.stage = Stage::Untracked;
-    model.policies.push(untracked);
+    model.policies.push(untracked.into());
     let interfaces = [
         interface(1, "lo", &["127.0.0.1"]),
         interface(2, "eth0", &["10.240.0.11"]),
@@ -154,17 +154,13 @@ fn a_wildcard_governs_loopback_and_workloads_and_its_interfaces_share_lists() {
 fn labels_through_profiles_reach_policies_and_rules() {
     let mut model = pinhole();
     for endpoint in &mut model.endpoints {
+        let endpoint = Arc::make_mut(endpoint);
         endpoint.labels.clear();
         endpoint.profiles = vec!["hosts".to_owned()];
     }
-    model.endpoints[1].expected_ips = vec!["10.240.0.12".parse().unwrap()];
-    model.profiles = vec![profile("hosts", &[("host-endpoint", "")])];
-    model.sets = vec![network_set(
-        None,
-        "set",
-        &["192.0.2.0/24"],
-        &[("host-endpoint", "")],
-    )];
+    Arc::make_mut(&mut model.endpoints[1]).expected_ips = vec!["10.240.0.12".parse().unwrap()];
+    model.profiles = vec![profile("hosts", &[("host-endpoint", "")]).into()];
+    model.sets = vec![network_set(None, "set", &["192.0.2.0/24"], &[("host-endpoint", "")]).into()];
     let selection = select(&model, "node1", &[interface(2, "eth0", &["10.240.0.11"])]);
     let governed = &selection.governed[0];
     assert_eq!(
@@ -217,9 +213,11 @@ fn tunnels_are_between_the_addresses_of_endpoints_of_all_nodes() {
     let mut model = pinhole();
     model
         .endpoints
-        .push(endpoint("a", "node3", "eth0", &["fd00::3", "10.240.0.13"]));
-    model.sets = vec![network_set(None, "set", &["192.0.2.1/32"], &[])];
-    model.endpoints.push(endpoint("lo", "node1", "lo", &[]));
+        .push(endpoint("a", "node3", "eth0", &["fd00::3", "10.240.0.13"]).into());
+    model.sets = vec![network_set(None, "set", &["192.0.2.1/32"], &[]).into()];
+    model
+        .endpoints
+        .push(endpoint("lo", "node1", "lo", &[]).into());
     // What every node has says nothing.
     let interfaces = [
         interface(1, "lo", &["127.0.0.1", "::1"]),
@@ -286,7 +284,7 @@ fn other_nodes_tell_the_addresses_of_their_own_endpoints_alone() {
     assert_eq!(meant(others.to_vec()), (nets(&[own]), 1));
     // What is given wins.
     let mut given = pinhole();
-    given.endpoints[1].expected_ips = vec!["192.0.2.2".parse().unwrap()];
+    Arc::make_mut(&mut given.endpoints[1]).expected_ips = vec!["192.0.2.2".parse().unwrap()];
     given.addresses = vec![telling("node2", &[("node2-eth0", &["10.240.0.12"])])];
     let selection = select(&given, "node1", &eth0);
     let rule = &policies(selection.governed[0].list(List::PreDnat))[0].rules[0];
@@ -300,9 +298,9 @@ fn a_node_tells_what_others_cannot_know() {
     let mut given = endpoint("given", "node1", "eth1", &["192.0.2.1"]);
     given.labels.insert("a".into(), String::new());
     model.endpoints.extend([
-        given,
-        endpoint("inert", "node1", "eth9", &[]),
-        endpoint("rest", "node1", "*", &[]),
+        given.into(),
+        endpoint("inert", "node1", "eth9", &[]).into(),
+        endpoint("rest", "node1", "*", &[]).into(),
     ]);
     let interfaces = [
         interface(1, "lo", &["127.0.0.1", "::1"]),

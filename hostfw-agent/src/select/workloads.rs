@@ -2,7 +2,7 @@
 //! differ in nothing but their addresses.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -10,6 +10,9 @@ use std::{
 use ipnet::IpNet;
 
 use crate::model::WorkloadEndpoint;
+
+/// More workloads that come or go than this are not put in one by one.
+const FEW: usize = 1000;
 
 /// Workloads, by what rules can ask of them.
 #[derive(Debug, Default)]
@@ -21,6 +24,10 @@ pub(super) struct Groups {
     known: HashMap<usize, usize>,
     numbers: HashMap<Alike, usize>,
     groups: Vec<Group>,
+    /// How many of them nobody is in.
+    empty: usize,
+    /// From which on their labels are not known.
+    labelled: usize,
 }
 
 /// Workloads with the same labels, profiles and ports.
@@ -28,8 +35,11 @@ pub(super) struct Groups {
 pub(super) struct Group {
     /// One of them.
     pub(super) one: Arc<WorkloadEndpoint>,
+    /// The number of their labels.
+    pub(super) labels: usize,
     /// The addresses of all. The same allocation as long as they are the same.
     pub(super) nets: Arc<[IpNet]>,
+    members: usize,
 }
 
 /// A workload, compared by what rules can ask of it.
@@ -53,71 +63,115 @@ impl Hash for Alike {
 }
 
 impl Groups {
-    /// The groups of these workloads, worked out from what differs from before.
-    pub(super) fn of(&mut self, workloads: &[Arc<WorkloadEndpoint>]) -> &[Group] {
-        let same = self.workloads.len() == workloads.len()
-            && self
-                .workloads
-                .iter()
-                .zip(workloads)
-                .all(|(a, b)| Arc::ptr_eq(a, b));
-        if !same {
-            self.update(workloads);
-            let empty = self.groups.iter().filter(|group| group.nets.is_empty());
-            // Groups that nobody is in any more.
-            if empty.count() * 2 > self.groups.len() {
-                *self = Self::default();
-                self.update(workloads);
-            }
-        }
+    /// The groups. There may be some that nobody is in.
+    pub(super) fn all(&self) -> &[Group] {
         &self.groups
     }
 
-    fn update(&mut self, workloads: &[Arc<WorkloadEndpoint>]) {
-        let mut known = HashMap::with_capacity(workloads.len());
-        let mut changed = HashSet::new();
-        for workload in workloads {
-            let number = match self.known.get(&place(workload)) {
-                Some(number) => *number,
-                None => {
-                    let next = self.groups.len();
-                    let alike = Alike(Arc::clone(workload));
-                    let number = *self.numbers.entry(alike).or_insert(next);
-                    if number == next {
-                        self.groups.push(Group {
-                            one: Arc::clone(workload),
-                            nets: Arc::default(),
-                        });
-                    }
-                    changed.insert(number);
-                    number
+    pub(super) const fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Notes the number of the labels of groups that are new.
+    pub(super) fn label(&mut self, mut number: impl FnMut(&WorkloadEndpoint) -> usize) {
+        for group in &mut self.groups[self.labelled..] {
+            group.labels = number(&group.one);
+        }
+        self.labelled = self.groups.len();
+    }
+
+    /// Profiles have changed, which give labels.
+    pub(super) const fn forget_labels(&mut self) {
+        self.labelled = 0;
+    }
+
+    /// Groups these workloads, by what differs from before.
+    pub(super) fn update(&mut self, workloads: &[Arc<WorkloadEndpoint>]) {
+        if self.workloads.len().abs_diff(workloads.len()) > FEW {
+            *self = Self::default();
+        }
+        let mut all = std::mem::take(&mut self.workloads);
+        let mut gone = Vec::new();
+        let mut come = Vec::new();
+        for (at, workload) in workloads.iter().enumerate() {
+            let same = |other: &Arc<WorkloadEndpoint>| Arc::ptr_eq(other, workload);
+            while all
+                .get(at)
+                .is_some_and(|it| !same(it) && name(it) < name(workload))
+            {
+                gone.push(all.remove(at));
+            }
+            match all.get_mut(at) {
+                Some(known) if same(known) => continue,
+                Some(known) if name(known) == name(workload) => {
+                    gone.push(std::mem::replace(known, Arc::clone(workload)));
                 }
+                Some(_) | None => all.insert(at, Arc::clone(workload)),
+            }
+            come.push(workload);
+        }
+        gone.extend(all.drain(workloads.len()..));
+        self.workloads = all;
+        if gone.is_empty() && come.is_empty() {
+            return;
+        }
+        self.exchange(&gone, &come);
+        // Groups that nobody is in any more.
+        if self.empty * 2 > self.groups.len() {
+            *self = Self::default();
+            self.update(workloads);
+        }
+    }
+
+    fn exchange(&mut self, gone: &[Arc<WorkloadEndpoint>], come: &[&Arc<WorkloadEndpoint>]) {
+        let mut changed: HashMap<usize, Vec<IpNet>> = HashMap::new();
+        // First what goes, for it may come again.
+        for workload in gone {
+            let Some(number) = self.known.remove(&place(workload)) else {
+                continue;
             };
-            known.insert(place(workload), number);
-        }
-        for (place, number) in &self.known {
-            if !known.contains_key(place) {
-                changed.insert(*number);
+            let group = &mut self.groups[number];
+            group.members -= 1;
+            self.empty += usize::from(group.members == 0);
+            let nets = changed.entry(number).or_insert_with(|| group.nets.to_vec());
+            for net in workload.nets.iter() {
+                // Once, for another workload may have it, too.
+                if let Some(at) = nets.iter().position(|held| held == net) {
+                    nets.remove(at);
+                }
             }
         }
-        let mut nets: HashMap<usize, Vec<IpNet>> = changed
-            .into_iter()
-            .map(|number| (number, Vec::new()))
-            .collect();
-        for workload in workloads {
-            if let Some(nets) = nets.get_mut(&known[&place(workload)]) {
-                nets.extend_from_slice(&workload.nets);
+        for workload in come {
+            let next = self.groups.len();
+            let alike = Alike(Arc::clone(workload));
+            let number = *self.numbers.entry(alike).or_insert(next);
+            if number == next {
+                self.groups.push(Group {
+                    one: Arc::clone(workload),
+                    labels: 0,
+                    nets: Arc::default(),
+                    members: 0,
+                });
+                self.empty += 1;
             }
+            let group = &mut self.groups[number];
+            self.empty -= usize::from(group.members == 0);
+            group.members += 1;
+            self.known.insert(place(workload), number);
+            let nets = changed.entry(number).or_insert_with(|| group.nets.to_vec());
+            nets.extend_from_slice(&workload.nets);
         }
-        for (number, nets) in nets {
+        for (number, nets) in changed {
             let group = &mut self.groups[number];
             if *group.nets != *nets {
                 group.nets = nets.into();
             }
         }
-        self.workloads = workloads.to_vec();
-        self.known = known;
     }
+}
+
+fn name(workload: &WorkloadEndpoint) -> (&str, &str) {
+    (&workload.namespace, &workload.name)
 }
 
 fn place(workload: &Arc<WorkloadEndpoint>) -> usize {
@@ -127,16 +181,22 @@ fn place(workload: &Arc<WorkloadEndpoint>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
 
     fn workload(name: &str, label: &str, address: &str) -> Arc<WorkloadEndpoint> {
         Arc::new(WorkloadEndpoint {
             namespace: "web".to_owned(),
             name: name.to_owned(),
-            labels: [("app".to_owned(), label.to_owned())].into(),
-            profiles: Vec::new(),
+            labels: Labels::from([("app".to_owned(), label.to_owned())]).into(),
+            profiles: Arc::default(),
             nets: [format!("{address}/32").parse().unwrap()].into(),
-            ports: Vec::new(),
+            ports: Arc::default(),
         })
+    }
+
+    fn grouped<'a>(groups: &'a mut Groups, all: &[Arc<WorkloadEndpoint>]) -> &'a [Group] {
+        groups.update(all);
+        groups.all()
     }
 
     /// What the groups hold, by label.
@@ -162,11 +222,11 @@ mod tests {
             workload("b", "x", "10.0.0.2"),
             workload("c", "y", "10.0.0.3"),
         ];
-        let first = groups.of(&all).to_vec();
+        let first = grouped(&mut groups, &all).to_vec();
         assert_eq!(first.len(), 2);
         // One moves, in address and then in label.
         all[1] = workload("b", "x", "10.0.0.9");
-        let second = groups.of(&all).to_vec();
+        let second = grouped(&mut groups, &all).to_vec();
         assert!(Arc::ptr_eq(&first[1].nets, &second[1].nets));
         assert!(!Arc::ptr_eq(&first[0].nets, &second[0].nets));
         all[1] = workload("b", "y", "10.0.0.9");
@@ -175,16 +235,16 @@ mod tests {
             (label.to_owned(), nets)
         };
         assert_eq!(
-            held(groups.of(&all)),
+            held(grouped(&mut groups, &all)),
             [
                 told("x", &["10.0.0.1"]),
                 told("y", &["10.0.0.3", "10.0.0.9"])
             ]
         );
         // A copy that says the same changes nothing.
-        let before = groups.of(&all).to_vec();
+        let before = grouped(&mut groups, &all).to_vec();
         all[0] = workload("a", "x", "10.0.0.1");
-        let after = groups.of(&all).to_vec();
+        let after = grouped(&mut groups, &all).to_vec();
         assert!(
             before
                 .iter()
@@ -193,9 +253,9 @@ mod tests {
         );
         // Most go.
         all.drain(..2);
-        assert_eq!(held(groups.of(&all)), [told("y", &["10.0.0.3"])]);
+        assert_eq!(held(grouped(&mut groups, &all)), [told("y", &["10.0.0.3"])]);
         all.clear();
-        assert_eq!(held(groups.of(&all)), []);
+        assert_eq!(held(grouped(&mut groups, &all)), []);
     }
 
     #[test]
@@ -220,8 +280,8 @@ mod tests {
                     all.remove(at);
                 }
             }
-            let anew = held(Groups::default().of(&all));
-            assert_eq!(held(groups.of(&all)), anew);
+            let anew = held(grouped(&mut Groups::default(), &all));
+            assert_eq!(held(grouped(&mut groups, &all)), anew);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process,
@@ -22,6 +22,18 @@ const TEMPORARY: &str = ".hostfw-new-";
 ///
 /// What the kernel says; the old file is then still there.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with(path, |file| file.write_all(content))
+}
+
+/// As [`write`], of what `content` writes.
+///
+/// # Errors
+///
+/// What the kernel or `content` says; the old file is then still there.
+pub fn write_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let folder = folder_of(path);
     let temporary = folder.join(format!(
@@ -38,13 +50,19 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     open_folder(&folder)?.sync_all()
 }
 
-fn write_and_rename(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
+fn write_and_rename(
+    temporary: &Path,
+    path: &Path,
+    content: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o644)
         .open(temporary)?;
-    file.write_all(content)?;
+    let mut writer = io::BufWriter::new(file);
+    content(&mut writer)?;
+    let file = writer.into_inner()?;
     file.sync_all()?;
     fs::rename(temporary, path)
 }

@@ -147,7 +147,7 @@ impl Contents {
                         blank: false,
                     },
                 };
-                (file.path.clone(), contents)
+                (file.path.to_string(), contents)
             })
             .collect();
         Self { files }

@@ -3,11 +3,14 @@ use std::{
     fs::{self, File, OpenOptions},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
+    ops::Deref,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::Text;
+use crate::sorted::{Keyed, Sorted};
 
 /// How many resource files a folder may hold.
 pub const MAX_FILES: usize = 16_384;
@@ -21,31 +24,82 @@ pub const MAX_TOTAL_BYTES: u64 = 256 << 20;
 /// All resource files of a folder at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Sorted by path.
-    pub files: Vec<SourceFile>,
+    /// Sorted by path, each path once.
+    pub files: Files,
     /// Names this state of the folder: a hash over names and contents. Any
     /// process of the same build that reads the same files computes the same.
     pub revision: String,
 }
 
 impl Snapshot {
-    /// A snapshot of these files, sorted by path, with its revision.
+    /// A snapshot of these files, with its revision.
     #[must_use]
-    pub fn of(files: Vec<SourceFile>) -> Self {
-        Self {
-            revision: revision(&files),
-            files,
+    pub fn of(files: impl IntoIterator<Item = SourceFile>) -> Self {
+        let mut all = Files::default();
+        for file in files {
+            all.insert(file);
         }
+        all.into()
     }
 
     /// A snapshot of files with these paths and texts.
     #[cfg(test)]
     pub(crate) fn of_texts(files: &[(&str, &str)]) -> Self {
         let file = |&(path, text): &(&str, &str)| SourceFile {
-            path: path.to_owned(),
+            path: path.into(),
             content: Ok(text.into()),
         };
-        Self::of(files.iter().map(file).collect())
+        Self::of(files.iter().map(file))
+    }
+}
+
+impl From<Files> for Snapshot {
+    fn from(files: Files) -> Self {
+        Self {
+            revision: format!("{:016x}", files.digest),
+            files,
+        }
+    }
+}
+
+/// Files, sorted by path. A copy shares them with what it is a copy of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    files: Sorted<SourceFile>,
+    /// Sum of the digests of all, which is the same in whatever order they came.
+    digest: u64,
+}
+
+impl Files {
+    /// Puts a file in, in place of one with its path.
+    pub(super) fn insert(&mut self, file: SourceFile) {
+        self.digest = self.digest.wrapping_add(file.digest());
+        if let Some(before) = self.files.insert(file) {
+            self.digest = self.digest.wrapping_sub(before.digest());
+        }
+    }
+
+    /// Takes the file of this path out, and says whether there was one.
+    pub(super) fn remove(&mut self, path: &str) -> bool {
+        let removed = self.files.remove(path);
+        if let Some(file) = &removed {
+            self.digest = self.digest.wrapping_sub(file.digest());
+        }
+        removed.is_some()
+    }
+
+    /// Puts in files whose paths stand behind those that are there.
+    pub(super) fn append(&mut self, other: &Self) {
+        self.files.append(&other.files);
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+}
+
+impl Deref for Files {
+    type Target = Sorted<SourceFile>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.files
     }
 }
 
@@ -53,9 +107,28 @@ impl Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Relative to the folder.
-    pub path: String,
+    pub path: Arc<str>,
     /// Its text, or why it could not be read.
     pub content: Result<Text, String>,
+}
+
+impl SourceFile {
+    /// Of path and content.
+    fn digest(&self) -> u64 {
+        // Its keys are constant, unlike those of a HashMap.
+        let mut hasher = DefaultHasher::new();
+        self.path.hash(&mut hasher);
+        self.content.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Keyed for SourceFile {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.path
+    }
 }
 
 /// Why a folder could not be read. What is wrong with a single file is told by
@@ -164,19 +237,9 @@ pub(super) fn read_all(
 pub(super) fn read_one(folder: &Path, name: &OsStr) -> Option<SourceFile> {
     let content = read_file(&folder.join(name)).transpose()?;
     Some(SourceFile {
-        path: name.to_string_lossy().into_owned(),
+        path: name.to_string_lossy().into(),
         content: content.map(Text::from),
     })
-}
-
-fn revision(files: &[SourceFile]) -> String {
-    // Its keys are constant, unlike those of a HashMap.
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.path.hash(&mut hasher);
-        file.content.hash(&mut hasher);
-    }
-    format!("{:016x}", hasher.finish())
 }
 
 /// Reads one file, which may be anything that a name can stand for.
@@ -245,7 +308,7 @@ mod tests {
     use super::*;
 
     fn paths(snapshot: &Snapshot) -> Vec<&str> {
-        snapshot.files.iter().map(|f| f.path.as_str()).collect()
+        snapshot.files.iter().map(|f| &*f.path).collect()
     }
 
     #[test]

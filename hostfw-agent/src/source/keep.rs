@@ -1,6 +1,6 @@
 //! What a file held before someone began to write it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Snapshot, SourceFile};
 
@@ -15,41 +15,21 @@ pub(super) fn keep_last(
     last: Option<&Snapshot>,
     names: &BTreeSet<String>,
 ) -> Snapshot {
-    let mut files: BTreeMap<String, SourceFile> = read
-        .files
-        .into_iter()
-        .map(|file| (file.path.clone(), file))
-        .collect();
-    let mut changed = false;
+    let Snapshot { mut files, .. } = read;
     for name in names {
-        let before = last
-            .into_iter()
-            .flat_map(|snapshot| &snapshot.files)
-            .find(|file| file.path == *name);
-        match (files.get_mut(name), before) {
-            (Some(file), Some(before)) => file.content.clone_from(&before.content),
-            (Some(file), None) => {
-                file.content = Err("expected a complete file, found one that someone is \
+        let before = last.and_then(|snapshot| snapshot.files.get(name));
+        let content = match (files.get(name), before) {
+            (_, Some(before)) => before.content.clone(),
+            (Some(_), None) => Err("expected a complete file, found one that someone is \
                                     writing"
-                    .to_owned());
-            }
-            (None, Some(before)) => {
-                files.insert(name.clone(), before.clone());
-            }
+                .to_owned()),
             // Nothing that was read, so nothing that could be half.
             (None, None) => continue,
-        }
-        changed = true;
+        };
+        let path = name.as_str().into();
+        files.insert(SourceFile { path, content });
     }
-    let files: Vec<_> = files.into_values().collect();
-    if changed {
-        Snapshot::of(files)
-    } else {
-        Snapshot {
-            files,
-            revision: read.revision,
-        }
-    }
+    files.into()
 }
 
 #[cfg(test)]

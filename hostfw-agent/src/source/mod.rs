@@ -18,7 +18,7 @@ mod text;
 pub mod yaml;
 
 pub use folder::{
-    MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Snapshot, SourceError, SourceFile,
+    Files, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Snapshot, SourceError, SourceFile,
     is_resource_file, read_folder,
 };
 pub(crate) use folder::{read_file, read_text};

@@ -176,7 +176,7 @@ mod tests {
             stamp,
             settled: true,
             file: SourceFile {
-                path: "a.yaml".to_owned(),
+                path: "a.yaml".into(),
                 content: Ok("known".into()),
             },
         };

@@ -37,31 +37,56 @@ use crate::{
 use error::Findings;
 pub use error::ValidationError;
 
-/// A valid object.
-#[derive(Clone, Debug, PartialEq)]
+/// A valid object. A copy shares it.
+#[derive(Clone, Debug)]
 pub enum Object {
     /// A `HostEndpoint`.
-    HostEndpoint(model::HostEndpoint),
+    HostEndpoint(Arc<model::HostEndpoint>),
     /// A `HostEndpointTemplate`.
-    HostEndpointTemplate(model::HostEndpointTemplate),
+    HostEndpointTemplate(Arc<model::HostEndpointTemplate>),
     /// A `GlobalNetworkSet` or a `NetworkSet`.
-    NetworkSet(model::NetworkSet),
+    NetworkSet(Arc<model::NetworkSet>),
     /// A `Node`.
-    Node(model::Node),
+    Node(Arc<model::Node>),
     /// A `NodeAddresses`.
     NodeAddresses(Arc<model::NodeAddresses>),
     /// A `GlobalNetworkPolicy` or a `StagedGlobalNetworkPolicy`.
-    Policy(model::Policy),
+    Policy(Arc<model::Policy>),
     /// A `Profile`.
-    Profile(model::Profile),
+    Profile(Arc<model::Profile>),
     /// A `FelixConfiguration`.
-    Settings(model::FelixSettings),
+    Settings(Arc<model::FelixSettings>),
     /// An `EndpointSlice`.
     Slice(Arc<model::EndpointSlice>),
     /// A `Tier`.
-    Tier(model::Tier),
+    Tier(Arc<model::Tier>),
     /// A `WorkloadEndpoint`.
     Workload(Arc<model::WorkloadEndpoint>),
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        /// What is shared is not looked at.
+        fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+            Arc::ptr_eq(one, other) || **one == **other
+        }
+        match (self, other) {
+            (Self::HostEndpoint(one), Self::HostEndpoint(other)) => same(one, other),
+            (Self::HostEndpointTemplate(one), Self::HostEndpointTemplate(other)) => {
+                same(one, other)
+            }
+            (Self::NetworkSet(one), Self::NetworkSet(other)) => same(one, other),
+            (Self::Node(one), Self::Node(other)) => same(one, other),
+            (Self::NodeAddresses(one), Self::NodeAddresses(other)) => same(one, other),
+            (Self::Policy(one), Self::Policy(other)) => same(one, other),
+            (Self::Profile(one), Self::Profile(other)) => same(one, other),
+            (Self::Settings(one), Self::Settings(other)) => same(one, other),
+            (Self::Slice(one), Self::Slice(other)) => same(one, other),
+            (Self::Tier(one), Self::Tier(other)) => same(one, other),
+            (Self::Workload(one), Self::Workload(other)) => same(one, other),
+            (_, _) => false,
+        }
+    }
 }
 
 /// Checks an object.
@@ -75,27 +100,33 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
     metadata::check(resource.kind(), resource.metadata(), findings);
     let object = match resource {
         Resource::EndpointSlice(object) => Object::Slice(workload::slice(object, findings).into()),
-        Resource::FelixConfiguration(object) => Object::Settings(felix::convert(object, findings)),
-        Resource::GlobalNetworkPolicy(object) => Object::Policy(policy::enforced(object, findings)),
-        Resource::GlobalNetworkSet(object) => {
-            Object::NetworkSet(set::global(&object.metadata, &object.spec, findings))
+        Resource::FelixConfiguration(object) => {
+            Object::Settings(felix::convert(object, findings).into())
         }
-        Resource::HostEndpoint(object) => Object::HostEndpoint(endpoint::convert(object, findings)),
+        Resource::GlobalNetworkPolicy(object) => {
+            Object::Policy(policy::enforced(object, findings).into())
+        }
+        Resource::GlobalNetworkSet(object) => {
+            Object::NetworkSet(set::global(&object.metadata, &object.spec, findings).into())
+        }
+        Resource::HostEndpoint(object) => {
+            Object::HostEndpoint(endpoint::convert(object, findings).into())
+        }
         Resource::HostEndpointTemplate(object) => {
-            Object::HostEndpointTemplate(template::convert(object, findings))
+            Object::HostEndpointTemplate(template::convert(object, findings).into())
         }
         Resource::NetworkSet(object) => {
-            Object::NetworkSet(set::namespaced(&object.metadata, &object.spec, findings))
+            Object::NetworkSet(set::namespaced(&object.metadata, &object.spec, findings).into())
         }
-        Resource::Node(object) => Object::Node(template::node(object)),
+        Resource::Node(object) => Object::Node(template::node(object).into()),
         Resource::NodeAddresses(object) => {
             Object::NodeAddresses(addresses::convert(object, findings).into())
         }
-        Resource::Profile(object) => Object::Profile(profile::convert(object, findings)),
+        Resource::Profile(object) => Object::Profile(profile::convert(object, findings).into()),
         Resource::StagedGlobalNetworkPolicy(object) => {
-            Object::Policy(policy::staged(object, findings))
+            Object::Policy(policy::staged(object, findings).into())
         }
-        Resource::Tier(object) => Object::Tier(tier::convert(object, findings)),
+        Resource::Tier(object) => Object::Tier(tier::convert(object, findings).into()),
         Resource::WorkloadEndpoint(object) => {
             Object::Workload(workload::endpoint(object, findings).into())
         }
@@ -109,7 +140,7 @@ pub fn validate(resource: &Resource) -> Result<Object, Vec<ValidationError>> {
 #[must_use]
 pub fn with_nets(valid: &Object, replaced: Range<usize>, by: &[String]) -> Option<Object> {
     if let Object::NetworkSet(set) = valid {
-        set::with_nets(set, replaced, by).map(Object::NetworkSet)
+        set::with_nets(set, replaced, by).map(|set| Object::NetworkSet(set.into()))
     } else {
         None
     }
@@ -130,15 +161,15 @@ pub fn assemble(objects: impl IntoIterator<Item = Object>) -> Model {
     for object in objects {
         match object {
             Object::HostEndpoint(endpoint) => model.endpoints.push(endpoint),
-            Object::HostEndpointTemplate(template) => model.templates.push(template),
+            Object::HostEndpointTemplate(template) => model.templates.push((*template).clone()),
             Object::NetworkSet(set) => model.sets.push(set),
-            Object::Node(node) => model.nodes.push(node),
+            Object::Node(node) => model.nodes.push((*node).clone()),
             Object::NodeAddresses(addresses) => model.addresses.push(addresses),
             Object::Policy(policy) => model.policies.push(policy),
             Object::Profile(profile) => model.profiles.push(profile),
-            Object::Settings(settings) => model.settings.push(settings),
+            Object::Settings(settings) => model.settings.push((*settings).clone()),
             Object::Slice(slice) => model.slices.push(slice),
-            Object::Tier(tier) => model.tiers.push(tier),
+            Object::Tier(tier) => model.tiers.push((*tier).clone()),
             Object::Workload(workload) => model.workloads.push(workload),
         }
     }

@@ -56,9 +56,9 @@ pub(super) fn endpoint(
         nets: nets.collect(),
         namespace,
         name: metadata.name.clone(),
-        labels,
-        profiles: spec.profiles.clone(),
-        ports: named_ports(&spec.ports, findings),
+        labels: labels.into(),
+        profiles: spec.profiles.as_slice().into(),
+        ports: named_ports(&spec.ports, findings).into(),
     }
 }
 

@@ -76,7 +76,11 @@ impl Sandbox {
     /// Names of the store's files.
     pub(crate) fn files(&self) -> Vec<String> {
         match read_folder(&self.store()) {
-            Ok(snapshot) => snapshot.files.into_iter().map(|file| file.path).collect(),
+            Ok(snapshot) => snapshot
+                .files
+                .iter()
+                .map(|file| file.path.to_string())
+                .collect(),
             Err(_) => Vec::new(),
         }
     }

@@ -142,7 +142,8 @@ impl Cluster {
     /// What stands for the files of what is accepted.
     pub(crate) fn files(&self) -> Vec<String> {
         let objects = self.accepted.objects.iter();
-        objects.flat_map(|object| object.files.clone()).collect()
+        let files = objects.flat_map(|object| object.files.iter());
+        files.map(|file| file.to_string()).collect()
     }
 }
 

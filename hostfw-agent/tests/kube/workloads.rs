@@ -309,10 +309,10 @@ async fn what_of_a_pod_no_rule_asks_for_changes_nothing() {
             .source
             .read(cluster.trust, None)
             .expect("it is told");
-        let files = read.files.into_iter();
+        let files = read.files.iter();
         files
             .filter(|file| file.path.starts_with("Pod/web/shop"))
-            .map(|file| file.content.expect("it can be read"))
+            .map(|file| file.content.clone().expect("it can be read"))
             .collect::<Vec<_>>()
     };
     let told = texts(&mut cluster);

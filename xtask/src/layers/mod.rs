@@ -16,6 +16,7 @@ use crate::test::count::Count;
 
 /// The modules of hostfw-agent, from left to right.
 const ORDER: &[&str] = &[
+    "sorted",
     "selector",
     "model",
     "question",

@@ -1,15 +1,18 @@
 //! Looks a packet up in the tables of an image, as the programs do, but for the
 //! short cuts: what those rely on is checked here.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use hostfw_common::{
     endpoint::Family,
     failsafe::{FAILSAFE_BITS, FailsafeV4, FailsafeV6},
     index::{
-        CLASS_BASE, CLASS_TRIE, Dimension, ENTRY_NODE, LINE_ENTRIES, LINE_WORDS, NO_RULE,
-        RECORD_FIRST, RECORD_WORDS, Record, address_key_v6, node_entry, service_key,
-        source_port_key,
+        CLASS_BASE, Dimension, ENTRY_LINE, ENTRY_LIST, ENTRY_LONG, ENTRY_NODE, LINE_ENTRIES,
+        LINE_WORDS, LONG_LINES, LongKey, NO_RULE, RECORD_FIRST, RECORD_WORDS, Record,
+        address_key_v6, list_entry, node_entry, service_key, source_port_key,
     },
     policy::{Action, Dim, PolicyTable, RuleEntry, TABLE_HAS_JUMP, TABLE_HAS_LOG, TableId},
     prefix::{PORT_BITS, PROTOCOL_BITS, PrefixV4, PrefixV6, Service, TABLE_BITS},
@@ -205,33 +208,30 @@ fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
 }
 
 /// The packet's class in a dimension, which the index and the trie must agree
-/// about, unless the index leaves it to the trie.
+/// about.
 fn class(image: &Image, table: &PolicyTable, dimension: Dim, packet: &Packet) -> Option<u32> {
     let place = &table.dimensions[dimension as usize];
-    let (key, class) = match dimension {
+    let ((key, long), class) = match dimension {
         Dim::Source => address(image, place, packet.source)?,
         Dim::Destination => address(image, place, packet.destination)?,
         Dim::Service => {
             let port = packet.service.to_be_bytes();
             let class = service(image, place, packet.protocol, port)?;
-            (service_key(packet.protocol, port), class)
+            ((service_key(packet.protocol, port), None), class)
         }
         Dim::SourcePort => {
             let port = packet.source_port.to_be_bytes();
-            (source_port_key(port), service(image, place, 0, port)?)
+            let class = service(image, place, 0, port)?;
+            ((source_port_key(port), None), class)
         }
     };
-    let asks_trie = match dimension {
-        Dim::Source => packet.source.is_ipv6(),
-        Dim::Destination => packet.destination.is_ipv6(),
-        Dim::Service | Dim::SourcePort => false,
-    };
-    let indexed = indexed(&image.index, place, key)?;
-    (indexed == class || indexed == CLASS_TRIE && asks_trie).then_some(class)
+    let indexed = indexed(&image.index, place, key, long)?;
+    (indexed == class).then_some(class)
 }
 
-/// The class that the index leads to.
-fn indexed(index: &Lines, place: &Dimension, key: u32) -> Option<u32> {
+/// The class that the index leads to. `long` is an IPv6 address, of which `key` is
+/// the beginning.
+fn indexed(index: &Lines, place: &Dimension, key: u32, long: Option<Ipv6Addr>) -> Option<u32> {
     let entry = |number: u32| -> Option<u32> {
         let line = index.get(number / LINE_ENTRIES)?;
         Some(line.entry(number % LINE_ENTRIES))
@@ -241,16 +241,37 @@ fn indexed(index: &Lines, place: &Dimension, key: u32) -> Option<u32> {
         0 => place.root,
         _ => entry(place.root * LINE_ENTRIES + (key >> shift))?,
     };
-    while found & ENTRY_NODE != 0 {
+    while found & (ENTRY_NODE | ENTRY_LONG) == ENTRY_NODE {
         shift = shift.checked_sub(8)?;
-        let node = index.get(found & !ENTRY_NODE)?;
+        let node = index.get(found & ENTRY_LINE)?;
         found = entry(node_entry(node, key >> shift))?;
     }
-    Some(found)
+    if found & ENTRY_NODE == 0 {
+        return Some(found);
+    }
+    let octets = long?.octets();
+    let mut decided = 32;
+    for _ in 0..LONG_LINES {
+        if found & ENTRY_NODE == 0 {
+            break;
+        }
+        let line = index.get(found & ENTRY_LINE)?;
+        if found & ENTRY_LIST != 0 {
+            (found, decided) = list_entry(line, LongKey::new(&octets));
+        } else {
+            let octet = *octets.get(decided as usize / 8)?;
+            found = entry(node_entry(line, octet.into()))?;
+            decided += 8;
+        }
+    }
+    (found & ENTRY_NODE == 0).then_some(found)
 }
 
+/// What the index is asked for: a key, and the rest of an IPv6 address.
+type Key = (u32, Option<Ipv6Addr>);
+
 /// The key in the index, and the class by the trie.
-fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(u32, u32)> {
+fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(Key, u32)> {
     let table = place.table;
     match address {
         IpAddr::V4(address) => {
@@ -258,14 +279,15 @@ fn address(image: &Image, place: &Dimension, address: IpAddr) -> Option<(u32, u3
                 table,
                 address: first_bits(address.octets(), length),
             })?;
-            Some((address.to_bits(), class))
+            Some(((address.to_bits(), None), class))
         }
         IpAddr::V6(address) => {
             let class = of_table(&image.prefixes_v6, table, 128, |length| PrefixV6 {
                 table,
                 address: first_bits(address.octets(), length),
             })?;
-            Some((address_key_v6(&address.octets()), class))
+            let key = address_key_v6(&address.octets());
+            Some(((key, Some(address)), class))
         }
     }
 }

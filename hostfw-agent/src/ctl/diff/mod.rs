@@ -68,7 +68,10 @@ impl Diff {
         let before: BTreeMap<ObjectRef, Resource> = stored
             .objects
             .iter()
-            .map(|accepted| (accepted.resource.object_ref(), (*accepted.resource).clone()))
+            .filter_map(|accepted| {
+                let read = Resource::from_value(&accepted.resource.to_value());
+                Some((accepted.named.clone(), read.ok()?))
+            })
             .collect();
         for problem in &stored.problems {
             writeln!(streams.warnings, "Warning: left out: {}", problem.message)?;

@@ -225,6 +225,11 @@ impl Metrics {
                 self.objects.with_label_values(&[kind.name(), state]);
             }
         }
+        for (kind, others) in &status.others {
+            self.objects
+                .with_label_values(&[kind.name(), "enforced"])
+                .add(whole(*others as u64));
+        }
         for object in &status.objects {
             let state = match object.state {
                 ObjectState::Enforced => "enforced",

@@ -128,7 +128,7 @@ impl Tally {
     pub(super) fn prepare(
         &mut self,
         image: &mut Image,
-        object: impl Fn(&ObjectRef) -> Option<Arc<Object>>,
+        object: impl Fn(&ObjectRef) -> Option<Object>,
     ) {
         let (numbered, changed) = self.rules.update(&image.names, object);
         if changed {

@@ -32,7 +32,7 @@ pub(super) struct Rules {
 #[derive(Debug)]
 struct Policy {
     /// `None` of a profile that is missing.
-    object: Option<Arc<Object>>,
+    object: Option<Object>,
     /// By direction and index.
     ids: [Arc<[RuleId]>; 2],
     /// Of the denial that stands for a profile that is missing.
@@ -69,7 +69,7 @@ impl Rules {
     pub(super) fn update(
         &mut self,
         names: &Names,
-        object: impl Fn(&ObjectRef) -> Option<Arc<Object>>,
+        object: impl Fn(&ObjectRef) -> Option<Object>,
     ) -> (Numbered, bool) {
         let last = self.last;
         let mut before = std::mem::take(&mut self.policies);
@@ -118,13 +118,13 @@ impl Rules {
             .collect()
     }
 
-    fn changed(&mut self, known: Option<Policy>, now: Option<Arc<Object>>) -> Policy {
+    fn changed(&mut self, known: Option<Policy>, now: Option<Object>) -> Policy {
         let mut ids = |direction| {
             let before = known.as_ref().map(|known| {
                 let ids = Arc::clone(&known.ids[direction as usize]);
-                (rules_of(known.object.as_deref(), direction), ids)
+                (rules_of(known.object.as_ref(), direction), ids)
             });
-            self.same(before, rules_of(now.as_deref(), direction))
+            self.same(before, rules_of(now.as_ref(), direction))
         };
         let ids = Direction::ALL.map(&mut ids);
         let missing = known.map_or_else(|| self.fresh(), |known| known.missing);
@@ -167,10 +167,10 @@ impl Rules {
     }
 }
 
-/// Whether nobody has touched an object in between.
-fn is_same(known: Option<&Arc<Object>>, now: Option<&Arc<Object>>) -> bool {
+/// Whether an object says what it said.
+fn is_same(known: Option<&Object>, now: Option<&Object>) -> bool {
     match (known, now) {
-        (Some(known), Some(now)) => Arc::ptr_eq(known, now),
+        (Some(known), Some(now)) => known == now,
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }

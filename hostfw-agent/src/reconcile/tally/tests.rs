@@ -84,7 +84,7 @@ impl Bench {
             Self::page(&self.counters, page)
         });
         self.tally.prepare(&mut image, |object| {
-            Some(Arc::clone(&accepted.object(object)?.object))
+            Some(accepted.object(object)?.object.clone())
         });
         self.owned_once();
         self.generation += 1;

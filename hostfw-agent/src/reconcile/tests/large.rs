@@ -10,7 +10,7 @@ fn pod(name: &str, app: &str, address: &str) -> String {
 }
 
 /// How often was compiled, and the generation.
-fn counted(it: &Reconciler<Fake>) -> (u64, u64) {
+fn counted(it: &mut Reconciler<Fake>) -> (u64, u64) {
     let text = metrics(it);
     let mut lines = text.lines();
     let count = lines.find_map(|line| line.strip_prefix("hostfw_compile_duration_seconds_count "));
@@ -39,7 +39,7 @@ fn what_does_not_matter_here_is_not_compiled() {
         // It is in force all the same, and told so.
         assert_eq!(it.status().enforced_revision, stored.revision);
         assert_eq!(it.status().objects.len(), 2 + pods.len());
-        counted(&it)
+        counted(&mut it)
     };
     let shop = pod("shop-1", "shop", "10.244.1.1");
     let first = pass(std::slice::from_ref(&shop));

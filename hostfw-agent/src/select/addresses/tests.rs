@@ -9,15 +9,11 @@ fn selector(text: &str) -> Selector {
 
 fn on_node1<'a>(endpoints: &'a [HostEndpoint], governed: &[Pair<'a>]) -> Addresses<'a> {
     let cache = Box::leak(Box::default());
-    Addresses::new(
-        endpoints,
-        &[],
-        Cluster::default(),
-        &Profiles::new(&[]),
-        "node1",
-        governed,
-        cache,
-    )
+    let cluster = Cluster {
+        made: [endpoints, &[]],
+        ..Cluster::default()
+    };
+    Addresses::new(cluster, &Profiles::new(&[]), "node1", governed, cache)
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn not_selector_filters_objects_not_addresses() {
         ),
         labelled("c", &["10.0.0.3"], &[]),
     ];
-    let mut addresses = addresses(&endpoints, &[]);
+    let mut addresses = addresses(&endpoints);
     let role = selector("has(role)");
     let found = addresses.of(&role, Some(&selector("has(bad)")), &asking("p"));
     // 10.0.0.9 belongs to b as well, and stays because of a.
@@ -131,18 +127,16 @@ fn network_sets_are_members_with_the_labels_that_they_inherit() {
         network_set(Some("web"), "s", &["2001:db8::/32"], &[]),
         network_set(Some("db"), "s", &["198.51.100.0/24"], &[("zone", "b")]),
     ];
-    let profiles = [profile("kns.web", &[("zone", "a")])];
+    let profiles = [profile("kns.web", &[("zone", "a")])].map(Arc::new);
     let profiles = Profiles::new(&profiles);
     let mut cache = Default::default();
-    let mut addresses = Addresses::new(
-        &endpoints,
-        &sets,
-        Cluster::default(),
-        &profiles,
-        "node1",
-        &[],
-        &mut cache,
-    );
+    let (endpoints, sets) = (endpoints.map(Arc::new), sets.map(Arc::new));
+    let cluster = Cluster {
+        endpoints: &endpoints,
+        networks: &sets,
+        ..Cluster::default()
+    };
+    let mut addresses = Addresses::new(cluster, &profiles, "node1", &[], &mut cache);
     let mut of = |text: &str| addresses.of(&selector(text), None, &asking("p")).to_vec();
     assert_eq!(
         of("zone == 'a'"),

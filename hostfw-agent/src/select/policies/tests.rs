@@ -13,14 +13,16 @@ struct Given<'a> {
 
 impl Given<'_> {
     fn list(&self, endpoint: &HostEndpoint, list: List, workload: bool) -> SelectedList {
-        let profiles = Profiles::new(self.profiles);
+        let shared: Vec<_> = self.profiles.iter().cloned().map(Arc::new).collect();
+        let profiles = Profiles::new(&shared);
+        let policies: Vec<_> = self.policies.iter().cloned().map(Arc::new).collect();
         let governing = [Governing {
             endpoint,
             labels: profiles.labels_of_endpoint(endpoint),
         }];
-        let mut addresses = addresses(&[], &[]);
+        let mut addresses = addresses(&[]);
         Candidates::new(
-            self.policies,
+            &policies,
             &Tiers::new(self.tiers),
             &profiles,
             &governing,
@@ -359,7 +361,7 @@ fn untracked_policies_have_no_effect_on_a_wildcard() {
         labels: Cow::Borrowed(&endpoint.labels),
     });
     assert_eq!(
-        ignored_untracked(&all, &governing),
+        ignored_untracked(&all.map(Arc::new), &governing),
         [IgnoredUntracked {
             endpoint: "w".to_owned(),
             policy: asking("u"),

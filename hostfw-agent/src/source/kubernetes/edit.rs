@@ -167,7 +167,7 @@ impl Cluster {
         };
         listed.unwrap_or_else(|error| {
             vec![SourceFile {
-                path: kind.name().to_owned(),
+                path: kind.name().into(),
                 content: Err(format!("cannot be listed: {error}")),
             }]
         })
@@ -447,7 +447,10 @@ async fn list<const BARE: bool>(
                 Ok(None) => return None,
                 Err(error) => Err(error),
             };
-            Some(SourceFile { path, content })
+            Some(SourceFile {
+                path: path.into(),
+                content,
+            })
         }));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),

@@ -1,7 +1,7 @@
 //! What is followed of a cluster, and what of it only while something refers to
 //! it.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use kube::core::ApiResource;
 use serde_json::Value;
@@ -65,6 +65,18 @@ impl Followed {
         })
     }
 
+    /// By which it is told from others in a word.
+    const fn bit(self) -> u32 {
+        const KINDS: u32 = Kind::ALL.len() as u32;
+        let number = match self {
+            Self::Kind(kind) => kind as u32,
+            Self::Namespace => KINDS,
+            Self::Pod => KINDS + 1,
+            Self::ServiceAccount => KINDS + 2,
+        };
+        1 << number
+    }
+
     /// Whether metadata is all that is asked of the objects.
     pub(super) const fn is_bare(self) -> bool {
         matches!(
@@ -109,21 +121,22 @@ impl fmt::Display for Followed {
 }
 
 /// What is to be followed for an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
-    followed: BTreeSet<Followed>,
+    /// A bit for each.
+    followed: u32,
     /// There are endpoints whose addresses only their nodes know.
     hidden: bool,
 }
 
 impl Needs {
     fn add(&mut self, what: Followed) {
-        self.followed.insert(what);
+        self.followed |= what.bit();
     }
 
     /// And what those are.
-    pub(super) fn extend(&mut self, others: &Self) {
-        self.followed.extend(&others.followed);
+    pub(super) const fn extend(&mut self, others: Self) {
+        self.followed |= others.followed;
         self.hidden |= others.hidden;
     }
 
@@ -131,7 +144,7 @@ impl Needs {
     /// rules that ask, and only for endpoints that do not say it.
     pub(super) fn contain(&self, what: Followed) -> bool {
         let needless = what == Followed::Kind(Kind::NodeAddresses) && !self.hidden;
-        !needless && self.followed.contains(&what)
+        !needless && self.followed & what.bit() != 0
     }
 
     /// What one side of a rule refers to.
@@ -233,7 +246,8 @@ mod tests {
             for field in ["source", "destination"] {
                 let policy = json!({"spec": {"egress": [{"action": "Allow"}, {field: side}]}});
                 let needs = Followed::Kind(Kind::Profile).needs_of(&policy);
-                assert_eq!(needs.followed, expected.iter().copied().collect(), "{side}");
+                let needed: Vec<_> = expected.iter().map(|it| it.bit()).collect();
+                assert_eq!(needs.followed, needed.into_iter().sum::<u32>(), "{side}");
                 assert_eq!(Followed::Pod.needs_of(&policy), Needs::default());
             }
         }
@@ -257,7 +271,7 @@ mod tests {
         ] {
             let mut all = Followed::Kind(kind).needs_of(&json!({"spec": spec}));
             assert!(!all.contain(hosts));
-            all.extend(&rule);
+            all.extend(rule);
             assert_eq!(all.contain(hosts), needed, "{kind} {spec}");
         }
     }

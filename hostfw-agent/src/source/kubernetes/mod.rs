@@ -153,7 +153,7 @@ impl Shared {
         self.wanted.send_if_modified(|before| {
             let changed = before != state.wanted();
             if changed {
-                before.clone_from(state.wanted());
+                *before = *state.wanted();
             }
             changed
         });
@@ -182,7 +182,7 @@ impl KubernetesSource {
     pub fn start(client: &Client, node: &str, remembered: Vec<SourceFile>, times: Times) -> Self {
         let state = State::new(remembered);
         let shared = Arc::new(Shared {
-            wanted: watch_channel::Sender::new(state.wanted().clone()),
+            wanted: watch_channel::Sender::new(*state.wanted()),
             state: Mutex::new(state),
             changed: Notify::new(),
         });

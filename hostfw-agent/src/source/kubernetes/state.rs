@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     model::Kind,
-    source::{Snapshot, SourceFile, Text},
+    source::{Files, Snapshot, SourceFile, Text},
 };
 
 /// A change is told when nothing else came for this long.
@@ -30,7 +31,7 @@ const NEEDED: [Followed; 2] = [
 /// An object's text, or why there is none.
 pub(super) type Content = Result<Text, String>;
 
-/// What is held of an object.
+/// What is told of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     content: Content,
@@ -50,19 +51,10 @@ impl Held {
         let needs = read.map(|value| kind.needs_of(&value));
         Self::new(content, needs.unwrap_or_default())
     }
-
-    /// Whether the version before is not valid is not known here, and then it
-    /// stays in force: so what it referred to is referred to still.
-    fn behind(mut self, before: Option<&Self>) -> Self {
-        if let Some(before) = before {
-            self.needs.extend(&before.needs);
-        }
-        self
-    }
 }
 
 /// The objects of a kind, by what stands for their files.
-pub(super) type Objects = BTreeMap<String, Held>;
+pub(super) type Objects = BTreeMap<Arc<str>, Held>;
 
 /// What is known of all kinds.
 #[derive(Debug)]
@@ -81,7 +73,10 @@ struct KindState {
     phase: Phase,
     /// Why it cannot be followed now, if so.
     failure: Option<String>,
-    objects: Objects,
+    /// Its objects.
+    files: Files,
+    /// What they refer to, of those that refer to something.
+    needs: BTreeMap<Arc<str>, Needs>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +118,7 @@ impl State {
                 && let Some(state) = kinds.get_mut(&kind)
             {
                 let held = Held::remembered(kind, file.content);
-                state.objects.insert(file.path, held);
+                state.put(file.path, held);
                 remembers = true;
             }
         }
@@ -143,38 +138,30 @@ impl State {
         let mut mended = false;
         self.change(kind, |state| {
             mended = state.failure.is_some();
-            let objects = objects.into_iter().map(|(path, held)| {
-                let held = held.behind(state.objects.get(&path));
-                (path, held)
-            });
-            let new = KindState {
-                phase: Phase::Listed,
-                failure: None,
-                objects: objects.collect(),
-            };
-            let changed = state.phase != new.phase
-                || state.failure != new.failure
-                || state.objects != new.objects;
-            *state = new;
+            let mut changed = state.phase != Phase::Listed || mended;
+            state.phase = Phase::Listed;
+            state.failure = None;
+            let known = state.files.iter().map(|file| &file.path);
+            let gone = known.filter(|path| !objects.contains_key(*path)).cloned();
+            for path in gone.collect::<Vec<_>>() {
+                changed |= state.take(&path);
+            }
+            for (path, held) in objects {
+                changed |= state.put(path, held);
+            }
             changed
         });
         mended
     }
 
     /// An object is there, or has changed.
-    pub(super) fn applied(&mut self, kind: Followed, path: String, held: Held) {
-        self.change(kind, |state| {
-            let before = state.objects.get(&path);
-            let held = held.behind(before);
-            let same = before == Some(&held);
-            state.objects.insert(path, held);
-            !same
-        });
+    pub(super) fn applied(&mut self, kind: Followed, path: Arc<str>, held: Held) {
+        self.change(kind, |state| state.put(path, held));
     }
 
     /// An object is gone.
     pub(super) fn deleted(&mut self, kind: Followed, path: &str) {
-        self.change(kind, |state| state.objects.remove(path).is_some());
+        self.change(kind, |state| state.take(path));
     }
 
     /// The cluster does not serve the kind. What it held stays: nobody has
@@ -228,8 +215,8 @@ impl State {
         // What is followed on demand refers to nothing, and there may be much.
         let asking = self.kinds.iter().filter(|it| it.0.on_demand().is_none());
         for (_, kind) in asking {
-            for held in kind.objects.values() {
-                wanted.extend(&held.needs);
+            for needs in kind.needs.values() {
+                wanted.extend(*needs);
             }
         }
         for (kind, state) in &mut self.kinds {
@@ -269,7 +256,7 @@ impl State {
             .iter()
             .filter(|(_, it)| match it.phase {
                 Phase::Unwanted => false,
-                Phase::Absent => !it.objects.is_empty(),
+                Phase::Absent => !it.files.is_empty(),
                 Phase::Unknown | Phase::Listed => true,
             })
             .map(|(kind, it)| {
@@ -291,46 +278,57 @@ impl State {
         // From now on, a kind that becomes wanted has no part in what is in
         // force.
         self.remembers = true;
-        let mut files = Vec::new();
-        // Calico's API server says in profiles what namespaces and service accounts
-        // say, too.
-        let said: HashSet<String> = [Followed::Namespace, Followed::ServiceAccount]
-            .iter()
-            .filter_map(|kind| self.kinds.get(kind))
-            .flat_map(|state| state.objects.keys())
-            .filter_map(|path| cluster::profile_path(path))
-            .collect();
-        for (kind, state) in &self.kinds {
+        // By name, and not by kind: so their paths are in order.
+        let kinds: BTreeMap<&str, (&Followed, &KindState)> =
+            self.kinds.iter().map(|it| (it.0.name(), it)).collect();
+        let mut files = Files::default();
+        for (name, (kind, state)) in kinds {
             if let Some(problem) = state.problem(*kind) {
-                files.push(SourceFile {
-                    path: kind.name().to_owned(),
+                files.insert(SourceFile {
+                    path: name.into(),
                     content: Err(problem),
                 });
             }
-            let told = state
-                .objects
-                .iter()
-                .filter(|(path, _)| !said.contains(*path));
-            files.extend(told.map(|(path, held)| SourceFile {
-                path: path.clone(),
-                content: held.content.clone(),
-            }));
+            if *kind == Followed::Kind(Kind::Profile) {
+                files.append(&self.profiles(&state.files));
+            } else {
+                files.append(&state.files);
+            }
         }
-        Ok(Snapshot::of(files))
+        Ok(files.into())
+    }
+
+    /// Of these profiles, those that nothing else says: Calico's API server says in
+    /// profiles what namespaces and service accounts say, too.
+    fn profiles(&self, profiles: &Files) -> Files {
+        let mut told = profiles.clone();
+        if profiles.is_empty() {
+            return told;
+        }
+        let said: HashSet<String> = [Followed::Namespace, Followed::ServiceAccount]
+            .iter()
+            .filter_map(|kind| self.kinds.get(kind))
+            .flat_map(|state| state.files.iter())
+            .filter_map(|file| cluster::profile_path(&file.path))
+            .collect();
+        for path in said {
+            told.remove(&path);
+        }
+        told
     }
 
     /// What stands for this file.
     pub(super) fn text(&self, path: &str) -> Option<Text> {
         let kind = path.split('/').next().unwrap_or_default();
         let kind = Followed::all().find(|known| known.name() == kind)?;
-        let held = self.kinds.get(&kind)?.objects.get(path)?;
-        held.content.as_ref().ok().cloned()
+        let file = self.kinds.get(&kind)?.files.get(path)?;
+        file.content.as_ref().ok().cloned()
     }
 
     fn is_enough(&self) -> Result<(), String> {
         for kind in NEEDED {
             let known = self.kinds.get(&kind);
-            if known.is_none_or(|it| it.phase == Phase::Absent && it.objects.is_empty()) {
+            if known.is_none_or(|it| it.phase == Phase::Absent && it.files.is_empty()) {
                 return Err(format!(
                     "the cluster does not serve {kind}, neither as projectcalico.org/v3 nor as \
                      crd.projectcalico.org/v1: nothing is enforced until it does"
@@ -368,13 +366,37 @@ impl State {
 }
 
 impl KindState {
+    /// Puts an object in, and says whether that changes anything.
+    fn put(&mut self, path: Arc<str>, held: Held) -> bool {
+        let Held { content, mut needs } = held;
+        let before = self.files.get(&path);
+        let needed = self.needs.get(&path).copied().unwrap_or_default();
+        // Whether the version before is not valid is not known here, and then it
+        // stays in force: so what it referred to is referred to still.
+        needs.extend(needed);
+        if before.is_some_and(|before| before.content == content) && needs == needed {
+            return false;
+        }
+        if needs != Needs::default() {
+            self.needs.insert(Arc::clone(&path), needs);
+        }
+        self.files.insert(SourceFile { path, content });
+        true
+    }
+
+    /// Takes an object out, and says whether it was there.
+    fn take(&mut self, path: &str) -> bool {
+        self.needs.remove(path);
+        self.files.remove(path)
+    }
+
     fn problem(&self, kind: Followed) -> Option<String> {
         if let Some(reason) = &self.failure {
             return Some(format!(
                 "{reason}: what the cluster last held stays in force"
             ));
         }
-        (self.phase == Phase::Absent && !self.objects.is_empty()).then(|| {
+        (self.phase == Phase::Absent && !self.files.is_empty()).then(|| {
             format!("the cluster does not serve {kind} any more: what it last held stays in force")
         })
     }
@@ -394,7 +416,7 @@ mod tests {
     fn objects(names: &[&str]) -> Objects {
         names
             .iter()
-            .map(|name| ((*name).to_owned(), held(name)))
+            .map(|name| ((*name).into(), held(name)))
             .collect()
     }
 
@@ -415,12 +437,12 @@ mod tests {
         let mut state = listed();
         let kind = HOST_ENDPOINT;
         state.listed(kind, objects(&["HostEndpoint/a"]));
-        state.applied(kind, "HostEndpoint/a".to_owned(), held("HostEndpoint/a"));
+        state.applied(kind, "HostEndpoint/a".into(), held("HostEndpoint/a"));
         state.deleted(kind, "HostEndpoint/b");
         assert_eq!(state.due(), None);
         assert!(!state.tell());
 
-        state.applied(kind, "HostEndpoint/a".to_owned(), held("other"));
+        state.applied(kind, "HostEndpoint/a".into(), held("other"));
         assert!(state.due().is_some() && state.tell());
         state.deleted(kind, "HostEndpoint/a");
         assert!(state.tell());
@@ -441,7 +463,7 @@ mod tests {
     #[test]
     fn a_burst_is_told_in_time() {
         let mut state = listed();
-        state.applied(Followed::Kind(Kind::Tier), "Tier/a".to_owned(), held("1"));
+        state.applied(Followed::Kind(Kind::Tier), "Tier/a".into(), held("1"));
         let first = state.due().unwrap();
         let (begin, _) = state.changes.burst.unwrap();
         assert_eq!(first, begin + QUIET);
@@ -479,10 +501,10 @@ mod tests {
             "{error}"
         );
         // Unless they were there: then they stay.
-        state.applied(POLICY, "GlobalNetworkPolicy/a".to_owned(), held("a"));
+        state.applied(POLICY, "GlobalNetworkPolicy/a".into(), held("a"));
         let files = state.snapshot().unwrap().files;
         assert_eq!(files.len(), 3);
-        assert_eq!(files[0].path, "GlobalNetworkPolicy");
+        assert_eq!(&*files[0].path, "GlobalNetworkPolicy");
         assert!(files[0].content.is_err());
     }
 }

@@ -196,7 +196,7 @@ async fn follow_served<const BARE: bool>(
     let api = Api::<RawObject<BARE>>::all_with(client.clone(), &served.resource);
     let mut events = pin!(watcher(api, which));
     let read = |object: RawObject<BARE>| {
-        let path = object.path(kind);
+        let path: Arc<str> = object.path(kind).into();
         let held = match object.into_text(kind, served.form) {
             Ok(Some((text, needs))) => Some(Held::new(Ok(text), needs)),
             Ok(None) => None,

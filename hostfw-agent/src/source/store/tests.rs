@@ -31,7 +31,11 @@ fn read(folder: &Path, file: &str) -> Resource {
 
 fn names(folder: &Path) -> Vec<String> {
     let snapshot = read_folder(folder).unwrap();
-    snapshot.files.into_iter().map(|file| file.path).collect()
+    snapshot
+        .files
+        .iter()
+        .map(|file| file.path.to_string())
+        .collect()
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn policy(resource: &Resource) -> model::Policy {
     let Object::Policy(policy) = value else {
         panic!("another kind: {value:?}");
     };
-    policy
+    Arc::unwrap_or_clone(policy)
 }
 
 #[track_caller]
@@ -78,7 +78,7 @@ fn endpoint(resource: &Resource) -> model::HostEndpoint {
     let Object::HostEndpoint(endpoint) = value else {
         panic!("another kind: {value:?}");
     };
-    endpoint
+    Arc::unwrap_or_clone(endpoint)
 }
 
 #[track_caller]
@@ -87,7 +87,7 @@ fn settings(resource: &Resource) -> model::FelixSettings {
     let Object::Settings(settings) = value else {
         panic!("another kind: {value:?}");
     };
-    settings
+    Arc::unwrap_or_clone(settings)
 }
 
 /// The object is refused with exactly these messages.

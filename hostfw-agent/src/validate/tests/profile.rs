@@ -7,7 +7,7 @@ fn profile(resource: &Resource) -> model::Profile {
     let Object::Profile(profile) = value else {
         panic!("another kind: {value:?}");
     };
-    profile
+    Arc::unwrap_or_clone(profile)
 }
 
 #[test]

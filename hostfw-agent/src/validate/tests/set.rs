@@ -6,7 +6,7 @@ fn set(resource: &Resource) -> model::NetworkSet {
     let Object::NetworkSet(set) = value else {
         panic!("another kind: {value:?}");
     };
-    set
+    Arc::unwrap_or_clone(set)
 }
 
 const SPEC: &str = "nets: [10.0.0.1, 10.0.0.1/8, 'fd00::1/8', 'fd00::2', '::ffff:10.0.0.2', \

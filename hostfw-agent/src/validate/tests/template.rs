@@ -10,7 +10,7 @@ fn converted(spec: &str) -> model::HostEndpointTemplate {
     let Object::HostEndpointTemplate(template) = value else {
         panic!("another kind: {value:?}");
     };
-    template
+    Arc::unwrap_or_clone(template)
 }
 
 #[track_caller]
@@ -49,7 +49,7 @@ fn a_template_makes_endpoints() {
         made,
         model::HostEndpoint {
             name: "t/eth0".to_owned(),
-            ..written
+            ..Arc::unwrap_or_clone(written)
         }
     );
 }

@@ -7,7 +7,7 @@ fn tier(resource: &Resource) -> model::Tier {
     let Object::Tier(tier) = value else {
         panic!("another kind: {value:?}");
     };
-    tier
+    Arc::unwrap_or_clone(tier)
 }
 
 #[test]
