@@ -138,6 +138,7 @@ pub struct Reports {
     pub lost: u64,
     /// Packets that were dropped since the kernel's maps were made, and of which it
     /// did not report.
+    #[serde(default)]
     pub hidden: u64,
 }
 
