@@ -137,7 +137,7 @@ pub struct Reports {
     /// Reports since what was asked for that are not kept.
     pub lost: u64,
     /// Packets that were dropped since the kernel's maps were made, and of which it
-    /// did not report.
+    /// did not report. An agent of before this was counted says nothing.
     #[serde(default)]
     pub hidden: u64,
 }

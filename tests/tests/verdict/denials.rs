@@ -112,6 +112,38 @@ fn a_packet_that_is_dropped_is_told_of_with_what_dropped_it() {
 }
 
 #[test]
+fn what_is_remembered_is_told_of_as_at_first() {
+    let Some(mut lab) = lab("denials-remembered") else {
+        return;
+    };
+    stay_on_this_processor();
+    let raw = "{action: Deny, protocol: 132}, {action: Deny, protocol: 47}";
+    let rules = "{action: Allow, protocol: UDP}, {action: Deny, protocol: TCP}";
+    let sent = "{action: Allow, protocol: UDP}, {action: Allow, protocol: 47}, {action: Deny}";
+    lab.enforce(
+        &[
+            ENDPOINT,
+            &untracked(raw, ""),
+            &pre_dnat("in", 1, rules),
+            &egress("out", 1, sent),
+        ]
+        .concat(),
+    );
+    lab.all_events();
+    let answer = Packet::tcp(socket(SERVER), socket(CLIENT), SYN);
+    for _ in 0..3 {
+        for hook in Hook::INGRESS {
+            assert_eq!(lab.judge(hook, &to_port(8080)), RuleDeny);
+            let event = only(&mut lab);
+            assert_eq!(by_rule(&event), (Some(RuleDeny), List::PreDnat, 1));
+        }
+        assert_eq!(lab.judge(Hook::TcOut, &answer), RuleDeny);
+        let event = only(&mut lab);
+        assert_eq!(by_rule(&event), (Some(RuleDeny), List::NormalOut, 2));
+    }
+}
+
+#[test]
 fn defaults_that_drop_are_told_of() {
     let Some(mut lab) = lab("denials-defaults") else {
         return;

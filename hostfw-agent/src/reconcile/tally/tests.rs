@@ -214,6 +214,22 @@ fn a_rule_that_moves_keeps_its_count_and_one_that_changes_begins_anew() {
 }
 
 #[test]
+fn a_rule_that_changes_in_its_place_begins_anew() {
+    let mut bench = Bench::new(64);
+    bench.enforce(&[policy("a", 5, &[SSH, UDP])]);
+    let first = bench.image.clone();
+    bench.packets(&first, Family::V4, 0, 10);
+    bench.packets(&first, Family::V4, 1, 20);
+    bench.enforce(&[policy("a", 5, &[SSH, WEB])]);
+    let expected = [
+        told("a", "ingress[0]", 10),
+        told("a", "ingress[1]", 0),
+        told("default", "", 0),
+    ];
+    assert_eq!(bench.counts(), expected);
+}
+
+#[test]
 fn a_block_is_not_given_away_while_packets_may_count_there() {
     let mut bench = Bench::new(12);
     bench.settled = false;
