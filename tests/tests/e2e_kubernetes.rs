@@ -1,10 +1,15 @@
 //! Agents that follow a cluster, with real packets: the API server is the one by
-//! script, outside of the cluster and behind TLS.
+//! script, outside of the cluster and behind TLS; or a real one in its place, where
+//! `KUBEBUILDER_ASSETS` names a folder with one.
 
+#[path = "../../hostfw-agent/tests/kube/real.rs"]
+#[expect(dead_code, reason = "the source's own tests use the rest")]
+mod real;
 #[path = "../../hostfw-agent/tests/kube/server.rs"]
 #[expect(dead_code, reason = "the source's own tests use the rest")]
 mod server;
 mod kubernetes {
+    pub(crate) mod behind;
     pub(crate) mod front;
 }
 
@@ -24,7 +29,10 @@ use hostfw_tests::{
     scenario::Probing,
     topology::{Host, Topology},
 };
-use kubernetes::front::{Authority, Front};
+use kubernetes::{
+    behind::Behind,
+    front::{Authority, Front},
+};
 use serde_json::{Value, json};
 
 const NODES: [Host; 2] = [Host::Node1, Host::Node2];
@@ -37,30 +45,39 @@ const ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
 
 const NONE: Vec<String> = Vec::new();
 
+/// What an API server holds.
+trait Objects {
+    /// Creates or changes an object; hands back its generation.
+    fn put(&self, kind: &'static str, object: Value) -> Result<u64>;
+
+    fn delete(&self, kind: &'static str, name: &str) -> Result<()>;
+}
+
 /// A cluster, its API server, and what should be in force.
 struct Followed<'a> {
-    front: &'a Front,
+    api: &'a dyn Objects,
     cluster: Cluster<'a>,
     probing: Probing<'a>,
     /// By kind and name: the generation.
     objects: BTreeMap<(String, String), u64>,
-    generation: u64,
 }
 
 impl<'a> Followed<'a> {
-    fn new(topology: &'a Topology, binaries: &Binaries, front: &'a Front) -> Result<Self> {
+    fn new(topology: &'a Topology, binaries: &Binaries, api: &'a dyn Objects) -> Result<Self> {
         Ok(Self {
-            front,
+            api,
             cluster: Cluster::new(topology, binaries, &["--source", "kubernetes"])?,
             probing: Probing::start(topology)?,
             objects: BTreeMap::new(),
-            generation: 0,
         })
     }
 
     fn trust(&mut self, folder: &Path, authority: &str) -> Result<()> {
-        let file = Front::kubeconfig(folder, authority)?;
-        let file = file.to_str().context("a path of text")?;
+        self.reach_by(&Front::kubeconfig(folder, authority)?)
+    }
+
+    fn reach_by(&mut self, kubeconfig: &Path) -> Result<()> {
+        let file = kubeconfig.to_str().context("a path of text")?;
         self.cluster
             .set_arguments(&["--source", "kubernetes", "--kubeconfig", file]);
         Ok(())
@@ -69,31 +86,28 @@ impl<'a> Followed<'a> {
     /// What `kubectl apply` and `kubectl delete` of this step make of the API.
     fn take(&mut self, step: Step) -> Result<()> {
         if let Some(file) = step.file() {
-            self.generation += 1;
             let text = fs::read_to_string(examples().join(file))?;
             for document in resource::parse_documents(&text) {
                 for resource in document.result? {
                     let object = resource.object_ref();
-                    let mut value = resource.to_value();
-                    value["metadata"]["generation"] = json!(self.generation);
-                    value["metadata"]["uid"] = json!(object.to_string());
-                    let named = (object.kind.name(), object.name);
-                    self.front.server.put(named.0, value);
-                    let named = (named.0.to_owned(), named.1);
-                    self.objects.insert(named, self.generation);
+                    let kind = object.kind.name();
+                    let generation = self.api.put(kind, resource.to_value())?;
+                    self.objects
+                        .insert((kind.to_owned(), object.name), generation);
                 }
             }
         }
         if let Some(policy) = step.deletes() {
-            self.delete(policy);
+            self.delete(policy)?;
         }
         Ok(())
     }
 
-    fn delete(&mut self, policy: &str) {
+    fn delete(&mut self, policy: &str) -> Result<()> {
         let kind = "GlobalNetworkPolicy";
-        self.front.server.delete(kind, policy);
+        self.api.delete(kind, policy)?;
         self.objects.remove(&(kind.to_owned(), policy.to_owned()));
+        Ok(())
     }
 
     /// Takes all steps up to this one.
@@ -184,6 +198,41 @@ fn the_tutorial_comes_from_the_api() -> Result<()> {
 }
 
 #[test]
+fn the_tutorial_comes_from_a_real_api_server() -> Result<()> {
+    let Some(binaries) = Binaries::or_skip() else {
+        return Ok(());
+    };
+    if !real::is_there("agents were not seen to enforce what a real API server says") {
+        return Ok(());
+    }
+    let topology = Topology::up()?;
+    let behind = Behind::start(&topology)?;
+    for node in NODES {
+        let metadata = json!({"name": node.to_string()});
+        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata});
+        behind.put("Node", object)?;
+    }
+    let mut followed = Followed::new(&topology, &binaries, &behind)?;
+    followed.reach_by(&behind.kubeconfig()?)?;
+    followed.cluster.start_agents()?;
+    for step in Step::ALL {
+        followed.take(step)?;
+        followed.settle()?;
+        followed.finds(step, step.title())?;
+    }
+    // What the agents say themselves is there, too.
+    let give_up = Instant::now() + PATIENCE;
+    for node in NODES {
+        let name = node.to_string();
+        while !behind.has("NodeEnforcement", &name)? {
+            ensure!(Instant::now() < give_up, "{name} says nothing of itself");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn without_its_api_server_a_node_keeps_what_was_in_force() -> Result<()> {
     let Some(binaries) = Binaries::or_skip() else {
         return Ok(());
@@ -217,7 +266,7 @@ fn without_its_api_server_a_node_keeps_what_was_in_force() -> Result<()> {
     followed.finds(Step::NodePort, "enforced from the disk")?;
 
     // What was deleted meanwhile is noticed.
-    followed.delete("allow-nodeport");
+    followed.delete("allow-nodeport")?;
     front.server.down(false);
     followed.settle()?;
     followed.finds(Step::Ipv6, "the server is back")

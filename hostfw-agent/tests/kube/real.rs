@@ -48,12 +48,23 @@ fn assets() -> Result<PathBuf, &'static str> {
     }
 }
 
+/// Whether there are programs; if not, a line says why. `lost`: what stays unseen
+/// then.
+pub(crate) fn is_there(lost: &str) -> bool {
+    let found = assets();
+    if let Err(why) = &found {
+        println!("skipped: {why}: {lost}");
+    }
+    found.is_ok()
+}
+
 /// The server, with all definitions of `deploy/crds`.
 pub(crate) struct Real {
     folder: TempDir,
     /// `https://127.0.0.1:PORT`.
     pub(crate) address: String,
-    /// The second part of its version, of a server that calls itself 1.x.
+    /// The second part of its version, of a server that calls itself 1.x; of one that
+    /// does not say, the largest number.
     pub(crate) minor: u32,
     /// What keeps the processes: they end when this does.
     stop: Option<mpsc::Sender<()>>,
@@ -81,8 +92,7 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// and a line that says why, if there is none to start. `lost`: what stays
 /// unseen then.
 pub(crate) async fn turn(lost: &str) -> Option<Turn> {
-    if let Err(why) = assets() {
-        println!("skipped: {why}: {lost}");
+    if !is_there(lost) {
         return None;
     }
     let start = || {
@@ -181,10 +191,11 @@ impl Real {
             }
             install(&client, give_up).await?;
             let version = client.apiserver_version().await?;
+            // `29+` of some vendors, and nothing at all of servers built by hand.
             let digits = version
                 .minor
                 .trim_end_matches(|c: char| !c.is_ascii_digit());
-            Ok(digits.parse()?)
+            Ok(digits.parse().unwrap_or(u32::MAX))
         })
     }
 
@@ -211,6 +222,11 @@ impl Real {
 
     fn kubeconfig(&self, token: &str) -> Result<PathBuf> {
         self.kubeconfig_at(&self.address, token)
+    }
+
+    /// A kubeconfig for the administrator, who reaches it by this address.
+    pub(crate) fn administrator_at(&self, address: &str) -> Result<PathBuf> {
+        self.kubeconfig_at(address, ADMINISTRATOR)
     }
 
     /// A kubeconfig for the administrator.

@@ -5,13 +5,18 @@ use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result};
 use hostfw_tests::topology::{Family, Host, Topology};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -26,7 +31,10 @@ use tokio_rustls::{
     },
 };
 
-use crate::server::{KINDS, Server, WRITTEN};
+use crate::{
+    Objects,
+    server::{KINDS, Server, WRITTEN},
+};
 
 /// Where API servers listen, which default fail-safes keep open.
 const PORT: u16 = 6443;
@@ -38,6 +46,8 @@ pub(crate) struct Front {
     pub(crate) authority: String,
     /// What clients have sent.
     sent: Arc<Mutex<Vec<u8>>>,
+    /// Changes so far.
+    changes: AtomicU64,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,6 +92,7 @@ impl Front {
             server: starts.recv().context("the server has not started")?,
             authority: authority.certificate,
             sent,
+            changes: AtomicU64::new(0),
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -130,6 +141,22 @@ current-context: it
         KINDS
             .iter()
             .all(|(kind, _)| self.server.watchers(kind) >= number)
+    }
+}
+
+impl Objects for Front {
+    fn put(&self, kind: &'static str, mut object: Value) -> Result<u64> {
+        let generation = 1 + self.changes.fetch_add(1, Ordering::Relaxed);
+        let name = object["metadata"]["name"].as_str().context("a name")?;
+        object["metadata"]["uid"] = json!(format!("{kind}({name})"));
+        object["metadata"]["generation"] = json!(generation);
+        self.server.put(kind, object);
+        Ok(generation)
+    }
+
+    fn delete(&self, kind: &'static str, name: &str) -> Result<()> {
+        self.server.delete(kind, name);
+        Ok(())
     }
 }
 
