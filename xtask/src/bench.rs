@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let scenarios: Vec<&str> = scenarios.iter().map(|it| it.as_str()).collect();
     let workspace = setup::ensure(&[Need::Build, Need::Kernel, Need::Bench])?;
-    let program = program(&workspace, &["--bins"])?;
+    let program = program(&workspace, &["--bins"], "hostfw-bench")?;
     let binaries = build::agent(&workspace, Profile::Release, false)?;
     let mut command = workspace.command(&program.to_string_lossy());
     command.args(["--rounds", &args.rounds.unwrap_or(5).to_string()]);
@@ -93,7 +93,7 @@ const KUBE: &str = "kube";
 /// Measures what a large cluster costs an agent.
 fn cluster(args: &Args) -> Result<()> {
     let workspace = setup::ensure(&[Need::Build])?;
-    let program = program(&workspace, &["--bench", KUBE])?;
+    let program = program(&workspace, &["--bench", KUBE], KUBE)?;
     let mut command = workspace.command(&program.to_string_lossy());
     if args.json {
         command.arg("--json");
@@ -115,7 +115,9 @@ fn cluster(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn program(workspace: &Workspace, which: &[&str]) -> Result<PathBuf> {
+/// Builds the program of this name; `which` says where it is among the package's
+/// targets. Cargo builds the package's binaries along with a benchmark.
+fn program(workspace: &Workspace, which: &[&str], name: &str) -> Result<PathBuf> {
     build::executables(
         workspace,
         &[&["--package", "hostfw-bench"], which].concat(),
@@ -124,8 +126,13 @@ fn program(workspace: &Workspace, which: &[&str]) -> Result<PathBuf> {
         &[],
     )?
     .into_iter()
-    .next()
-    .context("the build left no executable")
+    .find(|path| {
+        // That of a benchmark has a hash behind its name.
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let rest = stem.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
+    .with_context(|| format!("the build left no executable {name}"))
 }
 
 /// Writes a run's results into the document.
@@ -133,14 +140,14 @@ fn render(run: &Path) -> Result<()> {
     let workspace = setup::ensure(&[Need::Build])?;
     let run = std::path::absolute(run)?;
     if run.join("kube.csv").exists() {
-        let program = program(&workspace, &["--bench", KUBE])?;
+        let program = program(&workspace, &["--bench", KUBE], KUBE)?;
         let mut command = workspace.command(&program.to_string_lossy());
         output(command.arg("--render").arg(&run), "the benchmark")?;
         if !run.join("raw.csv").exists() {
             return Ok(());
         }
     }
-    let program = program(&workspace, &["--bins"])?;
+    let program = program(&workspace, &["--bins"], "hostfw-bench")?;
     let mut command = workspace.command(&program.to_string_lossy());
     command.arg("--render").arg(run);
     command.arg("--document").arg("docs/performance.md");
