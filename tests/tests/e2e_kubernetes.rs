@@ -220,12 +220,15 @@ fn the_tutorial_comes_from_a_real_api_server() -> Result<()> {
         followed.settle()?;
         followed.finds(step, step.title())?;
     }
-    // What the agents say themselves is there, too.
+    // What the agents say themselves is there, too: their state, and the addresses of
+    // their endpoints, which the tutorial's do not name.
     let give_up = Instant::now() + PATIENCE;
-    for node in NODES {
-        let name = node.to_string();
-        while !behind.has("NodeEnforcement", &name)? {
-            ensure!(Instant::now() < give_up, "{name} says nothing of itself");
+    for (node, kind) in NODES.into_iter().flat_map(|node| {
+        let kinds = ["NodeEnforcement", "NodeAddresses"];
+        kinds.map(|kind| (node.to_string(), kind))
+    }) {
+        while !behind.has(kind, &node)? {
+            ensure!(Instant::now() < give_up, "{node} has no {kind}");
             thread::sleep(Duration::from_millis(20));
         }
     }
