@@ -120,9 +120,12 @@ impl<'a> Followed<'a> {
     fn settle(&mut self) -> Result<()> {
         let wanted = &self.objects;
         until(&mut self.cluster, "all is in force", |status| {
-            let Some(found) = status["objects"].as_array() else {
+            let Some(all) = status["objects"].as_array() else {
                 return false;
             };
+            // Which agents write themselves.
+            let told = json!("NodeAddresses");
+            let found: Vec<&Value> = all.iter().filter(|it| it["kind"] != told).collect();
             let is_in_force = |((kind, name), generation): (&(String, String), &u64)| {
                 found.iter().any(|object| {
                     object["kind"] == json!(kind)
