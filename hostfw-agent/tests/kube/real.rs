@@ -231,7 +231,7 @@ impl Real {
 
     /// A kubeconfig for the administrator.
     pub(crate) fn administrator(&self) -> Result<PathBuf> {
-        self.kubeconfig(ADMINISTRATOR)
+        self.administrator_at(&self.address)
     }
 }
 
