@@ -254,7 +254,7 @@ impl Cache {
         let fronts =
             long::fronts(&mut self.index, prefixes).map_err(|Full| full(Limit::IndexLines))?;
         let dimension = self.index(Kind::V6, &fronts);
-        long::let_go(&mut self.index, &fronts);
+        index::let_go(&mut self.index, &fronts);
         dimension
     }
 

@@ -61,14 +61,10 @@ impl Cache {
                 let (new, prefixes) = self.records(found, place)?;
                 let changed: Vec<_> = changed.iter().copied().map(Narrow::of).collect();
                 *trie = splice(trie, &prefixes, &changed, v4, |of| of_v4(table, of));
-                held.dimension = match self.replaced(&held.dimension, &changed, &**trie)? {
-                    Some(dimension) => dimension,
-                    None => {
-                        let all: Vec<_> = trie.iter().map(|of| (v4(of), of.class)).collect();
-                        let anew = self.index(place.kind, &all)?;
-                        self.instead(held.dimension, anew)
-                    }
-                };
+                held.dimension = self.index_anew(held.dimension, &changed, &**trie, |cache| {
+                    let all: Vec<_> = trie.iter().map(|of| (v4(of), of.class)).collect();
+                    cache.index(place.kind, &all)
+                })?;
                 new
             }
             Table::V6(trie) => {
@@ -77,14 +73,10 @@ impl Cache {
                 *trie = splice(trie, &prefixes, changed, v6, |of| of_v6(table, of));
                 let mut fronts: Vec<_> = changed.iter().copied().map(Narrow::front).collect();
                 fronts.dedup();
-                held.dimension = match self.replaced(&held.dimension, &fronts, &**trie)? {
-                    Some(dimension) => dimension,
-                    None => {
-                        let all: Vec<_> = trie.iter().map(|of| (v6(of), of.class)).collect();
-                        let anew = self.index_v6(&all)?;
-                        self.instead(held.dimension, anew)
-                    }
-                };
+                held.dimension = self.index_anew(held.dimension, &fronts, &**trie, |cache| {
+                    let all: Vec<_> = trie.iter().map(|of| (v6(of), of.class)).collect();
+                    cache.index_v6(&all)
+                })?;
                 new
             }
             // Of these nothing is kept to compare with.
@@ -106,25 +98,24 @@ impl Cache {
         })
     }
 
-    /// The index of a dimension of which little has changed.
-    fn replaced(
+    /// Puts the index of a dimension in the place of the one before: what has
+    /// `changed` if that is little, and else all of it.
+    fn index_anew(
         &mut self,
-        former: &Dimension,
+        former: Dimension,
         changed: &[Narrow],
         now: &(impl Prefixes + ?Sized),
-    ) -> Result<Option<Dimension>, Exceeded> {
-        index::replace(&mut self.index, former, changed, now)
-            .transpose()
-            .map_err(|Full| full(Limit::IndexLines))
-    }
-
-    /// The index of a dimension that has been made anew.
-    fn instead(&mut self, former: Dimension, anew: Dimension) -> Dimension {
+        all: impl FnOnce(&mut Self) -> Result<Dimension, Exceeded>,
+    ) -> Result<Dimension, Exceeded> {
+        if let Some(replaced) = index::replace(&mut self.index, &former, changed, now) {
+            return replaced.map_err(|Full| full(Limit::IndexLines));
+        }
+        let anew = all(self)?;
         index::release(&mut self.index, &former);
-        Dimension {
+        Ok(Dimension {
             table: former.table,
             ..anew
-        }
+        })
     }
 }
 

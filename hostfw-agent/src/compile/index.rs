@@ -166,7 +166,7 @@ fn renew(
             at: 0,
         };
         let entry = builder.entry(slot.first(), KEY_BITS - slot.len())?;
-        release_entries(store, prefixes.iter().map(|&(_, entry)| entry).collect());
+        let_go(store, &prefixes);
         return Ok(entry);
     };
     let length = slot.len() + NODE_BITS;
@@ -214,8 +214,13 @@ pub(super) fn release(store: &mut Store, dimension: &Dimension) {
     release_entries(store, entries);
 }
 
+/// Takes a reference away from what prefixes have for entries.
+pub(super) fn let_go(store: &mut Store, prefixes: &[(Narrow, u32)]) {
+    release_entries(store, prefixes.iter().map(|&(_, entry)| entry).collect());
+}
+
 /// Takes a reference away from what these entries lead to.
-pub(super) fn release_entries(store: &mut Store, mut left: Vec<u32>) {
+fn release_entries(store: &mut Store, mut left: Vec<u32>) {
     while let Some(entry) = left.pop() {
         if entry & ENTRY_NODE != 0 && store.release(entry & ENTRY_LINE) {
             left.extend(entries_of(store, entry));

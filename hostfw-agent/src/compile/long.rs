@@ -7,7 +7,7 @@ use hostfw_common::index::{
 
 use super::{
     dimension::Narrow,
-    index::{self, Entries, intern},
+    index::{Entries, intern},
     prefix::Prefix,
     store::{Full, Store},
 };
@@ -17,7 +17,7 @@ const FRONT_BITS: u32 = 32;
 
 /// What the first 32 bits say of prefixes that may be longer: their class, or the
 /// entry of what tells longer ones apart, which has one more reference then
-/// ([`let_go`] takes it away). Sorted as the prefixes are, of which the first
+/// ([`let_go`](super::index::let_go) takes it away). Sorted as the prefixes are, of which the first
 /// contains the others.
 pub(super) fn fronts(
     store: &mut Store,
@@ -25,7 +25,7 @@ pub(super) fn fronts(
 ) -> Result<Vec<(Narrow, u32)>, Full> {
     let mut fronts: Vec<(Narrow, u32)> = Vec::new();
     let mut path: Vec<(Prefix, u32)> = Vec::new();
-    for same in prefixes.chunk_by(|a, b| is_long(a.0) && front(a.0) == front(b.0)) {
+    for same in prefixes.chunk_by(|a, b| is_long(a.0) && Narrow::front(a.0) == Narrow::front(b.0)) {
         let [(prefix, class), ..] = *same else {
             continue;
         };
@@ -38,26 +38,17 @@ pub(super) fn fronts(
             } else {
                 ENTRY_LONG
             };
-            fronts.push((front(prefix), entry | flag));
+            fronts.push((Narrow::front(prefix), entry | flag));
         } else {
-            fronts.push((front(prefix), class));
+            fronts.push((Narrow::front(prefix), class));
             path.push((prefix, class));
         }
     }
     Ok(fronts)
 }
 
-/// Takes away the references that [`fronts`] has given.
-pub(super) fn let_go(store: &mut Store, fronts: &[(Narrow, u32)]) {
-    index::release_entries(store, fronts.iter().map(|&(_, entry)| entry).collect());
-}
-
 fn is_long(prefix: Prefix) -> bool {
     prefix.len() > FRONT_BITS
-}
-
-fn front(prefix: Prefix) -> Narrow {
-    Narrow::front(prefix)
 }
 
 /// The entry for keys of which the first `decided` bits are known, a whole number of
@@ -97,15 +88,15 @@ fn node(
     otherwise: u32,
     prefixes: &[(Prefix, u32)],
 ) -> Result<u32, Full> {
+    let Some(&(any, _)) = prefixes.first() else {
+        return Ok(otherwise);
+    };
     let value_of = |prefix: Prefix| (prefix.bits() >> (120 - decided)) as u32 & 0xff;
     let mut rest = prefixes;
     let mut path: Vec<(Prefix, u32)> = Vec::new();
     let mut entries = Entries::default();
     let mut value = 0;
     while value < 256 {
-        let Some(&(any, _)) = prefixes.first() else {
-            return Ok(otherwise);
-        };
         let slot = any.with_octet(decided, value as u8);
         while path.pop_if(|(above, _)| !above.contains(slot)).is_some() {}
         while let [(prefix, class), behind @ ..] = rest

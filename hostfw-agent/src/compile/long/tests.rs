@@ -3,7 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hostfw_common::index::{Dimension, LINE_ENTRIES, LONG_LINES, list_entry, node_entry};
 
 use super::*;
-use crate::compile::{fixture::Numbers, index::Prefixes};
+use crate::compile::{
+    fixture::Numbers,
+    index::{self, Prefixes},
+};
 
 /// The class of an address, and how many lines lead there from the 33rd bit on.
 fn look_up(store: &Store, dimension: &Dimension, address: u128) -> (u32, usize) {
@@ -93,7 +96,7 @@ fn build(store: &mut Store, prefixes: &Map, stride: u32) -> Dimension {
     let fronts = fronts(store, &all).unwrap();
     let stretches = index::stretches(&fronts);
     let dimension = index::build(store, &stretches, stride).unwrap();
-    let_go(store, &fronts);
+    index::let_go(store, &fronts);
     dimension
 }
 
