@@ -64,14 +64,16 @@ impl Diff {
         input.validate();
         let input = input.finish()?;
         let stored = accept::accept(&place.read()?, &Accepted::default());
-        let before: BTreeMap<ObjectRef, Resource> = stored
-            .objects
-            .iter()
-            .filter_map(|accepted| {
-                let read = Resource::from_value(&accepted.resource.to_value());
-                Some((accepted.named.clone(), read.ok()?))
-            })
-            .collect();
+        let mut before: BTreeMap<ObjectRef, Resource> = BTreeMap::new();
+        for accepted in &stored.objects {
+            let named = &accepted.named;
+            match Resource::from_value(&accepted.resource.to_value()) {
+                Ok(resource) => drop(before.insert(named.clone(), resource)),
+                Err(error) => {
+                    writeln!(streams.warnings, "Warning: left out: {named}: {error}")?;
+                }
+            }
+        }
         for problem in &stored.problems {
             writeln!(streams.warnings, "Warning: left out: {}", problem.message)?;
         }
