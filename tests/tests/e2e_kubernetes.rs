@@ -174,6 +174,16 @@ fn until(cluster: &mut Cluster<'_>, what: &str, holds: impl Fn(&Value) -> bool) 
     Ok(())
 }
 
+/// Waits until this holds.
+fn comes_true(what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds()? {
+        ensure!(Instant::now() < give_up, "never came true: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 #[test]
 fn the_tutorial_comes_from_the_api() -> Result<()> {
     let Some(binaries) = Binaries::or_skip() else {
@@ -191,11 +201,9 @@ fn the_tutorial_comes_from_the_api() -> Result<()> {
         followed.finds(step, step.title())?;
     }
     // Both follow through the interfaces that they govern.
-    let give_up = Instant::now() + PATIENCE;
-    while !front.is_watched_by(NODES.len()) {
-        ensure!(Instant::now() < give_up, "not all kinds are watched");
-        thread::sleep(Duration::from_millis(20));
-    }
+    comes_true("all kinds are watched", || {
+        Ok(front.is_watched_by(NODES.len()))
+    })?;
     assert!(front.was_sent("authorization: Bearer of-a-kubeconfig"));
     Ok(())
 }
@@ -225,14 +233,9 @@ fn the_tutorial_comes_from_a_real_api_server() -> Result<()> {
     }
     // What the agents say themselves is there, too: their state, and the addresses of
     // their endpoints, which the tutorial's do not name.
-    let give_up = Instant::now() + PATIENCE;
-    for (node, kind) in NODES.into_iter().flat_map(|node| {
-        let kinds = ["NodeEnforcement", "NodeAddresses"];
-        kinds.map(|kind| (node.to_string(), kind))
-    }) {
-        while !behind.has(kind, &node)? {
-            ensure!(Instant::now() < give_up, "{node} has no {kind}");
-            thread::sleep(Duration::from_millis(20));
+    for node in NODES.map(|node| node.to_string()) {
+        for kind in ["NodeEnforcement", "NodeAddresses"] {
+            comes_true(&format!("{node} has a {kind}"), || behind.has(kind, &node))?;
         }
     }
     Ok(())

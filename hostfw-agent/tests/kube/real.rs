@@ -25,6 +25,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::server::{KINDS, WRITTEN, plural};
+
 /// A server that starts on a busy machine takes this long at the very most.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// The ports are free when they are chosen, and may be taken a moment later.
@@ -395,4 +397,28 @@ async fn install(client: &Client, give_up: Instant) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The version that a kind is written in.
+fn version(kind: &str) -> &'static str {
+    match kind {
+        "HostEndpointTemplate" | "NodeAddresses" | "NodeEnforcement" => "hostfw.io/v1alpha1",
+        "EndpointSlice" => "discovery.k8s.io/v1",
+        "Event" => "events.k8s.io/v1",
+        kind if KINDS.iter().any(|(known, _)| *known == kind) => WRITTEN,
+        _ => "v1",
+    }
+}
+
+/// What the server calls the objects of a kind.
+pub(crate) fn resource(kind: &str) -> ApiResource {
+    let version = version(kind);
+    let (group, number) = version.split_once('/').unwrap_or(("", version));
+    ApiResource {
+        group: group.to_owned(),
+        version: number.to_owned(),
+        api_version: version.to_owned(),
+        kind: kind.to_owned(),
+        plural: plural(kind).to_owned(),
+    }
 }

@@ -4,14 +4,13 @@
 use ::kube::{
     Api, Client, Error,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::ApiResource,
 };
 use serde_json::{Value, json};
 
 use super::{
     cluster::Cluster,
-    real::{Turn, turn},
-    server::{KINDS, OTHERS, Server, WRITTEN, plural},
+    real::{Turn, resource, turn},
+    server::{KINDS, OTHERS, Server},
 };
 
 /// The namespace of what has one.
@@ -20,29 +19,6 @@ const NAMESPACE: &str = "web";
 pub(crate) enum World {
     Script(Server),
     Real(Turn, Client),
-}
-
-/// The version that a kind is written in.
-fn version(kind: &str) -> &'static str {
-    match kind {
-        "HostEndpointTemplate" | "NodeAddresses" | "NodeEnforcement" => "hostfw.io/v1alpha1",
-        "EndpointSlice" => "discovery.k8s.io/v1",
-        "Event" => "events.k8s.io/v1",
-        kind if KINDS.iter().any(|(known, _)| *known == kind) => WRITTEN,
-        _ => "v1",
-    }
-}
-
-fn resource(kind: &str) -> ApiResource {
-    let version = version(kind);
-    let (group, number) = version.split_once('/').unwrap_or(("", version));
-    ApiResource {
-        group: group.to_owned(),
-        version: number.to_owned(),
-        api_version: version.to_owned(),
-        kind: kind.to_owned(),
-        plural: plural(kind).to_owned(),
-    }
 }
 
 /// The objects of a kind, in the namespace that this one names.

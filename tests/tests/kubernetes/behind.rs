@@ -11,7 +11,6 @@ use hostfw_tests::topology::{Host, Topology};
 use kube::{
     Api, Client, Error,
     api::{DeleteParams, DynamicObject, PostParams},
-    core::ApiResource,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -24,8 +23,7 @@ use tokio::{
 use super::front::Front;
 use crate::{
     Objects,
-    real::Real,
-    server::{KINDS, WRITTEN, plural},
+    real::{Real, resource},
 };
 
 /// The server, and what passes on. It ends when this is dropped.
@@ -82,20 +80,7 @@ impl Behind {
     }
 
     fn api(&self, kind: &'static str) -> Api<DynamicObject> {
-        let version = match kind {
-            kind if KINDS.iter().any(|(known, _)| *known == kind) => WRITTEN,
-            "HostEndpointTemplate" | "NodeAddresses" | "NodeEnforcement" => "hostfw.io/v1alpha1",
-            _ => "v1",
-        };
-        let (group, number) = version.split_once('/').unwrap_or(("", version));
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: number.to_owned(),
-            api_version: version.to_owned(),
-            kind: kind.to_owned(),
-            plural: plural(kind).to_owned(),
-        };
-        Api::all_with(self.client.clone(), &resource)
+        Api::all_with(self.client.clone(), &resource(kind))
     }
 }
 
