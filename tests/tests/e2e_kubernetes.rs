@@ -11,6 +11,7 @@ mod server;
 mod kubernetes {
     pub(crate) mod behind;
     pub(crate) mod front;
+    mod told;
 }
 
 use std::{
@@ -156,22 +157,31 @@ impl<'a> Followed<'a> {
 
 /// Waits until this holds for the status of every agent.
 fn until(cluster: &mut Cluster<'_>, what: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
+    NODES
+        .into_iter()
+        .try_for_each(|node| until_on(cluster, node, what, &holds))
+}
+
+/// Waits until this holds for the status of the node's agent.
+fn until_on(
+    cluster: &mut Cluster<'_>,
+    node: Host,
+    what: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Result<()> {
     let give_up = Instant::now() + PATIENCE;
-    for node in NODES {
-        loop {
-            let status = cluster.status(node);
-            if status.as_ref().is_ok_and(&holds) {
-                break;
-            }
-            if Instant::now() > give_up {
-                let log = fs::read_to_string(log(node)).unwrap_or_default();
-                bail!("{node}: never came true: {what}; {status:?}\n{log}");
-            }
-            cluster.tend()?;
-            thread::sleep(Duration::from_millis(20));
+    loop {
+        let status = cluster.status(node);
+        if status.as_ref().is_ok_and(&holds) {
+            return Ok(());
         }
+        if Instant::now() > give_up {
+            let log = fs::read_to_string(log(node)).unwrap_or_default();
+            bail!("{node}: never came true: {what}; {status:?}\n{log}");
+        }
+        cluster.tend()?;
+        thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
 }
 
 /// Waits until this holds.

@@ -106,10 +106,25 @@ impl<'a> Cluster<'a> {
     /// If a program cannot be run.
     pub fn start_agents(&mut self) -> Result<()> {
         for index in 0..self.agents.len() {
-            if self.agents[index].child.is_none() {
-                let node = self.agents[index].node;
-                self.agents[index].child = Some(self.spawn(node)?);
-            }
+            self.start(index)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the agent of this node, if it does not run.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be run.
+    pub fn start_agent(&mut self, node: Host) -> Result<()> {
+        let index = self.agents.iter().position(|agent| agent.node == node);
+        self.start(index.with_context(|| format!("{node} has no agent"))?)
+    }
+
+    fn start(&mut self, index: usize) -> Result<()> {
+        if self.agents[index].child.is_none() {
+            let node = self.agents[index].node;
+            self.agents[index].child = Some(self.spawn(node)?);
         }
         Ok(())
     }
