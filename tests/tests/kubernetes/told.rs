@@ -1,5 +1,7 @@
 //! Packets that pass because of what another node tells of its addresses.
 
+use std::path::Path;
+
 use anyhow::Result;
 use hostfw_tests::{
     cluster::{Binaries, Cluster},
@@ -20,6 +22,9 @@ use serde_json::{Value, json};
 
 use super::{behind::Behind, front::Front};
 use crate::{Objects, real, until_on};
+
+/// Two endpoints and two policies.
+const GIVEN: usize = 4;
 
 /// An endpoint that does not say its addresses.
 fn endpoint(node: Host, role: &str) -> Value {
@@ -67,15 +72,21 @@ fn finds(topology: &Topology, when: &str, peer: Expectation) -> Result<()> {
     Ok(())
 }
 
-/// Whether the policies are in force, and the peer's addresses are known or not.
-fn knows(status: &Value, known: bool) -> bool {
-    let Some(objects) = status["objects"].as_array() else {
-        return false;
+/// Waits until the node enforces all objects that are given, and knows the addresses
+/// of its peer, or does not.
+fn until_known(cluster: &mut Cluster<'_>, node: Host, known: bool) -> Result<()> {
+    let what = match known {
+        true => "the peer's addresses are known",
+        false => "the peer's addresses are not known",
     };
     let of_nodes = json!("NodeAddresses");
-    let mut given = objects.iter().filter(|it| it["kind"] != of_nodes);
-    let in_force = given.clone().count() == 4 && given.all(|it| it["state"] == "Enforced");
-    in_force && status.to_string().contains("OtherNode") != known
+    until_on(cluster, node, what, |status| {
+        let objects = status["objects"].as_array().into_iter().flatten();
+        let given: Vec<_> = objects.filter(|it| it["kind"] != of_nodes).collect();
+        given.len() == GIVEN
+            && given.iter().all(|it| it["state"] == "Enforced")
+            && status.to_string().contains("OtherNode") != known
+    })
 }
 
 fn peers_pass_while_their_node_tells_their_addresses(
@@ -95,31 +106,19 @@ fn peers_pass_while_their_node_tells_their_addresses(
     api.put("GlobalNetworkPolicy", policy("free", &rules))?;
 
     cluster.start_agent(Node1)?;
-    until_on(
-        &mut cluster,
-        Node1,
-        "node1 waits for node2's addresses",
-        |it| knows(it, false),
-    )?;
+    let cluster = &mut cluster;
+    until_known(cluster, Node1, false)?;
     finds(topology, "nobody has told them", Closed)?;
 
     cluster.start_agent(Node2)?;
-    until_on(&mut cluster, Node1, "node1 has heard them", |it| {
-        knows(it, true)
-    })?;
-    until_on(&mut cluster, Node2, "node2 enforces its own policy", |it| {
-        knows(it, true)
-    })?;
+    for node in [Node1, Node2] {
+        until_known(cluster, node, true)?;
+    }
     finds(topology, "node2 has told them", Open)?;
 
     // Which node2 does not notice: it tells them again when they change.
     api.delete("NodeAddresses", Node2.name())?;
-    until_on(
-        &mut cluster,
-        Node1,
-        "node1 has heard that they are gone",
-        |it| knows(it, false),
-    )?;
+    until_known(cluster, Node1, false)?;
     finds(topology, "they are told no longer", Closed)?;
     assert_eq!(
         cluster.take_notes(),
@@ -132,7 +131,7 @@ fn peers_pass_while_their_node_tells_their_addresses(
 fn cluster<'a>(
     topology: &'a Topology,
     binaries: &Binaries,
-    kubeconfig: &std::path::Path,
+    kubeconfig: &Path,
 ) -> Result<Cluster<'a>> {
     let file = kubeconfig.display().to_string();
     let arguments = ["--source", "kubernetes", "--kubeconfig", &file];
